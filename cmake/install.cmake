@@ -1,0 +1,5 @@
+include(GNUInstallDirs)
+if(TARGET stepless_cli)
+  install(TARGETS stepless_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/models/ DESTINATION ${CMAKE_INSTALL_DATADIR}/stepless/models)

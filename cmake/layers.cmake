@@ -1,0 +1,31 @@
+# stepless_layer(base): the static library of one folder of src/. Which layer may use which is the table of tools/check;
+# the link order here repeats only what the linker needs.
+function(stepless_layer name)
+  cmake_parse_arguments(ARG "" "" "USES" ${ARGN})
+  file(GLOB_RECURSE files CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cc)
+  list(FILTER files EXCLUDE REGEX "/kernels/(cpu|cuda)/")
+  if(NOT files)
+    add_library(stepless_${name} INTERFACE)
+    target_include_directories(stepless_${name} INTERFACE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
+    target_link_libraries(stepless_${name} INTERFACE ${ARG_USES})
+    return()
+  endif()
+  add_library(stepless_${name} STATIC ${files})
+  target_include_directories(stepless_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
+  target_link_libraries(stepless_${name} PUBLIC ${ARG_USES} PRIVATE stepless_flags)
+endfunction()
+
+# stepless_target(avx2 -mavx2 ...): the folder kernels/cpu/<isa> is built with these flags (the folder is the compile
+# flag). STEPLESS_BUILT_<isa> tells roll_call.cc, through targets.hpp, that its functions exist.
+function(stepless_target isa)
+  file(GLOB files CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/kernels/cpu/${isa}/*.cc)
+  if(NOT files)
+    return()
+  endif()
+  add_library(stepless_kernels_${isa} OBJECT ${files})
+  target_include_directories(stepless_kernels_${isa} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
+  target_link_libraries(stepless_kernels_${isa} PRIVATE stepless_flags)
+  target_compile_options(stepless_kernels_${isa} PRIVATE -O3 ${ARGN})
+  target_sources(stepless_kernels PRIVATE $<TARGET_OBJECTS:stepless_kernels_${isa}>)
+  target_compile_definitions(stepless_kernels PUBLIC STEPLESS_HAS_${isa}=1)
+endfunction()

@@ -1,0 +1,9 @@
+# One set of flags for everything of ours. -ffp-contract=off: an fma is written where it is meant, so that two compilers
+# and two ISAs give the same bits (contract.md, section 5).
+add_library(stepless_flags INTERFACE)
+target_compile_options(stepless_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wswitch-enum -Werror
+                                                -ffp-contract=off -fno-math-errno)
+if(STEPLESS_SANITIZE)
+  add_compile_options(-fsanitize=${STEPLESS_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${STEPLESS_SANITIZE})
+endif()

@@ -1,0 +1,38 @@
+// Element types and plain views of arrays. A view owns nothing.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace stepless {
+
+/// The branches are the tokens used in JSON, kernel names and on the command line. complex64 is two f32, real first.
+enum class DType : std::uint8_t { f32, f16, bf16, f64, u8, u16, u32, u64, i8, i16, i32, i64, boolean, complex64 };
+
+std::string_view to_string(DType type);
+/// Bytes of one element: 1, 2, 4 or 8.
+std::int64_t size_of(DType type);
+/// f32, f16 or bf16: the types activations, scales and dense weights may have.
+constexpr bool is_float(DType type) {
+  return type == DType::f32 || type == DType::f16 || type == DType::bf16;
+}
+
+using Shape = std::vector<std::int64_t>;
+
+/// A read-only array, contiguous in row-major order. `data` may have any alignment (mapped files start anywhere).
+struct TensorView {
+  const std::byte* data = nullptr;
+  DType type = DType::f32;
+  Shape shape;
+};
+
+/// A writable array that owns its bytes.
+struct Tensor {
+  std::vector<std::byte> data;
+  DType type = DType::f32;
+  Shape shape;
+  TensorView view() const { return {data.data(), type, shape}; }
+};
+
+}  // namespace stepless

@@ -20,6 +20,9 @@ struct JsonLimits {
 Json parse_json(std::string_view text, std::string_view what, const JsonLimits& limits = {});
 OrderedJson parse_ordered_json(std::string_view text, std::string_view what, const JsonLimits& limits = {});
 
+/// A whole regular file as it is. Throws Error: not_found, exhausted (larger than most_bytes), corrupt (cannot be read).
+std::string read_text(const std::string& path, std::int64_t most_bytes);
+
 /// Reads and parses a whole file. Throws Error: not_found, corrupt, exhausted (larger than limits.bytes).
 Json read_json(const std::string& path, const JsonLimits& limits = {});
 

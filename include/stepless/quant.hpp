@@ -9,9 +9,6 @@
 
 namespace stepless {
 
-/// How packed codes become numbers: affine s*q+b; mxfp4/mxfp8/nvfp4 scale*element.
-enum class Mode : std::uint8_t { affine, mxfp4, mxfp8, nvfp4 };
-
 std::string_view to_string(Mode mode);
 /// Throws Error (invalid_argument) naming the known modes.
 Mode parse_mode(std::string_view name);

@@ -5,10 +5,9 @@
 #include <string_view>
 #include <vector>
 
-namespace stepless {
+#include "stepless/dtype.hpp"
 
-/// The branches are the tokens used in JSON, kernel names and on the command line. complex64 is two f32, real first.
-enum class DType : std::uint8_t { f32, f16, bf16, f64, u8, u16, u32, u64, i8, i16, i32, i64, boolean, complex64 };
+namespace stepless {
 
 std::string_view to_string(DType type);
 /// Bytes of one element: 1, 2, 4 or 8.

@@ -1,0 +1,33 @@
+// What a machine can do, as plain numbers with sources. Nothing is timed at start-up.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/kernel.hpp"
+
+namespace stepless {
+
+struct Machine {
+  std::string name;             // a line of machines.inc, or the CPU's own
+  std::vector<Isa> isas;        // cpu is always there
+  int threads = 1;
+  double read_gbps = 10;        // DRAM read of one thread (CPU) or the device
+  double read_gbps_all = 10;    // of all threads
+  double f32_gflops = 20;       // per thread; mul and add count as two
+  double bf16_gflops = 0;       // VDPBF16PS or tensor cores; 0: none
+  double int8_gops = 0;
+  double fixed_us = 0.5;        // per op: a parallel region, or a graph node
+  std::string source;           // the bench result or page the numbers come from
+  bool has(Isa isa) const;
+};
+
+/// The machines of machines.inc: golden routes and `explain --machine NAME`.
+std::span<const Machine> known_machines();
+/// Throws Error (not_found) that lists the names.
+const Machine& find_machine(std::string_view name);
+/// This computer, classed by its ISA set; `threads` as the caller will run.
+Machine this_machine(int threads);
+
+}  // namespace stepless

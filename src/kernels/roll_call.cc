@@ -1,0 +1,52 @@
+#include "kernels/roll_call.hpp"
+
+#include "kernels/parse_name.hpp"
+#include "kernels/targets.hpp"
+
+namespace stepless {
+
+namespace kernels {
+#define KERNEL(isa, name, ...) extern const CpuEntry name;
+#include "kernels/kernels.inc"
+#undef KERNEL
+}  // namespace kernels
+
+std::span<const Kernel> roll_call() {
+  static const Kernel kRows[] = {
+#define KERNEL(isa, name, ...)                                     \
+  Kernel{#name, parse_name(#name), KernelFields{__VA_ARGS__}, \
+         STEPLESS_BUILT_##isa(&kernels::name)},
+#include "kernels/kernels.inc"
+#undef KERNEL
+  };
+  return kRows;
+}
+
+const Kernel* find_kernel(std::string_view name) {
+  for (const Kernel& row : roll_call())
+    if (row.name == name) return &row;
+  return nullptr;
+}
+
+std::string_view to_string(Isa isa) { return token_of(kIsaTokens, isa); }
+std::string_view to_string(KernelOp op) { return token_of(kOpTokens, op); }
+
+std::string_view to_string(Layout layout) {
+  switch (layout) {
+    case Layout::mapped: return "mapped";
+  }
+  return "?";
+}
+
+std::string_view to_string(Order order) {
+  switch (order) {
+    case Order::none: return "none";
+    case Order::lanes_f32: return "lanes_f32";
+    case Order::avx2_f32: return "avx2_f32";
+    case Order::avx512_f32: return "avx512_f32";
+    case Order::avx512_bf16: return "avx512_bf16";
+  }
+  return "?";
+}
+
+}  // namespace stepless

@@ -1,0 +1,23 @@
+// Which targets this build has: STEPLESS_BUILT_<isa>(entry) is its argument, or null. The only place that asks.
+#pragma once
+
+#ifdef STEPLESS_HAS_any
+#define STEPLESS_BUILT_cpu(entry) entry
+#else
+#define STEPLESS_BUILT_cpu(entry) nullptr
+#endif
+#ifdef STEPLESS_HAS_avx2
+#define STEPLESS_BUILT_avx2(entry) entry
+#else
+#define STEPLESS_BUILT_avx2(entry) nullptr
+#endif
+#ifdef STEPLESS_HAS_avx512
+#define STEPLESS_BUILT_avx512(entry) entry
+#else
+#define STEPLESS_BUILT_avx512(entry) nullptr
+#endif
+#ifdef STEPLESS_HAS_avx512bf16
+#define STEPLESS_BUILT_avx512bf16(entry) entry
+#else
+#define STEPLESS_BUILT_avx512bf16(entry) nullptr
+#endif

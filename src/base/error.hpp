@@ -1,4 +1,5 @@
-// Throwing an Error with a formatted message: fail(ErrorCode::corrupt, "{}: header of {} bytes", file, n).
+// Throwing an Error with a formatted message: fail(ErrorCode::corrupt, "{}: header of {} bytes",
+// file, n).
 #pragma once
 #include <fmt/format.h>
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/quote.hpp"
 
 namespace stepless {
 namespace {
@@ -70,13 +71,16 @@ class Builder {
       level.slot = &at->second;
     }
     if (!fresh)
-      fail(ErrorCode::corrupt, "{}: key \"{}\" occurs twice in one object; keys are unique", what_,
-           name);
+      fail(ErrorCode::corrupt, "{}: key {} occurs twice in one object; keys are unique", what_,
+           in_quotes(name));
     return true;
   }
 
   template <class Exception>
-  bool parse_error(std::size_t, const std::string&, const Exception& error) {
+  bool parse_error(std::size_t at, const std::string& token, const Exception& error) {
+    if (error.id == 406)  // a number beyond double
+      fail(ErrorCode::corrupt, "{}: not valid JSON: number {} near byte {} is too large", what_,
+           in_quotes(token), at);
     fail(ErrorCode::corrupt, "{}: not valid JSON: {}", what_, plain_reason(error.what()));
   }
 

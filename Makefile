@@ -1,0 +1,85 @@
+# The commands of README.md, over CMake's presets. `make help` lists them.
+#
+# Variables: PREFIX (/usr/local), DESTDIR, CUDA=auto|on|off, JOBS (cores, at most one per 1.5 GB of memory), BUILD (build).
+PREFIX ?= /usr/local
+CUDA ?= auto
+BUILD ?= build
+JOBS ?= $(shell awk -v cores=$$(nproc 2>/dev/null || echo 1) '/MemAvailable/ { fit = int($$2 / 1500000); \
+          print fit < 1 ? 1 : fit < cores ? fit : cores }' /proc/meminfo)
+
+.DEFAULT_GOAL := build
+.PHONY: build demo test asan tsan check tidy format docs install clean deps help cuda bench fuzz oracle deb wheel image
+.NOTPARALLEL:
+export PYTHONDONTWRITEBYTECODE := 1
+STARTED := $(shell date +%s)
+
+define compile # preset
+cmake --preset $(1) -B $(BUILD)/$(1) >$(BUILD)/$(1).log 2>&1 || { cat $(BUILD)/$(1).log; exit 1; }
+cmake --build $(BUILD)/$(1) -j $(JOBS)
+endef
+
+define build_and_test # preset
+@mkdir -p $(BUILD)
+$(call compile,$(1))
+@tools/run_tests --build $(BUILD)/$(1) --jobs $(JOBS)
+endef
+
+build: cuda deps  ## the release build: $(BUILD)/release/bin/stepless
+	@mkdir -p $(BUILD)
+	$(call compile,release)
+
+demo: build  ## builds, then shows the demo model at work; out/demo/report.html
+	@tools/demo --binary $(BUILD)/release/bin/stepless --out out/demo --started $(STARTED)
+
+test: cuda deps  ## builds, then runs every test that can run here
+	$(call build_and_test,dev)
+
+asan: cuda deps  ## the test suite under address and undefined-behaviour sanitizers
+	$(call build_and_test,asan)
+
+tsan: cuda deps  ## the test suite under the thread sanitizer
+	$(call build_and_test,tsan)
+
+check:  ## the house rules: tools/check
+	@tools/check --build $(BUILD)
+
+tidy:  ## clang-tidy over src/ (minutes); needs the package clang-tidy
+	@command -v run-clang-tidy >/dev/null || { echo "error: run-clang-tidy: not installed; apt-get install clang-tidy"; exit 1; }
+	@mkdir -p $(BUILD)
+	cmake --preset dev -B $(BUILD)/dev >$(BUILD)/dev.log || { cat $(BUILD)/dev.log; exit 1; }
+	run-clang-tidy -quiet -j $(JOBS) -p $(BUILD)/dev '/src/(base|format|text|kernels/[a-z_]*\.cc|dispatch|ops|model|runtime|api|cli)'
+
+docs:  ## regenerates docs/kernels.md
+	@tools/check --update docs
+
+install: build  ## installs under PREFIX (and DESTDIR); the result may be moved
+	cmake --install $(BUILD)/release --prefix $(PREFIX)
+
+clean:  ## removes what the targets above made
+	rm -rf out $(foreach preset,release dev asan tsan,$(BUILD)/$(preset) $(BUILD)/$(preset).log)
+
+deps:
+	@tools/install_deps
+
+cuda:
+ifeq ($(CUDA),on)
+	@echo "error: CUDA=on: this version has no CUDA backend; CUDA=auto or CUDA=off builds for the CPU" >&2; exit 2
+else ifeq ($(CUDA),auto)
+	@echo "CUDA: auto: not built, this version has no CUDA backend"
+else ifneq ($(CUDA),off)
+	@echo "error: CUDA=$(CUDA): not a choice; auto, on or off" >&2; exit 2
+endif
+
+# Named in conventions.md, not there yet. Each says what is missing instead of succeeding at nothing.
+bench fuzz oracle deb wheel image:
+	@echo "error: make $@: not in this version; $(missing_$@)" >&2; exit 2
+missing_bench := the benchmarks are not written yet
+missing_fuzz := the fuzz targets are not written yet
+missing_oracle := the makers of the golden fixtures are not in the repository yet
+missing_deb := Debian packages come with the library; make install works
+missing_wheel := the Python bindings are not written yet
+missing_image := the container file comes with the server
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):[a-z ]*  ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@echo "variables: PREFIX=$(PREFIX) CUDA=auto|on|off JOBS=$(JOBS) BUILD=$(BUILD)"

@@ -1,0 +1,20 @@
+"""sizes: files stay small enough to be read: nine of ten at most 450 lines, none above 600, a public header 200."""
+import math
+
+FOLDERS = ("src", "include", "tests", "tools", "bench", "fuzz")
+MOST, MOST_OF_NINE_IN_TEN, MOST_IN_PUBLIC_HEADER = 600, 450, 200
+
+
+def check(tree):
+    lengths = {path: len(tree.text(path).splitlines()) for path in tree.code(*FOLDERS)}
+    problems = []
+    for path, length in lengths.items():
+        most = MOST_IN_PUBLIC_HEADER if path.startswith("include/") else MOST
+        if length > most:
+            problems.append(f"{path}: {length} lines; at most {most}, so split it by topic")
+    if lengths:
+        ordered = sorted(lengths.values())
+        p90 = ordered[math.ceil(0.9 * len(ordered)) - 1]
+        if p90 > MOST_OF_NINE_IN_TEN:
+            problems.append(f"nine of ten files reach {p90} lines; at most {MOST_OF_NINE_IN_TEN}")
+    return problems

@@ -10,16 +10,17 @@
 namespace stepless {
 
 struct Machine {
-  std::string name;             // a line of machines.inc, or the CPU's own
-  std::vector<Isa> isas;        // cpu is always there
+  std::string name;       // a line of machines.inc, or the CPU's own
+  std::string profile;    // the line of machines.inc whose numbers these are
+  std::vector<Isa> isas;  // cpu is always there
   int threads = 1;
-  double read_gbps = 10;        // DRAM read of one thread (CPU) or the device
-  double read_gbps_all = 10;    // of all threads
-  double f32_gflops = 20;       // per thread; mul and add count as two
-  double bf16_gflops = 0;       // VDPBF16PS or tensor cores; 0: none
+  double read_gbps = 10;      // DRAM read of one thread (CPU) or the device
+  double read_gbps_all = 10;  // of all threads
+  double f32_gflops = 20;     // per thread; mul and add count as two
+  double bf16_gflops = 0;     // VDPBF16PS or tensor cores; 0: none
   double int8_gops = 0;
-  double fixed_us = 0.5;        // per op: a parallel region, or a graph node
-  std::string source;           // the bench result or page the numbers come from
+  double fixed_us = 0.5;  // per op: a parallel region, or a graph node
+  std::string source;     // the bench result or page the numbers come from
   bool has(Isa isa) const;
 };
 
@@ -27,7 +28,16 @@ struct Machine {
 std::span<const Machine> known_machines();
 /// Throws Error (not_found) that lists the names.
 const Machine& find_machine(std::string_view name);
-/// This computer, classed by its ISA set; `threads` as the caller will run.
+/// This computer, classed by its ISA set; `threads` as the caller will run. Lists only instruction
+/// sets that this build has kernels for, so that what select() chooses can run.
 Machine this_machine(int threads);
+/// A profile for `threads` threads: what all of them read together grows with them up to the
+/// profile's own limit.
+Machine with_threads(Machine machine, int threads);
+/// The instruction sets of this CPU that the operating system lets programs use, Isa::cpu first;
+/// built or not.
+std::vector<Isa> probe_isas();
+/// The CPU's own name, e.g. "AMD EPYC 9R14"; "" when it does not tell.
+std::string probe_cpu_name();
 
 }  // namespace stepless

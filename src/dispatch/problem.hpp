@@ -1,4 +1,5 @@
-// One operation to be planned: shapes and types only, no pointer, so that it can be planned, printed and tested anywhere.
+// One operation to be planned: shapes and types only, no pointer, so that it can be planned,
+// printed and tested anywhere.
 #pragma once
 #include <cstdint>
 
@@ -11,13 +12,23 @@ enum class Role : std::uint8_t { decode, prompt };
 
 struct Problem {
   KernelOp op = KernelOp::qmm;
-  QuantSpec quant = {};            // qmm, qmmn, embed of a packed table
-  bool packed = true;              // false: dense weight of w_type (mm, embed)
+  QuantSpec quant = {};  // qmm, qmmn, embed of a packed table
+  bool packed = true;    // false: dense weight of w_type (mm, embed)
   DType x_type = DType::bf16;
-  DType w_type = DType::bf16;      // scale type (affine) or element type (dense)
+  DType w_type = DType::bf16;  // scale type (affine) or element type (dense)
   DType y_type = DType::bf16;
-  std::int64_t m = 1, n = 1, k = 1;  // attn: m rows, n heads * head_dim, k context; elementwise: m rows, n width
+  std::int64_t m = 1, n = 1,
+               k = 1;  // attn: m rows, n heads * head_dim, k context; elementwise: m rows, n width
+  std::int64_t kv_n = 0;  // attn: kv_heads * head_dim, what is read per position; 0: as n
   Role role = Role::decode;
 };
+
+/// Whether a weight of n or k outputs is read at all: qmm, qmmn, mm and embed.
+constexpr bool has_weight(KernelOp op) {
+  return op == KernelOp::qmm || op == KernelOp::qmmn || op == KernelOp::mm || op == KernelOp::embed;
+}
+
+/// Where the scales run: along k, in qmmn along n.
+constexpr std::int64_t group_axis(const Problem& p) { return p.op == KernelOp::qmmn ? p.n : p.k; }
 
 }  // namespace stepless

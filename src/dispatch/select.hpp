@@ -1,4 +1,5 @@
-// The choice of a kernel: order first (never from m), then the cheapest legal kernel of that order. Pure.
+// The choice of a kernel: order first (never from m), then the cheapest legal kernel of that order.
+// Pure.
 #pragma once
 #include <optional>
 #include <string>
@@ -12,15 +13,15 @@ namespace stepless {
 /// Wishes of the user, read at the edge and passed down.
 struct Overrides {
   std::optional<Isa> max_isa;
-  std::string kernel;       // a name of the roll call; empty: none
+  std::string kernel;  // a name of the roll call; empty: none
   bool fast_int8 = false;
 };
 
 struct Candidate {
   const Kernel* kernel = nullptr;
-  double cost_us = 0;       // meaningful when why is empty or says "slower"
+  double cost_us = 0;  // meaningful when why is empty or says "slower"
   bool legal = false;
-  std::string why;          // "chosen", "slower: …", "another order: …", "not allowed: …"
+  std::string why;  // "chosen", "slower: …", "another order: …", "not allowed: …"
 };
 
 struct Plan {
@@ -29,11 +30,13 @@ struct Plan {
   int splits = 1;
   std::int64_t workspace_bytes = 0;
   double cost_us = 0, floor_us = 0;
-  std::vector<Candidate> candidates;  // in the order of the roll call
+  std::string warning;  // what a wish costs: "row invariance is off: …"; the edge prints it once
+  std::vector<Candidate> candidates;  // every kernel of the op, in the order of the roll call
 };
 
-/// No clock, device, environment or global. Throws Error: invalid_argument for an illegal wish, with the reason;
-/// unsupported when no kernel is legal (never for problems of contract.md on a machine that has Isa::cpu).
+/// No clock, device, environment or global. Throws Error: invalid_argument for an illegal wish,
+/// with the reason; unsupported when no kernel is legal (never for problems of contract.md on a
+/// machine that has Isa::cpu).
 Plan select(const Problem& problem, const Machine& machine, const Overrides& overrides = {});
 
 /// May this kernel run this problem on this machine? Empty if so, else the first reason, in words.

@@ -1,0 +1,149 @@
+#include "dispatch/cost.hpp"
+
+#include <algorithm>
+#include <optional>
+
+namespace stepless {
+namespace {
+
+struct MeasuredRow {
+  std::string_view profile, kernel;
+  Share share;
+};
+struct AssumedRow {
+  Isa isa;
+  std::string_view op;
+  Share share;
+};
+struct PinRow {
+  std::string_view profile, kernel;
+  std::int64_t least_m, most_m;
+  std::string_view evidence;
+};
+
+// An empty list is no array: each begins with a line that fits nothing.
+constexpr MeasuredRow kMeasured[] = {
+    {"", "", {}},
+#define MEASURED(profile, kernel, memory, compute, source) \
+  {#profile, #kernel, {memory, compute, source}},
+#define ASSUMED(isa, op, memory, compute, source)
+#include "dispatch/measured.inc"
+#undef MEASURED
+#undef ASSUMED
+};
+constexpr AssumedRow kAssumed[] = {
+#define MEASURED(profile, kernel, memory, compute, source)
+#define ASSUMED(isa, op, memory, compute, source) {Isa::isa, #op, {memory, compute, source}},
+#include "dispatch/measured.inc"
+#undef MEASURED
+#undef ASSUMED
+};
+constexpr PinRow kPins[] = {
+    {"", "", 1, 0, ""},
+#define PREFER(profile, kernel, least, most, evidence) {#profile, #kernel, least, most, evidence},
+#include "dispatch/prefer.inc"
+#undef PREFER
+};
+
+double size(DType type) { return static_cast<double>(size_of(type)); }
+
+/// n outputs times k inputs, whichever way the groups run.
+double weight_bytes(const Problem& p) {
+  const double elements = static_cast<double>(p.n) * static_cast<double>(p.k);
+  if (!p.packed) return elements * size(p.w_type);
+  const double per_group = p.quant.mode == Mode::affine ? 2 * size(p.w_type) : 1;
+  return elements * (p.quant.bits / 8.0 + per_group / p.quant.group_size);
+}
+
+}  // namespace
+
+Traffic traffic_of(const Problem& p) {
+  const double m = static_cast<double>(p.m), n = static_cast<double>(p.n),
+               k = static_cast<double>(p.k);
+  const double x = size(p.x_type), y = size(p.y_type);
+  switch (p.op) {
+    case KernelOp::qmm:
+    case KernelOp::qmmn:
+    case KernelOp::mm:
+      return {weight_bytes(p), m * k * x, m * n * y, 2 * m * n * k};
+    case KernelOp::dot:
+      return {0, 2 * k * x, y, (p.x_type == DType::complex64 ? 8 : 2) * k};
+    case KernelOp::embed:  // m of the table's n rows, and their ids
+      return {n > 0 ? weight_bytes(p) / n * m : 0, 4 * m, m * k * y, 2 * m * k};
+    case KernelOp::attn: {  // every row its own k positions of keys and values; n = heads *
+                            // head_dim
+      const double kv_n = static_cast<double>(p.kv_n > 0 ? p.kv_n : p.n);
+      return {2 * m * k * kv_n * x, m * n * x, m * n * y, 4 * m * n * k};
+    }
+    case KernelOp::glu:
+      return {0, 2 * m * n * x, m * n * y, 8 * m * n};
+    case KernelOp::add:
+      return {0, 2 * m * n * x, m * n * y, 2 * m * n};
+    case KernelOp::norm:
+      return {n * size(p.w_type), m * n * x, m * n * y, 4 * m * n};
+    case KernelOp::rope:
+      return {0, m * n * (x + 4), m * n * y, 4 * m * n};
+    case KernelOp::angles:  // a sine costs some dozens of operations
+      return {0, 8 * m, m * n * y, 40 * m * n};
+    case KernelOp::kvput:
+    case KernelOp::take:
+      return {0, m * n * x, m * n * y, 0};
+    case KernelOp::sample:  // an exp per logit and a few passes
+      return {0, m * n * x, 8 * m, 20 * m * n};
+  }
+  return {};
+}
+
+double read_rate(const Machine& machine) {
+  return 1e3 * (machine.threads > 1 ? machine.read_gbps_all : machine.read_gbps);
+}
+
+double best_rate(const Problem& p, const Machine& machine) {
+  // bf16 x is one bf16 plane, f16 two; float32 would take three and lose to plain fma (kernels.md,
+  // CPU 2).
+  double rate = machine.f32_gflops;
+  if (p.x_type == DType::bf16) rate = std::max(rate, machine.bf16_gflops);
+  if (p.x_type == DType::f16) rate = std::max(rate, machine.bf16_gflops / 2);
+  return 1e3 * rate * machine.threads;
+}
+
+double kernel_rate(const Kernel& kernel, const Problem& p, const Machine& machine) {
+  double rate = machine.f32_gflops;
+  if (kernel.is.isa == Isa::avx512bf16 && machine.bf16_gflops > 0)
+    rate = p.x_type == DType::bf16 ? machine.bf16_gflops : machine.bf16_gflops / 2;
+  return 1e3 * rate * machine.threads;
+}
+
+Share share_of(const Kernel& kernel, const Machine& machine) {
+  for (const MeasuredRow& row : kMeasured)
+    if (row.profile == machine.profile && row.kernel == kernel.name) return row.share;
+  for (const AssumedRow& row : kAssumed)
+    if (row.isa == kernel.is.isa && (row.op == to_string(kernel.is.op) || row.op == "any"))
+      return row.share;
+  return {0.3, 0.3, "assumed: measured.inc has no line for this folder"};
+}
+
+double memory_floor_us(const Problem& p, const Machine& machine) {
+  return traffic_of(p).bytes() / read_rate(machine);
+}
+
+double floor_us(const Problem& p, const Machine& machine) {
+  return std::max(memory_floor_us(p, machine), traffic_of(p).flop / best_rate(p, machine));
+}
+
+double cost_us(const Kernel& kernel, const Problem& p, const Machine& machine) {
+  const Share share = share_of(kernel, machine);
+  const double memory = memory_floor_us(p, machine) / share.memory;
+  const double compute = traffic_of(p).flop / (kernel_rate(kernel, p, machine) * share.compute);
+  return std::max(memory, compute) + machine.fixed_us;
+}
+
+std::string_view pin_of(const Kernel& kernel, const Problem& p, const Machine& machine) {
+  for (const PinRow& pin : kPins)
+    if (pin.profile == machine.profile && pin.kernel == kernel.name && p.m >= pin.least_m &&
+        p.m <= pin.most_m)
+      return pin.evidence;
+  return "";
+}
+
+}  // namespace stepless

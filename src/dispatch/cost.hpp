@@ -1,0 +1,41 @@
+// Predicted time: max(bytes / bandwidth, work / rate) / measured share + fixed us. The floor is the
+// same at share 1 with the best exact arithmetic of the machine and nothing fixed.
+#pragma once
+#include <string_view>
+
+#include "dispatch/machine.hpp"
+#include "dispatch/problem.hpp"
+
+namespace stepless {
+
+/// What a problem has to move and to compute, whoever does it. Each byte counts once.
+struct Traffic {
+  double weight_bytes = 0;  // codes, scales, biases; keys and values of attention
+  double x_bytes = 0, y_bytes = 0;
+  double flop = 0;  // mul and add count as two
+  double bytes() const { return weight_bytes + x_bytes + y_bytes; }
+};
+Traffic traffic_of(const Problem& problem);
+
+/// Bytes per us that all threads read together, and flop per us of the best exact arithmetic for
+/// x's type.
+double read_rate(const Machine& machine);
+double best_rate(const Problem& problem, const Machine& machine);
+/// Flop per us at this kernel's own arithmetic, at a share of 1.
+double kernel_rate(const Kernel& kernel, const Problem& problem, const Machine& machine);
+
+struct Share {
+  double memory = 0, compute = 0;
+  std::string_view source;
+};
+/// The line of measured.inc that applies.
+Share share_of(const Kernel& kernel, const Machine& machine);
+
+double memory_floor_us(const Problem& problem, const Machine& machine);
+double floor_us(const Problem& problem, const Machine& machine);
+double cost_us(const Kernel& kernel, const Problem& problem, const Machine& machine);
+
+/// The pin of prefer.inc for this kernel and m; "" when there is none.
+std::string_view pin_of(const Kernel& kernel, const Problem& problem, const Machine& machine);
+
+}  // namespace stepless

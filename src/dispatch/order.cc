@@ -1,0 +1,48 @@
+// The order comes from a stated list rather than from predicted cost: cost depends on thread count
+// and bandwidth, and is measured again and again, while bits may change with neither (contract.md,
+// section 5).
+#include "dispatch/order.hpp"
+
+#include <algorithm>
+
+#include "base/error.hpp"
+#include "dispatch/explain.hpp"
+#include "dispatch/legal.hpp"
+#include "kernels/roll_call.hpp"
+
+namespace stepless {
+namespace {
+
+// Widest arithmetic first. `none` is last: an op whose rows sum nothing has rows of no other order.
+constexpr Order kPreference[] = {Order::avx512_bf16, Order::avx512_f32, Order::avx2_f32,
+                                 Order::lanes_f32, Order::none};
+
+/// Whether the ranges leave no m >= 1 unserved.
+bool serves_every_m(std::vector<RowRange> ranges) {
+  std::ranges::sort(ranges, {}, &RowRange::least);
+  std::int64_t served = 0;
+  for (const RowRange& range : ranges) {
+    if (range.least > served + 1) return false;
+    if (range.most == kAnyRows) return true;
+    served = std::max(served, range.most);
+  }
+  return false;
+}
+
+}  // namespace
+
+std::span<const Order> order_preference() { return kPreference; }
+
+Order choose_order(const Problem& problem, const Machine& machine) {
+  for (const Order order : kPreference) {
+    std::vector<RowRange> ranges;
+    for (const Kernel& kernel : roll_call())
+      if (kernel.fields.order == order && why_not_any_m(kernel, problem, machine).empty())
+        ranges.push_back(kernel.fields.rows);
+    if (serves_every_m(std::move(ranges))) return order;
+  }
+  fail(ErrorCode::unsupported, "{}: no kernel of the roll call serves it on {}; see explain",
+       problem_text(problem), machine.name);
+}
+
+}  // namespace stepless

@@ -1,0 +1,102 @@
+// What this CPU and its operating system allow. AVX needs the system to save its registers: XCR0
+// says which it does.
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "dispatch/machine.hpp"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
+
+namespace stepless {
+
+#if defined(__x86_64__)
+namespace {
+
+struct Leaf {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+
+Leaf cpuid(unsigned leaf, unsigned sub = 0) {
+  Leaf r;
+  if (__get_cpuid_count(leaf, sub, &r.eax, &r.ebx, &r.ecx, &r.edx) == 0) return {};
+  return r;
+}
+
+constexpr bool bit(unsigned word, int at) { return ((word >> at) & 1u) != 0; }
+
+/// XCR0; 0 when the system does not let programs ask.
+unsigned saved_state() {
+  if (!bit(cpuid(1).ecx, 27)) return 0;
+  unsigned low = 0, high = 0;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return low;
+}
+
+}  // namespace
+
+std::vector<Isa> probe_isas() {
+  std::vector<Isa> isas = {Isa::cpu};
+  const unsigned xcr0 = saved_state();
+  const bool saves_ymm = (xcr0 & 0x6u) == 0x6u;
+  const bool saves_zmm = (xcr0 & 0xe6u) == 0xe6u;
+  const Leaf one = cpuid(1), seven = cpuid(7, 0), seven_1 = cpuid(7, 1);
+  // The folder's flags are -mavx2 -mfma -mf16c: all three or none.
+  const bool avx2 =
+      saves_ymm && bit(one.ecx, 28) && bit(seven.ebx, 5) && bit(one.ecx, 12) && bit(one.ecx, 29);
+  if (!avx2) return isas;
+  isas.push_back(Isa::avx2);
+  if (bit(seven_1.eax, 4)) isas.push_back(Isa::avxvnni);
+  // F, DQ, BW and VL together, as the folder's flags.
+  const bool avx512 = saves_zmm && bit(seven.ebx, 16) && bit(seven.ebx, 17) && bit(seven.ebx, 30) &&
+                      bit(seven.ebx, 31);
+  if (!avx512) return isas;
+  isas.push_back(Isa::avx512);
+  if (bit(seven.ecx, 11)) isas.push_back(Isa::avx512vnni);
+  if (bit(seven_1.eax, 5)) isas.push_back(Isa::avx512bf16);
+  if (bit(seven.ecx, 1)) isas.push_back(Isa::avx512vbmi);
+  return isas;
+}
+
+std::string probe_cpu_name() {
+  if (cpuid(0x80000000u).eax < 0x80000004u) return "";
+  std::string name;
+  for (const unsigned leaf : {0x80000002u, 0x80000003u, 0x80000004u}) {
+    const Leaf r = cpuid(leaf);
+    for (const unsigned word : {r.eax, r.ebx, r.ecx, r.edx})
+      for (int byte = 0; byte < 4; ++byte) name += static_cast<char>((word >> (8 * byte)) & 0xffu);
+  }
+  name.erase(std::find(name.begin(), name.end(), '\0'), name.end());
+  const auto first = name.find_first_not_of(' ');
+  if (first == std::string::npos) return "";
+  return name.substr(first, name.find_last_not_of(' ') - first + 1);
+}
+
+#elif defined(__aarch64__)
+
+std::vector<Isa> probe_isas() {
+  // Bits of the Linux kernel's AT_HWCAP words; named here because old headers lack some.
+  constexpr unsigned long kAsimd = 1ul << 1, kAsimdDp = 1ul << 20, kBf16 = 1ul << 14;
+  std::vector<Isa> isas = {Isa::cpu};
+  const unsigned long caps = getauxval(AT_HWCAP), caps2 = getauxval(AT_HWCAP2);
+  if ((caps & kAsimd) == 0) return isas;
+  isas.push_back(Isa::neon);
+  if ((caps & kAsimdDp) != 0) isas.push_back(Isa::neondot);
+  if ((caps2 & kBf16) != 0) isas.push_back(Isa::neonbf16);
+  return isas;
+}
+
+std::string probe_cpu_name() { return ""; }
+
+#else
+
+std::vector<Isa> probe_isas() { return {Isa::cpu}; }
+std::string probe_cpu_name() { return ""; }
+
+#endif
+
+}  // namespace stepless

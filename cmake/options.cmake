@@ -1,0 +1,20 @@
+# What may be asked of a build. An option whose part is not written yet is refused by name: nothing is accepted and
+# ignored.
+option(STEPLESS_TESTS "build the test suite" ON)
+option(STEPLESS_CCACHE "compile through ccache when it is installed" ON)
+set(STEPLESS_SANITIZE "" CACHE STRING "sanitizers for every object, e.g. address,undefined")
+
+foreach(later CUDA NCCL MPI SERVER PYTHON GRAMMAR BENCH FUZZ)
+  option(STEPLESS_${later} "not in this version" OFF)
+  if(STEPLESS_${later})
+    message(FATAL_ERROR "STEPLESS_${later}=${STEPLESS_${later}}: not in this version; leave it OFF")
+  endif()
+endforeach()
+
+if(STEPLESS_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  find_program(STEPLESS_CCACHE_PROGRAM ccache)
+  mark_as_advanced(STEPLESS_CCACHE_PROGRAM)
+  if(STEPLESS_CCACHE_PROGRAM)
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${STEPLESS_CCACHE_PROGRAM})
+  endif()
+endif()

@@ -2,6 +2,7 @@
 
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -89,6 +90,7 @@ std::uint32_t WaitWord::wait_while(std::uint32_t old, int spin_us) {
     const Clock::time_point time = Clock::now();
     if (until == Clock::time_point{}) until = time + std::chrono::microseconds(spin_us);
     if (time >= until) break;
+    ::sched_yield();
   }
   while (now == old) {
     sleepers_.fetch_add(1, std::memory_order_seq_cst);

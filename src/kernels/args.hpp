@@ -1,5 +1,6 @@
-// All that a kernel file may include: plain arguments and the symbol a kernel exports. No inline function and no STL
-// here: what an ISA folder instantiates could be the copy the linker keeps for every machine (house.md, section 9).
+// All that a kernel file may include, besides intrinsics, C headers and headers of its own folder in which everything
+// is static: plain arguments and the symbol a kernel exports. No inline function and no STL here: what an ISA folder
+// instantiates could be the copy the linker keeps for every machine (house.md, section 9).
 #pragma once
 #include <cstdint>
 
@@ -63,7 +64,7 @@ struct DotArgs {
   double* workspace;  // 2 * ceil(k / kDotBlock)
 };
 
-/// Rows of a table. Unit: rows. y(m, k) = decode(table[ids[i]]).
+/// Rows of a table. Unit: rows. y(m, k) = decode(table[ids[i]]). A table with null scales is dense, of w_type.
 struct EmbedArgs {
   const int32_t* ids;  // (m), each in [0, n)
   MatmulArgs table;    // x unused; w, scales, biases, types, n rows, k columns, y
@@ -126,6 +127,9 @@ struct KvPutArgs {
   int64_t rows;
   KvLayer cache;
 };
+
+/// The most elements a head may have in attention (buffers on the stack); more is refused before a kernel runs.
+inline constexpr int64_t kMaxHeadDim = 1024;
 
 /// softmax(scale * q·kᵀ) · v over positions max(0, p - window + 1) .. p of the row's own sequence. The KV axis is cut
 /// at fixed positions counted from 0 and merged in order. Unit: row * heads + head.

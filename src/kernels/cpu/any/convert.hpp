@@ -1,0 +1,94 @@
+// f32, f16 and bf16 activations to and from float32 in blocks, written so that plain loops become vector code. Static
+// on purpose: every kernel object keeps its own copy.
+#pragma once
+#include <string.h>
+
+#include "kernels/args.hpp"
+
+namespace stepless::kernels {
+
+/// Floats of a block on the stack: what a kernel widens, computes on and narrows at a time.
+static constexpr int64_t kBlock = 256;
+
+static inline int64_t bytes_of(DType type) { return type == DType::f32 ? 4 : 2; }
+
+static inline const uint8_t* element(const void* base, DType type, int64_t index) {
+  return static_cast<const uint8_t*>(base) + index * bytes_of(type);
+}
+static inline uint8_t* element(void* base, DType type, int64_t index) {
+  return static_cast<uint8_t*>(base) + index * bytes_of(type);
+}
+
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+static inline float widen_f16(uint16_t code) {
+  // Moved up 13 bits the exponent is 112 too small; one exact product repairs it, subnormals too.
+  const uint32_t body = (code & 0x7fffu) << 13;
+  const uint32_t repaired = __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, body) * 0x1p112f);
+  const uint32_t value = static_cast<int32_t>(body) >= 0x0f800000 ? body | 0x7f800000u : repaired;
+  return __builtin_bit_cast(float, value | (code & 0x8000u) << 16);
+}
+
+static inline float widen_bf16(uint16_t code) {
+  return __builtin_bit_cast(float, static_cast<uint32_t>(code) << 16);
+}
+
+/// Nearest even. All three cases are computed and selected, so that a loop over it has no branch.
+static inline uint16_t narrow_f16(float value) {
+  const uint32_t bits = __builtin_bit_cast(uint32_t, value);
+  const int32_t size = static_cast<int32_t>(bits & 0x7fffffffu);
+  const int32_t normal = (size - 0x38000000 + 0xfff + ((size >> 13) & 1)) >> 13;
+  // Subnormal: 0.5 has the step 2^-24, so the adder rounds.
+  const float lifted = __builtin_bit_cast(float, size) + 0.5f;
+  const int32_t tiny = __builtin_bit_cast(int32_t, lifted) - 0x3f000000;
+  const int32_t huge = size > 0x7f800000 ? 0x7e00 : 0x7c00;
+  const int32_t finite = size < 0x38800000 ? tiny : normal;
+  const int32_t code = size >= 0x477ff000 ? huge : finite;
+  return static_cast<uint16_t>(static_cast<uint32_t>(code) | (bits >> 16 & 0x8000u));
+}
+
+static inline uint16_t narrow_bf16(float value) {
+  const uint32_t bits = __builtin_bit_cast(uint32_t, value);
+  const uint32_t nearest = bits + 0x7fffu + (bits >> 16 & 1u);
+  const bool nan = static_cast<int32_t>(bits & 0x7fffffffu) > 0x7f800000;
+  return static_cast<uint16_t>((nan ? bits | 0x400000u : nearest) >> 16);
+}
+
+/// n elements at any address, as float32.
+static inline void widen(const uint8_t* from, DType type, int64_t n, float* to) {
+  if (type == DType::f32) {
+    memcpy(to, from, static_cast<size_t>(n) * 4);
+    return;
+  }
+  const bool half = type == DType::f16;
+  for (int64_t at = 0; at < n; at += kBlock) {
+    uint16_t codes[kBlock];
+    const int64_t count = least(kBlock, n - at);
+    memcpy(codes, from + at * 2, static_cast<size_t>(count) * 2);
+    if (half)
+      for (int64_t i = 0; i < count; ++i) to[at + i] = widen_f16(codes[i]);
+    else
+      for (int64_t i = 0; i < count; ++i) to[at + i] = widen_bf16(codes[i]);
+  }
+}
+
+/// n floats, each rounded once, to any address.
+static inline void narrow(const float* from, DType type, int64_t n, uint8_t* to) {
+  if (type == DType::f32) {
+    memcpy(to, from, static_cast<size_t>(n) * 4);
+    return;
+  }
+  const bool half = type == DType::f16;
+  for (int64_t at = 0; at < n; at += kBlock) {
+    uint16_t codes[kBlock];
+    const int64_t count = least(kBlock, n - at);
+    if (half)
+      for (int64_t i = 0; i < count; ++i) codes[i] = narrow_f16(from[at + i]);
+    else
+      for (int64_t i = 0; i < count; ++i) codes[i] = narrow_bf16(from[at + i]);
+    memcpy(to + at * 2, codes, static_cast<size_t>(count) * 2);
+  }
+}
+
+}  // namespace stepless::kernels

@@ -58,8 +58,8 @@ void cast_to_f32(const void* src, float* dst, std::int64_t n) {
   each_to_f32<From>(src, dst, n, [](From value) { return static_cast<float>(value); });
 }
 
-template <class To, class Convert>
-void each_from_f32(const float* src, void* dst, std::int64_t n, Convert convert) {
+template <class To, class From, class Convert>
+void each_from(const From* src, void* dst, std::int64_t n, Convert convert) {
   char* bytes = static_cast<char*>(dst);
   for (std::int64_t i = 0; i < n; ++i) {
     const To value = convert(src[i]);
@@ -138,13 +138,28 @@ void from_f32(const float* src, DType type, void* dst, std::int64_t n) {
   if (type == DType::f32) {
     if (n > 0) std::memcpy(dst, src, static_cast<std::size_t>(n) * sizeof(float));
   } else if (type == DType::f16) {
-    each_from_f32<std::uint16_t>(src, dst, n, f32_to_f16);
+    each_from<std::uint16_t>(src, dst, n, f32_to_f16);
   } else if (type == DType::bf16) {
-    each_from_f32<std::uint16_t>(src, dst, n, f32_to_bf16);
+    each_from<std::uint16_t>(src, dst, n, f32_to_bf16);
   } else if (type == DType::f64) {
-    each_from_f32<double>(src, dst, n, [](float v) { return static_cast<double>(v); });
+    each_from<double>(src, dst, n, [](float v) { return static_cast<double>(v); });
   } else {
     fail(ErrorCode::unsupported, "from_f32: {} is no floating type; expected f32, f16, bf16 or f64",
+         to_string(type));
+  }
+}
+
+void from_f64(const double* src, DType type, void* dst, std::int64_t n) {
+  if (type == DType::f64) {
+    if (n > 0) std::memcpy(dst, src, static_cast<std::size_t>(n) * sizeof(double));
+  } else if (type == DType::f32) {
+    each_from<float>(src, dst, n, [](double v) { return static_cast<float>(v); });
+  } else if (type == DType::f16) {
+    each_from<std::uint16_t>(src, dst, n, f64_to_f16);
+  } else if (type == DType::bf16) {
+    each_from<std::uint16_t>(src, dst, n, f64_to_bf16);
+  } else {
+    fail(ErrorCode::unsupported, "from_f64: {} is no floating type; expected f32, f16, bf16 or f64",
          to_string(type));
   }
 }

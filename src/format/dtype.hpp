@@ -50,6 +50,21 @@ inline std::uint16_t f32_to_bf16(float value) {
   return static_cast<std::uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
 }
 
+/// f64 rounded to odd: a second rounding, to f16 or bf16, then gives what one rounding of the f64
+/// gives.
+inline float f64_to_f32_odd(double value) {
+  const float near = static_cast<float>(value);
+  const double back = static_cast<double>(near);
+  const std::uint32_t bits = std::bit_cast<std::uint32_t>(near);
+  if (back == value || value != value || (bits & 1u) != 0) return near;
+  const bool beyond = value < 0 ? back < value : back > value;  // rounded away from zero
+  return std::bit_cast<float>(beyond ? bits - 1 : bits + 1);
+}
+
+/// f64 rounded once to f16, bf16.
+inline std::uint16_t f64_to_f16(double value) { return f32_to_f16(f64_to_f32_odd(value)); }
+inline std::uint16_t f64_to_bf16(double value) { return f32_to_bf16(f64_to_f32_odd(value)); }
+
 /// n elements of any real type, at any address, as f32 (f64 and wide integers are rounded once).
 /// Throws Error (unsupported) for complex64.
 void to_f32(const void* src, DType type, float* dst, std::int64_t n);
@@ -57,6 +72,7 @@ void to_f32(const void* src, DType type, float* dst, std::int64_t n);
 /// n values rounded once to f32, f16, bf16 or f64, at any address. Throws Error (unsupported) for
 /// other types.
 void from_f32(const float* src, DType type, void* dst, std::int64_t n);
+void from_f64(const double* src, DType type, void* dst, std::int64_t n);
 
 /// "F32", "BF16", "BOOL" ...: the names in safetensors headers. Nothing for types we do not hold
 /// (F8_E4M3 ...).

@@ -1,10 +1,11 @@
 # What may be asked of a build. An option whose part is not written yet is refused by name: nothing is accepted and
 # ignored.
 option(STEPLESS_TESTS "build the test suite" ON)
+option(STEPLESS_BENCH "build the benchmarks (Google Benchmark)" OFF)
 option(STEPLESS_CCACHE "compile through ccache when it is installed" ON)
 set(STEPLESS_SANITIZE "" CACHE STRING "sanitizers for every object, e.g. address,undefined")
 
-foreach(later CUDA NCCL MPI SERVER PYTHON GRAMMAR BENCH FUZZ)
+foreach(later CUDA NCCL MPI SERVER PYTHON GRAMMAR FUZZ)
   option(STEPLESS_${later} "not in this version" OFF)
   if(STEPLESS_${later})
     message(FATAL_ERROR "STEPLESS_${later}=${STEPLESS_${later}}: not in this version; leave it OFF")

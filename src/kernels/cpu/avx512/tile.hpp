@@ -1,0 +1,116 @@
+// y = x · wᵀ in float32, whatever the weight's format: a chunk of eight weight rows is decoded to
+// float32 in L1, then multiplied with every row of x, three at a time. Lane i of an accumulator
+// sums elements i, i + 16, i + 32 … of the decoded order, in that order for every m, slice and
+// tile; sum_each() adds the lanes.
+#pragma once
+#include "kernels/cpu/avx512/decode.hpp"
+
+namespace stepless::kernels {
+
+static constexpr int64_t kTileM = 3;
+static constexpr int64_t kGroupM =
+    24;  // rows of x that share one decoded chunk; their sums live in L1 beside it
+
+// x as prepared: blocks of three rows (the last holds what is left), 16 elements of each row in
+// turn, zero beyond k.
+static inline int64_t padded(int64_t k) { return (k + 127) / 128 * 128; }
+
+/// Rows of the block that row i belongs to.
+static inline int64_t block_rows(const MatmulArgs& args, int64_t block) {
+  const int64_t left = args.m - block * kTileM;
+  return left < kTileM ? left : kTileM;
+}
+
+static inline float* block_of(const MatmulArgs& args, int64_t block) {
+  return reinterpret_cast<float*>(args.workspace) + block * kTileM * padded(args.k);
+}
+
+template <bool kNibbles>
+static void prepare_rows(const void* opaque, Slice rows) {
+  const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
+  const __m512i order =
+      _mm512_setr_epi32(0, 8, 16, 24, 32, 40, 48, 56, 1, 9, 17, 25, 33, 41, 49, 57);
+  for (int64_t i = rows.begin; i < rows.end; ++i) {
+    const int64_t block = i / kTileM, height = block_rows(args, block);
+    float* to = block_of(args, block) + (i - block * kTileM) * 16;
+    for (int64_t k = 0; k < padded(args.k); k += 64) {
+      alignas(64) float natural[64];
+      for (int64_t t = 0; t < 64; t += 16) {
+        const int64_t left = args.k - k - t;
+        _mm512_store_ps(natural + t, load_f32(args.x, args.x_type, i * args.x_stride + k + t,
+                                              first16(left > 0 ? left : 0)));
+      }
+      for (int t = 0; t < 4; ++t, to += height * 16)
+        _mm512_store_ps(to, kNibbles ? _mm512_i32gather_ps(order, natural + 2 * t, 4)
+                                     : _mm512_load_ps(natural + 16 * t));
+    }
+  }
+}
+
+template <int kM>
+static void accumulate(const float* panel, const float* x, int64_t steps, __m512* sums) {
+  __m512 acc[kM][kRows];
+#pragma GCC unroll 3
+  for (int i = 0; i < kM; ++i)
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) acc[i][r] = sums[i * kRows + r];
+  for (int64_t s = 0; s < steps; ++s, panel += kRows * 16, x += kM * 16) {
+    __m512 xs[kM];
+#pragma GCC unroll 3
+    for (int i = 0; i < kM; ++i) xs[i] = _mm512_load_ps(x + 16 * i);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const __m512 w = _mm512_load_ps(panel + 16 * r);
+#pragma GCC unroll 3
+      for (int i = 0; i < kM; ++i) acc[i][r] = _mm512_fmadd_ps(w, xs[i], acc[i][r]);
+    }
+  }
+#pragma GCC unroll 3
+  for (int i = 0; i < kM; ++i)
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) sums[i * kRows + r] = acc[i][r];
+}
+
+static inline void accumulate_block(int64_t height, const float* panel, const float* x,
+                                    int64_t steps, __m512* sums) {
+  if (height == 1) return accumulate<1>(panel, x, steps, sums);
+  if (height == 2) return accumulate<2>(panel, x, steps, sums);
+  accumulate<3>(panel, x, steps, sums);
+}
+
+/// Outputs n0 .. n0 + count - 1 of rows m0 .. m0 + rows - 1.
+template <void (*kDecode)(const Chunk&)>
+static void run_tile(const MatmulArgs& args, int64_t m0, int64_t rows, int64_t n0, int64_t count) {
+  alignas(64) float panel[kRows * kChunk];
+  __m512 sums[kGroupM * kRows];
+  for (int64_t i = 0; i < rows * kRows; ++i) sums[i] = _mm512_setzero_ps();
+  if (count < kRows)
+    for (int64_t i = 0; i < kRows * kChunk; i += 16)
+      _mm512_store_ps(panel + i, _mm512_setzero_ps());
+  for (int64_t k0 = 0; k0 < args.k; k0 += kChunk) {
+    const int64_t length = args.k - k0 < kChunk ? args.k - k0 : kChunk;
+    const int64_t steps = (length + 63) / 64 * 4;
+    if (length % 64 != 0)  // decoding may stop short of the last steps
+      for (int64_t s = (steps - 4) * kRows; s < steps * kRows; ++s)
+        _mm512_store_ps(panel + 16 * s, _mm512_setzero_ps());
+    for (int64_t r = 0; r < count; ++r) kDecode({args, n0 + r, k0, length, panel + 16 * r});
+    for (int64_t i = 0; i < rows; i += kTileM) {
+      const int64_t block = (m0 + i) / kTileM, height = block_rows(args, block);
+      accumulate_block(height, panel, block_of(args, block) + k0 * height, steps, sums + i * kRows);
+    }
+  }
+  for (int64_t i = 0; i < rows; ++i)
+    store_f32(args.y, args.y_type, (m0 + i) * args.y_stride + n0, first16(count),
+              _mm512_castps256_ps512(sum_each(sums + i * kRows)));
+}
+
+template <void (*kDecode)(const Chunk&)>
+static void run_outputs(const void* opaque, Slice units) {
+  const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
+  for (int64_t m0 = 0; m0 < args.m; m0 += kGroupM)
+    for (int64_t n0 = units.begin; n0 < units.end; n0 += kRows)
+      run_tile<kDecode>(args, m0, args.m - m0 < kGroupM ? args.m - m0 : kGroupM, n0,
+                        units.end - n0 < kRows ? units.end - n0 : kRows);
+}
+
+}  // namespace stepless::kernels

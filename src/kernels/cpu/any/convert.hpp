@@ -1,5 +1,5 @@
-// f32, f16 and bf16 activations to and from float32 in blocks, written so that plain loops become vector code. Static
-// on purpose: every kernel object keeps its own copy.
+// f32, f16 and bf16 activations to and from float32 in blocks, written so that plain loops become
+// vector code. Static on purpose: every kernel object keeps its own copy.
 #pragma once
 #include <string.h>
 
@@ -25,9 +25,12 @@ static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline float widen_f16(uint16_t code) {
   // Moved up 13 bits the exponent is 112 too small; one exact product repairs it, subnormals too.
   const uint32_t body = (code & 0x7fffu) << 13;
-  const uint32_t repaired = __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, body) * 0x1p112f);
-  const uint32_t value = static_cast<int32_t>(body) >= 0x0f800000 ? body | 0x7f800000u : repaired;
-  return __builtin_bit_cast(float, value | (code & 0x8000u) << 16);
+  const uint32_t repaired =
+      __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, body) * 0x1p112f);
+  // For infinity and NaN the product has the fraction, and bits of the exponent that 255 covers. A
+  // choice between two results would be a branch: the product may trap.
+  const uint32_t special = static_cast<int32_t>(body) >= 0x0f800000 ? 0x7f800000u : 0u;
+  return __builtin_bit_cast(float, repaired | special | (code & 0x8000u) << 16);
 }
 
 static inline float widen_bf16(uint16_t code) {

@@ -63,42 +63,44 @@ static inline float to_float(double value, Rounding rounding) {
 }
 
 /// fma(s, q, b) for a code of at most 8 bits: the product is exact in float64.
-static inline float affine_value(float s, uint32_t q, float b, Rounding rounding) {
+static inline float affine_value(float s, uint8_t q, float b, Rounding rounding) {
   return to_float(add_odd(static_cast<double>(s) * static_cast<double>(q), static_cast<double>(b)),
                   rounding);
 }
 
-/// The exponent (biased as float32's) of the last bit of a value that came from f16 or bf16; large
-/// for zero.
+/// The exponent (biased as float32's) of the last bit of a value that came from `type`; large for
+/// zero.
 static inline int last_bit_exponent(float value, DType type) {
   const int field = static_cast<int>((bits_of(value) >> 23) & 255u);
   if (value == 0) return 1 << 20;
-  return (field > 0 ? field : 1) - (type == DType::f16 ? 10 : 7);
+  return (field > 0 ? field : 1) - (type == DType::f32 ? 23 : type == DType::f16 ? 10 : 7);
 }
 
-/// True when float32's s*q (exact: at most 19 bits) + b is what `rounding` asks for, for every
-/// code: always to nearest; to odd when no code needs more than 24 bits, as where |b| is at most
-/// some hundred |s|.
-static inline bool float_is_enough(float s, float b, int bits, DType w_type, Rounding rounding) {
-  if (w_type == DType::f32) return false;
+/// How many binary digits hold s*q+b exactly for every code; a thousand when a float32 might
+/// overflow.
+static inline int digits_needed(float s, float b, int bits, DType w_type) {
   const float most = __builtin_fabsf(s) * static_cast<float>((1 << bits) - 1) + __builtin_fabsf(b);
   const int top = static_cast<int>((bits_of(most) >> 23) & 255u);
-  if (top == 255) return false;
-  if (rounding == Rounding::nearest) return true;
   const int s_last = last_bit_exponent(s, w_type), b_last = last_bit_exponent(b, w_type);
-  return top - (s_last < b_last ? s_last : b_last) <= 23;
+  return top == 255 ? 1000 : top - (s_last < b_last ? s_last : b_last) + 1;
 }
 
 static inline void affine_group(const uint8_t* __restrict codes, int64_t count, float s, float b,
                                 int bits, DType w_type, Rounding rounding, float* __restrict to) {
-  if (float_is_enough(s, b, bits, w_type, rounding)) {
+  const int digits = digits_needed(s, b, bits, w_type);
+  // A 16-bit s times q has at most 19 digits, so that the sum is all that float32 rounds.
+  const bool rounds_once = rounding == Rounding::nearest && w_type != DType::f32 && digits < 1000;
+  if (digits <= 24 || rounds_once) {
     for (int64_t i = 0; i < count; ++i) to[i] = s * static_cast<float>(codes[i]) + b;
-  } else if (bits <= 4) {
-    float values[16];
-    for (uint32_t q = 0; q < (1u << bits); ++q) values[q] = affine_value(s, q, b, rounding);
-    for (int64_t i = 0; i < count; ++i) to[i] = values[codes[i] & 15u];
+  } else if (digits <= 53 && rounding == Rounding::nearest) {
+    const double scale = static_cast<double>(s), bias = static_cast<double>(b);
+    for (int64_t i = 0; i < count; ++i)
+      to[i] = static_cast<float>(scale * static_cast<double>(codes[i]) + bias);
   } else {
-    for (int64_t i = 0; i < count; ++i) to[i] = affine_value(s, codes[i], b, rounding);
+    float values[256];
+    for (int i = 0; i < (1 << bits); ++i)
+      values[i] = affine_value(s, static_cast<uint8_t>(i), b, rounding);
+    for (int64_t i = 0; i < count; ++i) to[i] = values[codes[i]];
   }
 }
 
@@ -107,7 +109,7 @@ static inline void affine_group(const uint8_t* __restrict codes, int64_t count, 
 template <int Bits>
 static inline uint64_t spread(const uint8_t* from) {
   uint64_t word = 0;
-  memcpy(&word, from, Bits);
+  for (int i = 0; i < Bits; ++i) word |= static_cast<uint64_t>(from[i]) << (8 * i);
   if (Bits == 8) return word;
   constexpr uint64_t four = (1ull << (4 * Bits % 64)) - 1, two = (1ull << (2 * Bits % 64)) - 1;
   constexpr uint64_t one = (1ull << Bits) - 1;

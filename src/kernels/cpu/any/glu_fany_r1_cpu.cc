@@ -1,0 +1,38 @@
+// Gated activation of the feed-forward layer: y = act(gate) * up.
+#include "kernels/cpu/any/convert.hpp"
+#include "kernels/cpu/any/vector_math.hpp"
+
+namespace stepless::kernels {
+
+static Floats<4> activate(Activation activation, Floats<4> x) {
+  switch (activation) {
+    case Activation::silu:
+      return silu_of<4>(x);
+    case Activation::gelu:
+      return gelu_of<4>(x);
+    case Activation::gelu_tanh:
+      return gelu_tanh_of<4>(x);
+    case Activation::relu:
+      return x < 0.0f ? Floats<4>{} : x;
+  }
+  return x;
+}
+
+static void run(const void* opaque, Slice rows) {
+  const GluArgs& args = *static_cast<const GluArgs*>(opaque);
+  alignas(64) float gate[kBlock] = {};
+  alignas(64) float up[kBlock] = {};
+  for (int64_t row = rows.begin; row < rows.end; ++row)
+    for (int64_t at = 0; at < args.width; at += kBlock) {
+      const int64_t count = least(kBlock, args.width - at);
+      widen(element(args.gate, args.type, row * args.gate_stride + at), args.type, count, gate);
+      widen(element(args.up, args.type, row * args.up_stride + at), args.type, count, up);
+      for (int64_t i = 0; i < count; i += 4)
+        store<4>(gate + i, activate(args.activation, load<4>(gate + i)) * load<4>(up + i));
+      narrow(gate, args.type, count, element(args.y, args.type, row * args.y_stride + at));
+    }
+}
+
+STEPLESS_KERNEL(glu_fany_r1_cpu) = {nullptr, run, nullptr};
+
+}  // namespace stepless::kernels

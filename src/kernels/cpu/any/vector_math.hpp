@@ -1,0 +1,120 @@
+// exp, tanh and the normal distribution on L float lanes (GCC vector types: SSE2 and NEON at L = 4,
+// AVX2 at 8, AVX-512 at 16). The bits do not depend on L. Own minimax fits; internal linkage, so
+// every kernel object keeps its own copy.
+#pragma once
+#include "kernels/args.hpp"
+
+namespace stepless::kernels {
+namespace {
+
+template <int L>
+struct Lanes {
+  typedef float F __attribute__((vector_size(L * 4)));
+  typedef int32_t I __attribute__((vector_size(L * 4)));
+  typedef uint32_t U __attribute__((vector_size(L * 4)));
+};
+
+template <int L>
+using Floats = typename Lanes<L>::F;
+
+template <int L>
+inline Floats<L> load(const float* from) {
+  Floats<L> value;
+  __builtin_memcpy(&value, from, sizeof value);
+  return value;
+}
+
+template <int L>
+inline void store(float* to, Floats<L> value) {
+  __builtin_memcpy(to, &value, sizeof value);
+}
+
+/// All lanes the same.
+template <int L>
+inline Floats<L> splat(float value) {
+  return value - Floats<L>{};
+}
+
+/// e^x within 1 ulp; 0 below -104, infinity above 88.73, NaN kept.
+template <int L>
+inline Floats<L> exp_of(Floats<L> x) {
+  using F = Floats<L>;
+  using U = typename Lanes<L>::U;
+  using I = typename Lanes<L>::I;
+  x = x < -104.0f ? splat<L>(-104.0f) : x;
+  x = x > 89.0f ? splat<L>(89.0f) : x;
+  // Adding 1.5 * 2^23 leaves the nearest integer in the low bits.
+  const F shifted = x * 1.44269504f + 12582912.0f;
+  const F whole = shifted - 12582912.0f;
+  const I n = __builtin_bit_cast(I, shifted) - 0x4b400000;
+  // ln 2 in two parts; the first has 9 bits, so that its product is exact.
+  const F r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
+  F q = r * 1.392622492e-3f + 8.36321214e-3f;
+  q = q * r + 4.166655437e-2f;
+  q = q * r + 0.1666657679f;
+  q = q * r + 0.5f;
+  const F p = (q * r) * r + r + 1.0f;
+  // 2^n in two factors reaches subnormals and infinity.
+  const I half = n >> 1;
+  const F first = __builtin_bit_cast(F, __builtin_bit_cast(U, half + 127) << 23);
+  const F second = __builtin_bit_cast(F, __builtin_bit_cast(U, n - half + 127) << 23);
+  return p * first * second;
+}
+
+inline float exp_one(float x) { return exp_of<4>(splat<4>(x))[0]; }
+
+template <int L>
+inline Floats<L> tanh_of(Floats<L> x) {
+  using F = Floats<L>;
+  using U = typename Lanes<L>::U;
+  const U bits = __builtin_bit_cast(U, x);
+  const F size = __builtin_bit_cast(F, bits & 0x7fffffffu);
+  const F t = x * x;
+  F p = t * -6.045165097e-3f + 2.096132911e-2f;
+  p = p * t + -5.384326318e-2f;
+  p = p * t + 0.1333271885f;
+  p = p * t + -0.3333332843f;
+  const F small = x + x * t * p;
+  const F large = 1.0f - 2.0f / (exp_of<L>(size + size) + 1.0f);
+  const F signed_large = __builtin_bit_cast(F, __builtin_bit_cast(U, large) | (bits & 0x80000000u));
+  return size < 0.63f ? small : signed_large;
+}
+
+/// x / (1 + e^-x).
+template <int L>
+inline Floats<L> silu_of(Floats<L> x) {
+  return x / (exp_of<L>(-x) + 1.0f);
+}
+
+/// The tanh form of gelu, as x times a logistic: nothing cancels.
+template <int L>
+inline Floats<L> gelu_tanh_of(Floats<L> x) {
+  const Floats<L> inner = x + x * x * x * 0.044715f;
+  return x / (exp_of<L>(inner * -1.59576912f) + 1.0f);
+}
+
+/// x times the normal distribution. The tail beyond |x| is e^(-x²/2) times a polynomial in t = 1 /
+/// (1 + 0.3 |x|); on the negative side it is the answer itself, so that nothing cancels.
+template <int L>
+inline Floats<L> gelu_of(Floats<L> x) {
+  using F = Floats<L>;
+  using U = typename Lanes<L>::U;
+  const F size = __builtin_bit_cast(F, __builtin_bit_cast(U, x) & 0x7fffffffu);
+  const F t = 1.0f / (size * 0.3f + 1.0f);
+  F q = t * -2.095602424e-2f + 0.114257453f;
+  q = q * t + -0.2325244073f;
+  q = q * t + 0.1975505846f;
+  q = q * t + -8.421348152e-2f;
+  q = q * t + 9.871138235e-2f;
+  q = q * t + 7.751790108e-2f;
+  q = q * t + 0.1104184111f;
+  q = q * t + 0.1195504315f;
+  q = q * t + 0.1196877477f;
+  const F tail = exp_of<L>(size * size * -0.5f) * q * t;
+  // Infinity times a tail of zero is no number; the tail is zero long before.
+  const F part = tail == 0.0f ? F{} : size * tail;
+  return x < 0.0f ? -part : x - part;
+}
+
+}  // namespace
+}  // namespace stepless::kernels

@@ -1,7 +1,7 @@
 // A file mapped read-only. A file that others cut while it is mapped gives zeros and an Error at
 // the next check(), where the bare mapping would kill the process with SIGBUS. The table of
 // mappings and the handler are the one exception to "no globals": a signal has no Context. See
-// docs/decisions/0003-sigbus.md.
+// docs/decisions/0004-files-cut-while-mapped.md.
 #pragma once
 #include <cstddef>
 #include <cstdint>

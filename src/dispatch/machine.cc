@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/error.hpp"
+#include "kernels/parse_name.hpp"
 #include "kernels/roll_call.hpp"
 
 namespace stepless {
@@ -45,6 +46,15 @@ std::string_view class_of(const std::vector<Isa>& isas) {
 }
 
 }  // namespace
+
+Isa parse_isa(std::string_view name) {
+  std::string names;
+  for (const auto& token : kIsaTokens) {
+    if (token.text == name) return token.value;
+    names += (names.empty() ? "" : ", ") + std::string(token.text);
+  }
+  fail(ErrorCode::invalid_argument, "max-isa: \"{}\" is unknown; expected one of {}", name, names);
+}
 
 bool Machine::has(Isa isa) const { return std::ranges::find(isas, isa) != isas.end(); }
 

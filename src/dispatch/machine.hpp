@@ -39,5 +39,8 @@ Machine with_threads(Machine machine, int threads);
 std::vector<Isa> probe_isas();
 /// The CPU's own name, e.g. "AMD EPYC 9R14"; "" when it does not tell.
 std::string probe_cpu_name();
+/// The token of an instruction set, as --max-isa takes it. Throws Error (invalid_argument) naming
+/// all.
+Isa parse_isa(std::string_view name);
 
 }  // namespace stepless

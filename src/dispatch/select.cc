@@ -24,13 +24,6 @@ Family family_of(Isa isa) {
 
 /// The machine as if it ended at `limit`.
 Machine limited_to(const Machine& machine, Isa limit) {
-  if (!machine.has(limit)) {
-    std::string isas;
-    for (const Isa isa : machine.isas)
-      isas += (isas.empty() ? "" : ", ") + std::string(to_string(isa));
-    fail(ErrorCode::invalid_argument, "max-isa: {} is not on {}; it has {}", to_string(limit),
-         machine.name, isas);
-  }
   Machine limited = machine;
   limited.name = fmt::format("{} up to {}", machine.name, to_string(limit));
   std::erase_if(limited.isas, [&](Isa isa) {
@@ -38,17 +31,6 @@ Machine limited_to(const Machine& machine, Isa limit) {
            (limit == Isa::cpu || family_of(isa) != family_of(limit) || isa > limit);
   });
   return limited;
-}
-
-std::int64_t workspace_of(const Kernel& kernel, const Problem& p) {
-  if (p.op == KernelOp::dot)  // f64 pairs, one per block: DotArgs
-    return checked_mul(divide_up(p.k, kernels::kDotBlock), 2 * std::int64_t{sizeof(double)}, "dot");
-  const WorkspaceRule rule = kernel.fields.workspace;
-  if (rule.per_k == 0 && rule.per_32k == 0) return 0;
-  const std::int64_t k = round_up(p.k, 128);
-  const std::int64_t row = checked_add(checked_mul(rule.per_k, k, "workspace"),
-                                       checked_mul(rule.per_32k, k / 32, "workspace"), "workspace");
-  return checked_mul(p.m, row, "workspace");
 }
 
 /// The cheapest legal candidate of the order, the earlier of equals; a pin of prefer.inc goes
@@ -68,9 +50,6 @@ const Kernel* cheapest(const std::vector<Candidate>& candidates, Order order, co
 
 const Kernel* wished_kernel(const std::string& name, const Problem& p, const Machine& machine) {
   const Kernel* kernel = find_kernel(name);
-  if (kernel == nullptr)
-    fail(ErrorCode::invalid_argument, "kernel: \"{}\" is not in the roll call; see docs/kernels.md",
-         name);
   if (const std::string reason = why_not(*kernel, p, machine); !reason.empty())
     fail(ErrorCode::invalid_argument, "kernel: {} cannot run {}: {}", name, problem_text(p),
          reason);
@@ -99,10 +78,36 @@ void say_why(Plan& plan, const Problem& p, const Machine& machine, bool asked) {
 
 }  // namespace
 
-Plan select(const Problem& p, const Machine& whole, const Overrides& overrides) {
+std::int64_t workspace_bytes(const Kernel& kernel, const Problem& p) {
+  if (p.op == KernelOp::dot)  // f64 pairs, one per block: DotArgs
+    return checked_mul(divide_up(p.k, kernels::kDotBlock), 2 * std::int64_t{sizeof(double)}, "dot");
+  const WorkspaceRule rule = kernel.fields.workspace;
+  if (rule.per_k == 0 && rule.per_32k == 0) return 0;
+  const std::int64_t k = round_up(p.k, 128);
+  const std::int64_t row = checked_add(checked_mul(rule.per_k, k, "workspace"),
+                                       checked_mul(rule.per_32k, k / 32, "workspace"), "workspace");
+  return checked_mul(p.m, row, "workspace");
+}
+
+void check_overrides(const Overrides& overrides, const Machine& machine) {
   if (overrides.fast_int8)
     fail(ErrorCode::invalid_argument,
          "fast-int8: no kernel of this build computes with 8-bit activations; leave it off");
+  if (!overrides.kernel.empty() && find_kernel(overrides.kernel) == nullptr)
+    fail(ErrorCode::invalid_argument,
+         "kernel: \"{}\" is not in the roll call; docs/kernels.md lists every name",
+         overrides.kernel);
+  if (overrides.max_isa && !machine.has(*overrides.max_isa)) {
+    std::string isas;
+    for (const Isa isa : machine.isas)
+      isas += (isas.empty() ? "" : ", ") + std::string(to_string(isa));
+    fail(ErrorCode::invalid_argument, "max-isa: {} is not on {}; it has {}",
+         to_string(*overrides.max_isa), machine.name, isas);
+  }
+}
+
+Plan select(const Problem& p, const Machine& whole, const Overrides& overrides) {
+  check_overrides(overrides, whole);
   const Machine machine = overrides.max_isa ? limited_to(whole, *overrides.max_isa) : whole;
   Plan plan;
   plan.order = choose_order(p, machine);
@@ -128,7 +133,7 @@ Plan select(const Problem& p, const Machine& whole, const Overrides& overrides) 
     fail(ErrorCode::invalid_argument, "{}: m = {}; expected 1 or more", problem_text(p), p.m);
   plan.cost_us = cost_us(*plan.kernel, p, machine);
   plan.floor_us = floor_us(p, machine);
-  plan.workspace_bytes = workspace_of(*plan.kernel, p);
+  plan.workspace_bytes = workspace_bytes(*plan.kernel, p);
   say_why(plan, p, machine, !overrides.kernel.empty());
   return plan;
 }

@@ -39,6 +39,14 @@ struct Plan {
 /// machine that has Isa::cpu).
 Plan select(const Problem& problem, const Machine& machine, const Overrides& overrides = {});
 
+/// Throws Error (invalid_argument) for wishes that no problem on this machine can grant: an unknown
+/// kernel, an instruction set it lacks, fast_int8. select() checks the same.
+void check_overrides(const Overrides& overrides, const Machine& machine);
+
+/// Bytes of workspace that this kernel needs for the problem's m. Throws Error (exhausted) when
+/// they overflow.
+std::int64_t workspace_bytes(const Kernel& kernel, const Problem& problem);
+
 /// May this kernel run this problem on this machine? Empty if so, else the first reason, in words.
 std::string why_not(const Kernel& kernel, const Problem& problem, const Machine& machine);
 

@@ -1,4 +1,5 @@
 """Every part of tools/check can pass and can fail: each on a small tree made here."""
+import os
 import pathlib
 import shutil
 import subprocess
@@ -245,9 +246,14 @@ class Sizes(Part):
         self.write("tools/long", "#!/bin/sh\n" + "true\n" * 600)
         self.assertTrue(any("tools/long" in problem for problem in self.problems("sizes")))
 
-    def test_fixtures_do_not_count(self):
+    def test_lines_of_fixtures_do_not_count(self):
         self.lines("tests/golden/big.inc", 5000)
         self.assert_clean("sizes")
+
+    def test_all_bytes_count(self):
+        self.write("tests/golden/big.safetensors", "")
+        os.truncate(self.root / "tests/golden/big.safetensors", 60_000_001)
+        self.assert_wrong("sizes", "60 MB")
 
 
 class Evidence(Part):

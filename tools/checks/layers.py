@@ -35,6 +35,7 @@ DOORS = (
 # Angle-bracket headers of a CPU kernel: C's, and the compiler's intrinsics.
 KERNEL_SYSTEM = re.compile(r"[\w/]+\.h|c(stdint|stddef|string|math|float|limits|assert)")
 
+KERNEL_HEADERS = {"kernels/args.hpp", "kernels/philox.hpp"}  # static, for device code as well
 KERNEL_RULE = "a kernel includes kernels/args.hpp, headers of its own folder and of any, and C headers"
 
 
@@ -44,7 +45,7 @@ def kernel_file(path, bracket, name):
     folder = path.removeprefix("src/").rsplit("/", 1)[0] + "/"
     if bracket == "<":
         return KERNEL_SYSTEM.fullmatch(name) is not None
-    return name == "kernels/args.hpp" or name.startswith((folder, "kernels/cpu/any/"))
+    return name in KERNEL_HEADERS or name.startswith((folder, "kernels/cpu/any/"))
 
 
 def source(path, layer, bracket, name):

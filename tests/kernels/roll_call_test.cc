@@ -1,0 +1,289 @@
+// Every matmul row of the roll call (qmm, qmmn, mm) at every edge it states: the error bound, exact
+// one-hot rows, row invariance, slices, confinement of NaN. A new line of kernels.inc is tested by
+// being listed.
+#include "kernels/roll_call.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <set>
+
+#include "tests/support/each_row.hpp"
+#include "tests/support/matmul_case.hpp"
+
+namespace stepless::test {
+namespace {
+
+using Counts = std::vector<std::int64_t>;
+
+std::vector<Format> formats_of(const Kernel& kernel) {
+  std::vector<Format> formats;
+  for (const Format& f : all_formats(kernel.is.op))
+    if (accepts(kernel, f)) formats.push_back(f);
+  return formats;
+}
+
+/// Every `step`-th format, so that few runs see all modes, widths and types.
+std::vector<Format> some_formats(const Kernel& kernel, std::size_t step) {
+  const std::vector<Format> all = formats_of(kernel);
+  std::vector<Format> some;
+  for (std::size_t i = 0; i < all.size(); i += step) some.push_back(all[i]);
+  return some;
+}
+
+/// Sorted, each once, at least `least`, rounded up to multiples of `step`.
+Counts multiples(const Counts& counts, std::int64_t step, std::int64_t least) {
+  std::set<std::int64_t> found;
+  for (const std::int64_t count : counts)
+    if (count >= 1) found.insert((std::max(count, least) + step - 1) / step * step);
+  return {found.begin(), found.end()};
+}
+
+Counts row_counts(const Kernel& kernel) {
+  const std::int64_t tile = kernel.is.tile_m;
+  Counts counts;
+  for (const std::int64_t m :
+       multiples({1, 2, tile - 1, tile, tile + 1, 17, 64, 65}, 1, kernel.fields.rows.least))
+    if (m <= kernel.fields.rows.most) counts.push_back(m);
+  return counts;
+}
+
+Counts output_counts(const Kernel& kernel, const Format& f) {
+  const std::int64_t tile = kernel.is.tile_n;
+  return multiples({1, 2, tile - 1, tile, tile + 1, 17, 2 * tile + 1, 65}, n_step(kernel, f), 1);
+}
+
+/// One multiple, one more, both sides of blocks of 128, 256 and 512; where any k may be, primes and
+/// ± 1.
+Counts inner_counts(const Kernel& kernel, const Format& f) {
+  const std::int64_t step = k_step(kernel, f);
+  return multiples({1, step, step + 1, 2 * step + 1, 31, 33, 127, 129, 257, 511, 513, 640}, step,
+                   1);
+}
+
+std::int64_t outputs_for(const Kernel& kernel, const Format& f, std::int64_t n) {
+  return multiples({n}, n_step(kernel, f), 1).front();
+}
+
+std::int64_t inner_for(const Kernel& kernel, const Format& f, std::int64_t k) {
+  return multiples({k}, k_step(kernel, f), 1).front();
+}
+
+std::string where(const Operands& o) {
+  return o.format.text() + ", m " + std::to_string(o.m) + ", n " + std::to_string(o.n) + ", k " +
+         std::to_string(o.k);
+}
+
+::testing::AssertionResult same_bytes(const Bytes& a, const Bytes& b) {
+  if (a.size() != b.size())
+    return ::testing::AssertionFailure() << a.size() << " and " << b.size() << " bytes";
+  for (std::size_t i = 0; i < a.size(); ++i)
+    if (a[i] != b[i])
+      return ::testing::AssertionFailure() << "byte " << i << " of " << a.size() << " differs";
+  return ::testing::AssertionSuccess();
+}
+
+double share_of_allowance(const Operands& o, const Bytes& y, const oracle::Matrix& ref) {
+  return oracle::error_share(matrix_of(y, o.format.y_type, o.m), ref, o.format.y_type,
+                             weight_norm(o) * std::sqrt(static_cast<double>(o.m)));
+}
+
+class EachMatmul : public EachRow {};
+
+TEST_P(EachMatmul, EveryFormatMeetsTheBound) {
+  const std::vector<Format> formats = formats_of(row());
+  ASSERT_FALSE(formats.empty());
+  for (std::size_t i = 0; i < formats.size(); ++i) {
+    const Counts ms = row_counts(row()), ns = output_counts(row(), formats[i]),
+                 ks = inner_counts(row(), formats[i]);
+    const Operands o = random_operands(row().is.op, formats[i], ms[i % ms.size()],
+                                       ns[i / 2 % ns.size()], ks[i / 3 % ks.size()], i);
+    SCOPED_TRACE(where(o));
+    const Bytes y = run_matmul(row(), o, Slices::whole, Placement::flush);
+    EXPECT_LE(share_of_allowance(o, y, reference(o)), 1);
+    EXPECT_TRUE(same_bytes(y, run_matmul(row(), o, Slices::tiles, Placement::odd)))
+        << "a second run, in tiles, from odd addresses";
+  }
+}
+
+TEST_P(EachMatmul, EveryEdgeMeetsTheBound) {
+  const std::vector<Format> formats = formats_of(row());
+  for (const Format& f : some_formats(row(), formats.size() / 2 + 1)) {
+    const Counts ms = row_counts(row());
+    for (const std::int64_t n : output_counts(row(), f))
+      for (const std::int64_t k : inner_counts(row(), f)) {
+        const Operands all = random_operands(row().is.op, f, ms.back(), n, k,
+                                             static_cast<std::uint64_t>(n * 1000 + k));
+        SCOPED_TRACE(where(all));
+        const Bytes together = run_matmul(row(), all);
+        EXPECT_LE(share_of_allowance(all, together, reference(all)), 1);
+        for (const std::int64_t m : ms)
+          EXPECT_TRUE(same_bytes(run_matmul(row(), all.rows(0, m)), rows_of(together, all.m, 0, m)))
+              << "the first " << m << " rows";
+      }
+  }
+}
+
+TEST_P(EachMatmul, OneHotRowsGiveTheDecodedWeights) {
+  for (const Format& f : formats_of(row())) {
+    const std::int64_t group = f.packed ? f.spec.group_size : 32;
+    const std::int64_t k = inner_for(row(), f, row().is.op == KernelOp::qmmn ? 37 : group + 1);
+    const std::int64_t n = outputs_for(row(), f, row().is.tile_n + 5);
+    Operands o = random_operands(row().is.op, f, k, n, k, static_cast<std::uint64_t>(k));
+    oracle::Matrix identity(k, k);
+    for (std::int64_t i = 0; i < k; ++i) identity.at(i, i) = 1;
+    o.x = oracle::bytes(identity.data, f.x_type);
+    const oracle::Matrix y = matrix_of(run_matmul(row(), o), f.y_type, k);
+    std::int64_t wrong = 0;
+    for (std::int64_t i = 0; i < k; ++i)
+      for (std::int64_t j = 0; j < n; ++j) {
+        const bool plain = row().is.op == KernelOp::qmmn;
+        const oracle::Long weight = plain ? oracle::decode(o.w, i, j) : oracle::decode(o.w, j, i);
+        if (y.at(i, j) == oracle::rounded(weight, f.y_type)) continue;
+        if (++wrong == 1)
+          ADD_FAILURE() << where(o) << ": y(" << i << ", " << j << ") is " << y.at(i, j) << ", not "
+                        << oracle::rounded(weight, f.y_type);
+      }
+    EXPECT_EQ(wrong, 0) << where(o);
+  }
+}
+
+TEST_P(EachMatmul, RowAloneEqualsRowInCompany) {
+  for (const Format& f : some_formats(row(), 17)) {
+    const Operands o =
+        random_operands(row().is.op, f, 65, outputs_for(row(), f, row().is.tile_n + 1),
+                        inner_for(row(), f, 530), 7);
+    SCOPED_TRACE(where(o));
+    const Bytes together = run_matmul(row(), o);
+    const std::int64_t least = row().fields.rows.least;
+    for (std::int64_t i = 0; i + least <= o.m; ++i)
+      EXPECT_TRUE(same_bytes(run_matmul(row(), o.rows(i, least)), rows_of(together, o.m, i, least)))
+          << "row " << i;
+    Random random(11);
+    for (int trial = 0; trial < 8; ++trial) {
+      const std::int64_t first = random.below(o.m - least);
+      const std::int64_t count = least + random.below(o.m - first - least + 1);
+      EXPECT_TRUE(
+          same_bytes(run_matmul(row(), o.rows(first, count)), rows_of(together, o.m, first, count)))
+          << "rows " << first << " to " << first + count;
+    }
+  }
+}
+
+TEST_P(EachMatmul, RowsDoNotKnowTheirNeighbours) {
+  for (const Format& f : some_formats(row(), 23)) {
+    const Operands o =
+        random_operands(row().is.op, f, 65, outputs_for(row(), f, 19), inner_for(row(), f, 100), 3);
+    SCOPED_TRACE(where(o));
+    Operands turned = o;
+    turned.x.clear();
+    for (std::int64_t i = o.m; i > 0; --i) {
+      const Bytes one = rows_of(o.x, o.m, i - 1, 1);
+      turned.x.insert(turned.x.end(), one.begin(), one.end());
+    }
+    const Bytes y = run_matmul(row(), o), back = run_matmul(row(), turned);
+    for (std::int64_t i = 0; i < o.m; ++i)
+      EXPECT_TRUE(same_bytes(rows_of(y, o.m, i, 1), rows_of(back, o.m, o.m - 1 - i, 1)))
+          << "row " << i;
+  }
+}
+
+TEST_P(EachMatmul, SlicesDoNotChangeBits) {
+  for (const Format& f : some_formats(row(), 31))
+    for (const std::int64_t m : {row().fields.rows.least, std::int64_t{33}}) {
+      const Operands o =
+          random_operands(row().is.op, f, m, outputs_for(row(), f, 9 * row().is.tile_n + 1),
+                          inner_for(row(), f, 200), 5);
+      SCOPED_TRACE(where(o));
+      const Bytes whole = run_matmul(row(), o, Slices::whole);
+      EXPECT_TRUE(same_bytes(whole, run_matmul(row(), o, Slices::tiles)));
+      EXPECT_TRUE(same_bytes(whole, run_matmul(row(), o, Slices::random)));
+    }
+}
+
+/// x with one element of a row replaced.
+void replace(Operands& o, std::int64_t i, std::int64_t k, double number) {
+  const std::int64_t size = oracle::element_bytes(o.format.x_type);
+  oracle::store(number, o.format.x_type, &o.x[static_cast<std::size_t>((i * o.k + k) * size)]);
+}
+
+TEST_P(EachMatmul, NonFiniteRowsStayAlone) {
+  for (const Format& f : some_formats(row(), 13)) {
+    const Operands calm = random_operands(
+        row().is.op, f, 9, outputs_for(row(), f, row().is.tile_n + 2), inner_for(row(), f, 150), 9);
+    SCOPED_TRACE(where(calm));
+    Operands wild = calm;
+    replace(wild, 3, calm.k / 2, std::nan(""));
+    replace(wild, 6, calm.k - 1, HUGE_VAL);
+    replace(wild, 7, 0, -HUGE_VAL);
+    const Bytes before = run_matmul(row(), calm), after = run_matmul(row(), wild);
+    const oracle::Matrix y = matrix_of(after, f.y_type, calm.m);
+    for (std::int64_t i = 0; i < calm.m; ++i) {
+      if (i != 3 && i != 6 && i != 7) {
+        EXPECT_TRUE(same_bytes(rows_of(before, calm.m, i, 1), rows_of(after, calm.m, i, 1)))
+            << "row " << i;
+        continue;
+      }
+      for (std::int64_t j = 0; j < calm.n; ++j)
+        EXPECT_TRUE(i == 3 ? std::isnan(y.at(i, j)) : !std::isfinite(y.at(i, j)))
+            << "y(" << i << ", " << j << ") = " << y.at(i, j);
+    }
+  }
+}
+
+TEST_P(EachMatmul, SmallAndLargeRowsMeetTheBound) {
+  for (const Format& f : some_formats(row(), 5)) {
+    Operands o =
+        random_operands(row().is.op, f, 6, outputs_for(row(), f, 17), inner_for(row(), f, 128), 21);
+    SCOPED_TRACE(where(o));
+    const double scales[] = {1, 1e-4, 1e3, 1e-4, 1e3, 1};
+    Random random(22);
+    o.x.clear();
+    for (const double scale : scales) {
+      const Bytes one = random_rows(f.x_type, o.k, scale, random);
+      o.x.insert(o.x.end(), one.begin(), one.end());
+    }
+    const oracle::Matrix ref = reference(o), y = matrix_of(run_matmul(row(), o), f.y_type, o.m);
+    for (std::int64_t i = 0; i < o.m; ++i) {
+      oracle::Matrix want(1, o.n), got(1, o.n);
+      for (std::int64_t j = 0; j < o.n; ++j)
+        want.at(0, j) = ref.at(i, j), got.at(0, j) = y.at(i, j);
+      EXPECT_LE(oracle::error_share(got, want, f.y_type, weight_norm(o) * scales[i]), 1)
+          << "row " << i << ", x of size " << scales[i];
+    }
+  }
+}
+
+TEST_P(EachMatmul, LongSumsMeetTheBound) {
+  for (const Format& f : some_formats(row(), 50)) {
+    const Operands o = random_operands(row().is.op, f, 3, outputs_for(row(), f, 3), 32768, 31);
+    SCOPED_TRACE(where(o));
+    EXPECT_LE(share_of_allowance(o, run_matmul(row(), o), reference(o)), 1);
+  }
+}
+
+TEST_P(EachMatmul, RowsOfOneOrderGiveEqualBytes) {
+  for (const Kernel* other : built_rows({row().is.op})) {
+    const Order order = row().fields.order;
+    if (other >= &row() || order == Order::none || other->fields.order != order ||
+        !runs_here(other->is.isa))
+      continue;
+    for (const Format& f : some_formats(row(), 7)) {
+      if (!accepts(*other, f)) continue;
+      for (const std::int64_t k : {1, 300, 700}) {
+        const Operands o = random_operands(row().is.op, f, 19, outputs_for(row(), f, 37),
+                                           inner_for(row(), f, k), 41);
+        EXPECT_TRUE(same_bytes(run_matmul(row(), o), run_matmul(*other, o)))
+            << row().name << " and " << other->name << ", " << where(o);
+      }
+    }
+  }
+}
+
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(EachMatmul);
+INSTANTIATE_TEST_SUITE_P(
+    RollCall, EachMatmul,
+    ::testing::ValuesIn(built_rows({KernelOp::qmm, KernelOp::qmmn, KernelOp::mm})), row_name);
+
+}  // namespace
+}  // namespace stepless::test

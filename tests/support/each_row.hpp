@@ -1,0 +1,38 @@
+// The rows of the roll call that a suite is instantiated for: listed in kernels.inc is tested.
+#pragma once
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "kernels/roll_call.hpp"
+#include "tests/support/isa.hpp"
+
+namespace stepless::test {
+
+/// Rows of these ops that this build has.
+inline std::vector<const Kernel*> built_rows(std::initializer_list<KernelOp> ops) {
+  std::vector<const Kernel*> rows;
+  for (const Kernel& row : roll_call())
+    if (row.entry != nullptr && std::ranges::find(ops, row.is.op) != ops.end())
+      rows.push_back(&row);
+  return rows;
+}
+
+inline std::string row_name(const ::testing::TestParamInfo<const Kernel*>& info) {
+  return std::string(info.param->name);
+}
+
+/// A suite with one instance per row; rows this machine cannot run are skipped, by name.
+class EachRow : public ::testing::TestWithParam<const Kernel*> {
+ protected:
+  void SetUp() override {
+    if (!runs_here(row().is.isa))
+      GTEST_SKIP() << row().name << ": this machine has no " << to_string(row().is.isa);
+  }
+  static const Kernel& row() { return *GetParam(); }
+};
+
+}  // namespace stepless::test

@@ -1,0 +1,55 @@
+// Which instruction sets the machine under the tests has, asked of the compiler's own probe.
+#pragma once
+#include "kernels/kernel.hpp"
+
+namespace stepless::test {
+
+inline bool runs_here(Isa isa) {
+#if defined(__x86_64__)
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512dq");
+#else
+  const bool avx2 = false, avx512 = false;
+#endif
+  switch (isa) {
+    case Isa::cpu:
+      return true;
+    case Isa::avx2:
+      return avx2;
+    case Isa::avx512:
+      return avx512;
+#if defined(__x86_64__)
+    case Isa::avxvnni:
+      return avx2 && __builtin_cpu_supports("avxvnni");
+    case Isa::avx512vnni:
+      return avx512 && __builtin_cpu_supports("avx512vnni");
+    case Isa::avx512bf16:
+      return avx512 && __builtin_cpu_supports("avx512bf16");
+    case Isa::avx512vbmi:
+      return avx512 && __builtin_cpu_supports("avx512vbmi");
+#else
+    case Isa::avxvnni:
+    case Isa::avx512vnni:
+    case Isa::avx512bf16:
+    case Isa::avx512vbmi:
+      return false;
+#endif
+    case Isa::neon:
+#if defined(__aarch64__)
+      return true;
+#else
+      return false;
+#endif
+    case Isa::neondot:
+    case Isa::neonbf16:
+    case Isa::cuda:
+    case Isa::sm80:
+    case Isa::sm90:
+      return false;
+  }
+  return false;
+}
+
+}  // namespace stepless::test

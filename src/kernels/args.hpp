@@ -179,7 +179,14 @@ struct TakeArgs {
   DType type;
 };
 
-/// One row's sampling: filters in mlx-lm's order, then a draw (conventions.md 2.2). Unit: rows.
+/// Draws of one position: each is its own counter of Philox (philox.hpp), so that a coin never moves the token's draw.
+inline constexpr uint32_t kTokenDraw = 0, kXtcDraw = 1;
+
+/// Bytes of workspace of one sampled row: a copy of the logits and a list of ids; a multiple of 64.
+static constexpr int64_t sample_workspace_bytes(int64_t vocab) { return (vocab * 8 + 63) / 64 * 64; }
+
+/// One row's sampling: filters in mlx-lm's order, then a draw (conventions.md 2.2). Unit: rows. A context of 0 is the
+/// whole history. Ids outside the vocabulary (history, bias, exempt) are passed over.
 struct SampleRow {
   float temperature, top_p, min_p, xtc_probability, xtc_threshold;
   int32_t top_k, min_tokens_to_keep;
@@ -200,9 +207,9 @@ struct SampleArgs {
   const float* logits;        // (rows, vocab)
   int64_t rows, vocab, stride;
   const SampleRow* params;
-  int32_t* token;             // (rows)
-  float* logprob;             // (rows): log-softmax of the penalised logits at the token, before the filters
-  int32_t* top_ids;           // (rows, top_stride), best first; null when no row asks
+  int32_t* token;             // (rows); -1: the row's logits have no finite best or a NaN, nothing can be drawn
+  float* logprob;             // (rows): log-softmax of the penalised logits at the token, before the filters; NaN at -1
+  int32_t* top_ids;           // (rows, top_stride), best first, -1 beyond what a row asks; null when no row asks
   float* top_logprobs;
   int64_t top_stride;
   uint8_t* workspace;         // rows * sample_workspace_bytes

@@ -43,6 +43,7 @@ bool lists(const std::string& list, std::string_view word) {
 std::vector<std::string> levels_of(const std::string& mount, const std::string& mount_root,
                                    std::string group) {
   if (mount_root != "/" && group.starts_with(mount_root)) group.erase(0, mount_root.size());
+  if (group.find("/..") != std::string::npos) group.clear();  // outside of what this mount shows
   std::vector<std::string> levels;
   while (!group.empty() && group != "/") {
     levels.push_back(mount + group);

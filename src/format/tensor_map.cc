@@ -32,12 +32,22 @@ std::string counted(std::size_t n, const char* noun) {
   return fmt::format("{} {}{}", n, noun, n == 1 ? "" : "s");
 }
 
-std::set<std::string> safetensors_in(const fs::path& folder) {
+std::set<std::string> names_in(const fs::path& folder) {
   std::set<std::string> names;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("model") && name.ends_with(".safetensors")) names.insert(name);
-  }
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error); !error && at != fs::directory_iterator();
+       at.increment(error))
+    names.insert(at->path().filename().string());
+  if (error)
+    fail(ErrorCode::not_found, "{}: cannot be listed: {}", folder.string(), error.message());
+  return names;
+}
+
+std::set<std::string> safetensors_in(const fs::path& folder) {
+  std::set<std::string> names = names_in(folder);
+  std::erase_if(names, [](const std::string& name) {
+    return !name.starts_with("model") || !name.ends_with(".safetensors");
+  });
   return names;
 }
 
@@ -74,9 +84,8 @@ Index read_index(const std::string& path) {
 }
 
 [[noreturn]] void fail_no_files(const fs::path& folder) {
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    const std::string kind = entry.path().extension().string();
+  for (const std::string& name : names_in(folder)) {
+    const std::string kind = fs::path(name).extension().string();
     if (kind == ".bin" || kind == ".pt" || kind == ".pth" || kind == ".gguf" || kind == ".npz")
       fail(ErrorCode::not_found,
            "{}: no safetensors files; {} is not read (pickles could run code), convert it to "
@@ -91,7 +100,8 @@ Index read_index(const std::string& path) {
 // index).
 Index find_files(const fs::path& folder) {
   const std::set<std::string> present = safetensors_in(folder);
-  if (fs::exists(folder / kIndexName)) return read_index((folder / kIndexName).string());
+  std::error_code ignored;
+  if (fs::exists(folder / kIndexName, ignored)) return read_index((folder / kIndexName).string());
   if (present.empty()) fail_no_files(folder);
   if (present.contains(kSingleName)) return {{kSingleName}, {}};
   return {present, {}};
@@ -99,8 +109,9 @@ Index find_files(const fs::path& folder) {
 
 void check_shards_present(const fs::path& folder, const Index& index) {
   std::vector<std::string> absent;
+  std::error_code ignored;  // a file we may not see: opening it says why
   for (const std::string& name : index.files)
-    if (!fs::exists(folder / name)) absent.push_back(name);
+    if (!fs::exists(folder / name, ignored) && !ignored) absent.push_back(name);
   if (!absent.empty())
     fail(ErrorCode::not_found, "{}: {} of {} named by {} not there: {}", folder.string(),
          absent.size(), counted(index.files.size(), "file"), kIndexName, list_names(absent));

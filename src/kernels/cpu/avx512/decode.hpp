@@ -17,7 +17,7 @@ struct Chunk {
   float* out;
 };
 
-/// Decoded scales and biases of the chunk's groups, zero beyond them.
+/// Decoded scales and biases of the chunk's groups, zero beyond them up to a multiple of 16.
 struct ChunkScales {
   alignas(64) float scale[kChunkGroups + 16];
   alignas(64) float bias[kChunkGroups + 16];
@@ -45,10 +45,9 @@ static inline __m512 read_fp_scales(const MatmulArgs& args, const uint8_t* at, _
 
 static inline void read_scales(const Chunk& c, ChunkScales& to) {
   const MatmulArgs& args = c.args;
-  const int64_t groups = args.k / args.group_size;
-  const int64_t first = c.k0 / args.group_size;
-  const int64_t count = (c.length + args.group_size - 1) / args.group_size;
-  const int64_t at = c.row * groups + first;
+  const int shift = __builtin_ctz(static_cast<unsigned>(args.group_size));  // a division costs more
+  const int64_t count = (c.length + args.group_size - 1) >> shift;
+  const int64_t at = c.row * (args.k >> shift) + (c.k0 >> shift);
   for (int64_t g = 0; g < count; g += 16) {
     const __mmask16 mask = first16(count - g);
     if (args.mode == Mode::affine) {
@@ -63,55 +62,64 @@ static inline void read_scales(const Chunk& c, ChunkScales& to) {
 
 /// 64 codes in both halves: shifted right by 8 t bits, lane i holds code 8 i + 2 t of the lower
 /// eight lanes and code 8 (i - 8) + 2 t + 1 of the upper eight, in its low four bits.
-static inline __m512i load_nibbles(const uint8_t* at, int64_t left) {
-  const __m256i v = left >= 64 ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at))
-                               : _mm256_maskz_loadu_epi8((1u << (left / 2)) - 1, at);
+static inline __m512i spread_nibbles(__m256i v) {
   return _mm512_srlv_epi32(_mm512_broadcast_i64x4(v),
                            _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 4, 4, 4, 4, 4, 4, 4, 4));
 }
 
-static inline void look_up_64(const Chunk& c, int64_t block, __m512i v, __m512 table) {
-#pragma GCC unroll 4
-  for (int t = 0; t < 4; ++t)
-    _mm512_store_ps(
-        vector_at(c, block * 4 + t),
-        _mm512_permutexvar_ps(_mm512_srli_epi32(v, static_cast<unsigned>(8 * t)), table));
+static inline __m512i load_nibbles(const uint8_t* at) {
+  return spread_nibbles(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
+}
+
+/// The last `left` codes of a row, fewer than 64. Apart: a test in the loop costs half its speed.
+static inline __m512i load_last_nibbles(const uint8_t* at, int64_t left) {
+  return spread_nibbles(_mm256_maskz_loadu_epi8((1u << (left / 2)) - 1, at));
+}
+
+/// What the sixteen codes of an affine group mean.
+static inline __m512 values_of(const ChunkScales& s, int64_t group) {
+  const __m512 codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  return _mm512_fmadd_ps(codes, _mm512_set1_ps(s.scale[group]), _mm512_set1_ps(s.bias[group]));
+}
+
+static inline __m512 look_up(__m512i v, int t, __m512 table) {
+  return _mm512_permutexvar_ps(_mm512_srli_epi32(v, static_cast<unsigned>(8 * t)), table);
 }
 
 /// Groups of 64 and 128: the sixteen values of a group are one register.
-static inline void decode_affine4_wide(const Chunk& c, const ChunkScales& s) {
-  const uint8_t* bytes = chunk_bytes(c, 4);
-  const __m512 codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  const int shift = c.args.group_size == 64 ? 0 : 1;
-  for (int64_t j = 0; j * 64 < c.length; ++j)
-    look_up_64(c, j, load_nibbles(bytes + 32 * j, c.length - 64 * j),
-               _mm512_fmadd_ps(codes, _mm512_set1_ps(s.scale[j >> shift]),
-                               _mm512_set1_ps(s.bias[j >> shift])));
+static inline void put_wide(const Chunk& c, const ChunkScales& s, int64_t j, __m512i v) {
+  const __m512 table = values_of(s, c.args.group_size == 64 ? j : j / 2);
+#pragma GCC unroll 4
+  for (int t = 0; t < 4; ++t) _mm512_store_ps(vector_at(c, j * 4 + t), look_up(v, t, table));
 }
 
-/// Any other 4-bit format: 64 codes hold 2 or 4 groups, told apart by lane.
-static inline void decode_four(const Chunk& c, const ChunkScales& s) {
+/// Smaller groups: 64 codes hold two or four of them, told apart by lane.
+static inline void put_narrow(const Chunk& c, const ChunkScales& s, int64_t j, __m512i v) {
   const bool affine = c.args.mode == Mode::affine;
-  const uint8_t* bytes = chunk_bytes(c, 4);
   const __m512 table =
       affine ? _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
              : _mm512_setr_ps(0, .5f, 1, 1.5f, 2, 3, 4, 6, -0.f, -.5f, -1, -1.5f, -2, -3, -4, -6);
-  const int64_t per = 64 / c.args.group_size;
-  const __m512i group = per == 2
-                            ? _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1)
+  const bool two = c.args.group_size == 32;
+  const __m512i group = two ? _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1)
                             : _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 0, 0, 1, 1, 2, 2, 3, 3);
-  for (int64_t j = 0; j * 64 < c.length; ++j) {
-    const __m512i v = load_nibbles(bytes + 32 * j, c.length - 64 * j);
-    const __m512 scale = _mm512_permutexvar_ps(group, _mm512_loadu_ps(s.scale + j * per));
-    const __m512 bias = _mm512_permutexvar_ps(group, _mm512_loadu_ps(s.bias + j * per));
+  const int64_t first = two ? 2 * j : 4 * j;
+  const __m512 scale = _mm512_permutexvar_ps(group, _mm512_loadu_ps(s.scale + first));
+  const __m512 bias =
+      affine ? _mm512_permutexvar_ps(group, _mm512_loadu_ps(s.bias + first)) : _mm512_setzero_ps();
 #pragma GCC unroll 4
-    for (int t = 0; t < 4; ++t) {
-      const __m512 q =
-          _mm512_permutexvar_ps(_mm512_srli_epi32(v, static_cast<unsigned>(8 * t)), table);
-      _mm512_store_ps(vector_at(c, j * 4 + t),
-                      affine ? _mm512_fmadd_ps(q, scale, bias) : _mm512_mul_ps(q, scale));
-    }
+  for (int t = 0; t < 4; ++t) {
+    const __m512 q = look_up(v, t, table);
+    _mm512_store_ps(vector_at(c, j * 4 + t),
+                    affine ? _mm512_fmadd_ps(q, scale, bias) : _mm512_mul_ps(q, scale));
   }
+}
+
+template <void (*kPut)(const Chunk&, const ChunkScales&, int64_t, __m512i)>
+static void decode_nibbles(const Chunk& c, const ChunkScales& s) {
+  const uint8_t* bytes = chunk_bytes(c, 4);
+  int64_t j = 0;
+  for (; j * 64 + 64 <= c.length; ++j) kPut(c, s, j, load_nibbles(bytes + 32 * j));
+  if (j * 64 < c.length) kPut(c, s, j, load_last_nibbles(bytes + 32 * j, c.length - 64 * j));
 }
 
 /// Where the 16 codes of 2 * bits bytes lie: which two bytes hold lane i's code, and how far up.
@@ -171,7 +179,7 @@ static inline void decode_mxfp8(const Chunk& c, const ChunkScales& s) {
 static inline bool nibble_order(const MatmulArgs& args) { return args.bits == 4; }
 
 static inline void decode_packed(const Chunk& c) {
-  ChunkScales s = {};
+  ChunkScales s;
   read_scales(c, s);
   if (c.args.mode == Mode::mxfp8) return decode_mxfp8(c, s);
   switch (c.args.bits) {
@@ -190,8 +198,8 @@ static inline void decode_packed(const Chunk& c) {
     default:
       break;
   }
-  if (c.args.mode == Mode::affine && c.args.group_size >= 64) return decode_affine4_wide(c, s);
-  decode_four(c, s);
+  if (c.args.group_size >= 64) return decode_nibbles<put_wide>(c, s);
+  decode_nibbles<put_narrow>(c, s);
 }
 
 static inline void decode_dense(const Chunk& c) {

@@ -60,7 +60,8 @@ static void accumulate(const float* panel, const float* x, int64_t steps, __m512
     for (int i = 0; i < kM; ++i) xs[i] = _mm512_load_ps(x + 16 * i);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      const __m512 w = _mm512_load_ps(panel + 16 * r);
+      __m512 w = _mm512_load_ps(panel + 16 * r);
+      asm("" : "+v"(w));  // else gcc 12 loads it again for every row of x
 #pragma GCC unroll 3
       for (int i = 0; i < kM; ++i) acc[i][r] = _mm512_fmadd_ps(w, xs[i], acc[i][r]);
     }

@@ -1,4 +1,5 @@
-// The one error type of the library. Every function that can fail throws it; nothing prints or exits.
+// The one error type of the library. Every function that can fail throws it; nothing prints or
+// exits.
 #pragma once
 #include <stdexcept>
 #include <string>

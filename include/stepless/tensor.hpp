@@ -19,7 +19,8 @@ constexpr bool is_float(DType type) {
 
 using Shape = std::vector<std::int64_t>;
 
-/// A read-only array, contiguous in row-major order. `data` may have any alignment (mapped files start anywhere).
+/// A read-only array, contiguous in row-major order. `data` may have any alignment (mapped files
+/// start anywhere).
 struct TensorView {
   const std::byte* data = nullptr;
   DType type = DType::f32;

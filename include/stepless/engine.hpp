@@ -1,0 +1,103 @@
+// Text generation: any number of requests run as one batch. The bits of a token depend on its own
+// request alone.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "stepless/model.hpp"
+
+namespace stepless {
+
+/// mlx-lm's sampling: penalties, log-softmax, top_p, min_p, xtc, top_k, then a draw at logprob /
+/// temperature.
+struct SamplingParams {
+  float temperature = 0;  // 0: the best token, ties to the lower id
+  float top_p = 1, min_p = 0, xtc_probability = 0, xtc_threshold = 0.1f;
+  std::int32_t top_k = 0, min_tokens_to_keep = 1;
+  float repetition_penalty = 0, presence_penalty = 0, frequency_penalty = 0;  // 0: off
+  std::int32_t repetition_context = 20, presence_context = 20, frequency_context = 20;
+  std::vector<std::pair<std::int32_t, float>> logit_bias;
+  std::uint64_t seed = 0;  // same seed, build and device: the same text in any batch
+};
+
+struct Request {
+  std::vector<std::int32_t> tokens;  // the prompt; at least one
+  SamplingParams sampling;
+  std::int64_t max_tokens = 100;  // 0: until the context ends
+  std::vector<std::string> stop;  // texts that end the answer; cut from it
+  std::vector<std::int32_t> extra_eos;
+  bool ignore_eos = false;
+  std::int32_t logprobs = 0;  // best alternatives to report per token
+};
+
+enum class FinishReason { none, stop, length, cancelled, failed };
+/// "stop", "length", ...
+std::string_view to_string(FinishReason reason);
+
+struct TokenLogprobs {
+  float chosen = 0;
+  std::vector<std::pair<std::int32_t, float>> top;  // best first
+};
+
+/// What happened to a request. Events of one request come in order, from the engine's thread:
+/// return soon, throw nothing.
+struct Event {
+  enum class Kind { prefill, token, finished } kind = Kind::token;
+  std::int64_t prompt_done = 0, prompt_total = 0;  // prefill
+  std::int32_t token = -1;                         // token; the stop token itself is not reported
+  std::string text;  // text this event releases (also with finished: what was held back)
+  TokenLogprobs logprobs;
+  FinishReason reason = FinishReason::none;  // finished
+  std::string error;                         // finished with FinishReason::failed
+};
+
+struct EngineOptions {
+  std::int64_t context = 0;  // longest sequence; 0: the model's. Above it: Error
+  std::int64_t kv_bytes =
+      0;  // KV pages; 0: enough for `sequences` full ones, at most 90 % of free memory
+  std::int64_t sequences = 1;     // how many are expected at once; sizes the page pool
+  std::int64_t prefill_rows = 0;  // prompt tokens per step; 0: the model's step_rows
+};
+
+struct EngineStats {
+  std::int64_t prompt_tokens = 0, generated_tokens = 0, steps = 0;
+  double prefill_seconds = 0,
+         decode_seconds = 0;  // time in steps that hold prompt rows; in steps that hold none
+  std::int64_t kv_pages = 0, kv_pages_used = 0, kv_bytes = 0;
+  double floor_us_per_token =
+      0;  // predicted floor of a decode step of the last batch size, per token
+};
+
+class Engine {
+ public:
+  using Listener = std::function<void(const Event&)>;
+
+  /// Starts the engine's thread. Throws Error: exhausted (weights, step or pages do not fit, with
+  /// the bytes), invalid_argument.
+  Engine(const Model& model, const EngineOptions& options = {});
+  ~Engine();  // cancels what still runs
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  /// Queues a request and returns its number. Throws Error (invalid_argument): empty prompt, id
+  /// beyond the vocabulary, prompt beyond the context or the page pool (with both counts),
+  /// parameters out of range.
+  std::int64_t submit(Request request, Listener listener);
+  /// The request ends at the next step boundary with FinishReason::cancelled. Unknown and finished
+  /// numbers: nothing.
+  void cancel(std::int64_t id);
+  /// Returns when every submitted request has finished.
+  void wait_idle();
+  EngineStats stats() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace stepless

@@ -1,0 +1,125 @@
+// stepless::Engine: one thread that owns an EngineCore, and the queue of commands that other
+// threads put in.
+#include "stepless/engine.hpp"
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+#include "api/model_state.hpp"
+#include "base/error.hpp"
+#include "ops/cpu/cpu_backend.hpp"
+#include "runtime/engine_core.hpp"
+
+namespace stepless {
+
+std::string_view to_string(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::none:
+      return "none";
+    case FinishReason::stop:
+      return "stop";
+    case FinishReason::length:
+      return "length";
+    case FinishReason::cancelled:
+      return "cancelled";
+    case FinishReason::failed:
+      return "failed";
+  }
+  return "none";
+}
+
+class Engine::Impl {
+ public:
+  Impl(const Model& model, const EngineOptions& options)
+      : core_(model.state()->loaded, make_cpu_backend(model.state()->threads), options),
+        thread_([this] { loop(); }) {}
+
+  ~Impl() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    thread_.join();
+  }
+
+  std::int64_t submit(Request request, Listener listener) {
+    Sequence sequence = make_sequence(core_.model(), std::move(request), core_.context(),
+                                      core_.page_tokens(), core_.pool_pages());
+    sequence.listener = std::move(listener);
+    const std::lock_guard lock(mutex_);
+    sequence.id = ++last_id_;
+    added_.push_back(std::move(sequence));
+    idle_ = false;
+    wake_.notify_all();
+    return last_id_;
+  }
+
+  void cancel(std::int64_t id) {
+    const std::lock_guard lock(mutex_);
+    cancelled_.push_back(id);
+    wake_.notify_all();
+  }
+
+  void wait_idle() {
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, [&] { return idle_; });
+  }
+
+  EngineStats stats() const {
+    const std::lock_guard lock(mutex_);
+    return stats_;
+  }
+
+ private:
+  void loop() {
+    for (;;) {
+      if (!take_commands()) break;
+      core_.step();
+      const std::lock_guard lock(mutex_);
+      stats_ = core_.stats();
+    }
+    core_.cancel_all();
+  }
+
+  /// Moves commands into the core; sleeps while there is nothing to do. False: stop.
+  bool take_commands() {
+    std::unique_lock lock(mutex_);
+    if (core_.idle() && added_.empty()) {
+      idle_ = true;
+      done_.notify_all();
+    }
+    wake_.wait(lock, [&] { return stopping_ || !core_.idle() || !added_.empty(); });
+    std::deque<Sequence> added = std::move(added_);
+    added_.clear();
+    for (Sequence& sequence : added) core_.add(std::move(sequence));
+    for (const std::int64_t id : cancelled_) core_.cancel(id);
+    cancelled_.clear();
+    return !stopping_;
+  }
+
+  EngineCore core_;
+  mutable std::mutex mutex_;
+  std::condition_variable wake_, done_;
+  std::deque<Sequence> added_;
+  std::vector<std::int64_t> cancelled_;
+  EngineStats stats_;
+  std::int64_t last_id_ = 0;
+  bool idle_ = true, stopping_ = false;
+  std::thread thread_;  // last: starts when everything else is there
+};
+
+Engine::Engine(const Model& model, const EngineOptions& options)
+    : impl_(std::make_unique<Impl>(model, options)) {}
+Engine::~Engine() = default;
+
+std::int64_t Engine::submit(Request request, Listener listener) {
+  return impl_->submit(std::move(request), std::move(listener));
+}
+void Engine::cancel(std::int64_t id) { impl_->cancel(id); }
+void Engine::wait_idle() { impl_->wait_idle(); }
+EngineStats Engine::stats() const { return impl_->stats(); }
+
+}  // namespace stepless

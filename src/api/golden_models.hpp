@@ -1,0 +1,16 @@
+// Fixtures of models: logits, greedy continuations and perplexity of checkpoints, under each
+// activation type that the fixture states a tolerance for.
+#pragma once
+#include <string>
+
+#include "base/golden_report.hpp"
+#include "stepless/model.hpp"
+
+namespace stepless {
+
+/// dir/index.json lists checkpoints of families with references of two sequences each.
+GoldenReport run_golden_families(const std::string& dir, const ModelOptions& options);
+/// dir/index.json lists complete checkpoints with NAME.reference.json.
+GoldenReport run_golden_models(const std::string& dir, const ModelOptions& options);
+
+}  // namespace stepless

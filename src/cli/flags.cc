@@ -1,0 +1,222 @@
+#include "cli/flags.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+
+#include "base/error.hpp"
+#include "cli/cli.hpp"
+#include "cli/locate.hpp"
+
+namespace stepless::cli {
+namespace {
+
+constexpr const char* kModelGroup = "Model and device";
+constexpr const char* kMemoryGroup = "Memory";
+constexpr const char* kTemplateGroup = "Chat template";
+constexpr const char* kSamplingGroup = "Sampling";
+constexpr const char* kOutputGroup = "Output";
+
+[[noreturn]] void usage(const std::string& message) {
+  throw ExitError(Exit::usage, ErrorCode::invalid_argument, message);
+}
+
+/// A template given on the command line: the text itself, or the file of that name.
+std::string template_source(const ModelFlags& flags) {
+  if (flags.default_template) return chatml_template();
+  std::error_code ignored;
+  if (flags.chat_template.empty() ||
+      !std::filesystem::is_regular_file(flags.chat_template, ignored))
+    return flags.chat_template;
+  std::ifstream file(flags.chat_template, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+void check_device(const ModelFlags& flags) {
+  if (flags.device == "auto" || flags.device == "cpu") return;
+  if (flags.device.starts_with("cuda"))
+    usage("--device " + flags.device + ": this build has no CUDA backend; cpu or auto");
+  usage("--device " + flags.device + ": unknown; cpu or auto");
+}
+
+}  // namespace
+
+void add_output_flags(CLI::App& app, OutputFlags& flags) {
+  app.add_flag("--json", flags.json, "one JSON object instead of text")->group(kOutputGroup);
+  app.add_flag("--jsonl", flags.jsonl, "an object per event, then the result")->group(kOutputGroup);
+  app.add_flag("-q,--quiet", flags.quiet, "only the result")->group(kOutputGroup);
+  app.add_flag("--no-progress", flags.no_progress, "no progress bars")->group(kOutputGroup);
+  app.add_flag("--progress", flags.progress, "a line per 10 % when stderr is no terminal")
+      ->group(kOutputGroup);
+  app.add_option("--color", flags.color, "auto, always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->capture_default_str()
+      ->group(kOutputGroup);
+}
+
+void add_model_flags(CLI::App& app, ModelFlags& f) {
+  app.add_option("--model", f.model,
+                 "folder, name or Hugging Face id; demo: the model that comes along")
+      ->group(kModelGroup);
+  app.add_option("--synthetic", f.synthetic,
+                 "random weights instead: qwen3-0.6b, llama-3.2-3b, qwen3-4b")
+      ->group(kModelGroup);
+  app.add_option("--models-dir", f.models_dir, "one more folder to look for models in")
+      ->group(kModelGroup);
+  app.add_option("--device", f.device, "cpu or auto")->capture_default_str()->group(kModelGroup);
+  app.add_option("-t,--threads", f.threads, "threads; 0: the physical cores allowed")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str()
+      ->group(kModelGroup);
+  app.add_option("--act-dtype", f.act_dtype, "activations: auto, float32, float16, bfloat16")
+      ->check(CLI::IsMember({"auto", "float32", "float16", "bfloat16"}))
+      ->capture_default_str()
+      ->group(kModelGroup);
+  app.add_option("--tensor-parallel", f.tensor_parallel,
+                 "devices that share a model; 1 until more is built")
+      ->capture_default_str()
+      ->group(kModelGroup);
+  app.add_option("--max-isa", f.max_isa,
+                 "use no instruction set beyond: cpu, avx2, avx512, avx512bf16")
+      ->group(kModelGroup);
+  app.add_option("--kernel", f.kernel, "run this kernel where it can run; see docs/kernels.md")
+      ->group(kModelGroup);
+  app.add_flag("--fast-int8", f.fast_int8, "8-bit activations; refused until it is built")
+      ->group(kModelGroup);
+  app.add_flag("--trust-remote-code", f.trust_remote_code,
+               "no-op: a checkpoint's code is never run")
+      ->group(kModelGroup);
+  app.add_option("-c,--ctx-size,--max-model-len", f.ctx_size, "longest sequence; 0: the model's")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group(kMemoryGroup);
+  app.add_option("--kv-cache-bytes", f.kv_cache_bytes,
+                 "memory for KV pages, e.g. 512M; default: what the prompts need")
+      ->group(kMemoryGroup);
+  app.add_option("--prefill-step-size", f.prefill_step_size, "prompt tokens computed together")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str()
+      ->group(kMemoryGroup);
+  app.add_option("--chat-template,--chat-template-file", f.chat_template,
+                 "template text or file; default: the model's")
+      ->group(kTemplateGroup);
+  app.add_option("--chat-template-config,--chat-template-args,--chat-template-kwargs",
+                 f.chat_template_config, "JSON object of further template variables")
+      ->group(kTemplateGroup);
+  app.add_flag("--use-default-chat-template", f.default_template, "ChatML")->group(kTemplateGroup);
+  app.add_flag("--ignore-chat-template", f.ignore_template, "the prompt as it is")
+      ->group(kTemplateGroup);
+  const char* later = "is not there yet; the cache is 16 bit (32 with --act-dtype float32)";
+  for (const char* name :
+       {"--kv-bits", "--kv-group-size", "--quantized-kv-start", "--kv-window", "--ctk", "--ctv"})
+    refuse(app, name, later);
+  for (const char* name : {"--draft-model", "--num-draft-tokens"})
+    refuse(app, name, "speculation is not there yet");
+  refuse(app, "--max-kv-size", "the rotating cache is not there yet; use --ctx-size");
+  refuse(app, "--kv-host-bytes", "the host tier is not there yet");
+  refuse(app, "--adapter-path", "adapters are not applied; fuse it into the model first");
+  refuse(app, "--image", "there are only text models");
+  refuse(app, "--pipeline", "pipelines are not supported; a model runs on one device");
+  refuse(app, "--qa", "activations are not quantized; Stepless is exact");
+  refuse(app, "--hf", "nothing is downloaded; give --model");
+  refuse(app, "--fa", "attention is always the fused one");
+  refuse(app, "--upload-repo", "nothing is uploaded; use the hf command");
+}
+
+std::int64_t parse_bytes(const std::string& text, const char* flag) {
+  std::size_t used = 0;
+  double value = -1;
+  try {
+    value = std::stod(text, &used);
+  } catch (const std::exception&) {
+    used = 0;
+  }
+  const std::string unit = text.substr(used);
+  const std::pair<const char*, double> units[] = {
+      {"", 1},        {"K", 1e3},        {"M", 1e6},          {"G", 1e9},
+      {"Ki", 1024.0}, {"Mi", 1048576.0}, {"Gi", 1073741824.0}};
+  for (const auto& [name, factor] : units)
+    if (used > 0 && unit == name && std::isfinite(value) && value >= 0 && value * factor < 9e18)
+      return static_cast<std::int64_t>(value * factor);
+  usage(fmt::format("{}: {} is no size; a number with K, M, G, Ki, Mi or Gi", flag, text));
+}
+
+Model open_model(const ModelFlags& flags, const std::string& machine) {
+  check_device(flags);
+  if (flags.tensor_parallel != 1)
+    usage(fmt::format("--tensor-parallel {}: one device runs a model until more is built; 1",
+                      flags.tensor_parallel));
+  if (flags.trust_remote_code)
+    std::cerr << "note: --trust-remote-code: a checkpoint's code is never run\n";
+  ModelOptions options;
+  options.act_dtype = flags.act_dtype;
+  options.threads = flags.threads;
+  options.machine = machine;
+  options.max_isa = flags.max_isa;
+  options.kernel = flags.kernel;
+  options.fast_int8 = flags.fast_int8;
+  options.chat_template = template_source(flags);
+  // On a CPU 256 rows already reach the arithmetic's ceiling, and a step of 256 takes an eighth of
+  // the memory.
+  options.step_rows = std::min<std::int64_t>(flags.prefill_step_size, 256);
+  try {
+    if (!flags.synthetic.empty() && !flags.model.empty())
+      usage("--synthetic and --model: give one of them");
+    if (!flags.synthetic.empty()) return Model::synthetic(flags.synthetic, options);
+    if (flags.model.empty()) usage("--model: none given; a folder, a name, or demo");
+    return Model::open(locate_model(flags.model, flags.models_dir), options);
+  } catch (const ExitError&) {
+    throw;
+  } catch (const Error& error) {
+    rethrow_for_model(error);
+  }
+}
+
+void add_sampling_flags(CLI::App& app, SamplingFlags& f) {
+  SamplingParams& p = f.params;
+  const auto add = [&](const char* names, auto& value, const char* text) {
+    app.add_option(names, value, text)->capture_default_str()->group(kSamplingGroup);
+  };
+  add("--temp,--temperature", p.temperature, "0: the most likely token");
+  add("--top-p", p.top_p, "keep the likeliest tokens up to this probability");
+  add("--min-p", p.min_p, "drop tokens below this share of the best one's probability");
+  add("--top-k", p.top_k, "keep this many tokens; 0: all");
+  add("--xtc-probability", p.xtc_probability,
+      "chance of dropping all but the least of the tokens above the threshold");
+  add("--xtc-threshold", p.xtc_threshold, "threshold of XTC, up to 0.5");
+  add("--min-tokens-to-keep", p.min_tokens_to_keep, "min-p keeps at least this many");
+  add("--repetition-penalty,--repeat-penalty", p.repetition_penalty,
+      "divides logits of recent tokens; 0: off");
+  add("--repetition-context-size", p.repetition_context, "how many recent tokens that looks at");
+  add("--presence-penalty", p.presence_penalty, "subtracted once from logits of recent tokens");
+  add("--presence-context-size", p.presence_context, "how many recent tokens that looks at");
+  add("--frequency-penalty", p.frequency_penalty,
+      "subtracted per occurrence from logits of recent tokens");
+  add("--frequency-context-size", p.frequency_context, "how many recent tokens that looks at");
+  app.add_option("--logit-bias", f.logit_bias, "ID:B, added to that token's logit; repeatable")
+      ->group(kSamplingGroup);
+  app.add_option("-s,--seed", f.seed,
+                 "same seed, build and device: same text; default: random, and printed")
+      ->group(kSamplingGroup);
+}
+
+SamplingParams sampling_of(const SamplingFlags& flags) {
+  SamplingParams params = flags.params;
+  for (const std::string& text : flags.logit_bias) {
+    int id = 0;
+    float bias = 0;
+    char colon = 0, more = 0;
+    std::istringstream in(text);
+    if (!(in >> id >> colon >> bias) || colon != ':' || (in >> more))
+      usage("--logit-bias " + text + ": not ID:B, e.g. 42:-1.5");
+    params.logit_bias.emplace_back(id, bias);
+  }
+  return params;
+}
+
+}  // namespace stepless::cli

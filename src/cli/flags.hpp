@@ -1,0 +1,44 @@
+// Flags that several commands have, declared once: help, environment names and the config file come
+// from here.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "stepless/engine.hpp"
+#include "stepless/model.hpp"
+
+namespace stepless::cli {
+
+struct OutputFlags {
+  bool json = false, jsonl = false, quiet = false, no_progress = false, progress = false;
+  std::string color = "auto";
+};
+void add_output_flags(CLI::App& app, OutputFlags& flags);
+
+struct ModelFlags {
+  std::string model, synthetic, device = "auto", act_dtype = "auto", max_isa, kernel;
+  std::string chat_template, chat_template_config, models_dir;
+  bool fast_int8 = false, default_template = false, ignore_template = false,
+       trust_remote_code = false;
+  int threads = 0;
+  std::int64_t tensor_parallel = 1, ctx_size = 0, prefill_step_size = 2048;
+  std::string kv_cache_bytes;
+};
+void add_model_flags(CLI::App& app, ModelFlags& flags);
+/// Finds and opens the model. Throws Error with the exit code of its kind.
+Model open_model(const ModelFlags& flags, const std::string& machine = "");
+/// "512M", "2Gi", "1000000": bytes. Throws Error (invalid_argument).
+std::int64_t parse_bytes(const std::string& text, const char* flag);
+
+struct SamplingFlags {
+  SamplingParams params;
+  std::vector<std::string> logit_bias;  // ID:B
+  std::optional<std::uint64_t> seed;
+};
+void add_sampling_flags(CLI::App& app, SamplingFlags& flags);
+/// The parameters with logit biases parsed; the seed is set by the caller.
+SamplingParams sampling_of(const SamplingFlags& flags);
+
+}  // namespace stepless::cli

@@ -1,0 +1,245 @@
+// stepless generate: one prompt streamed as it is written, or a file of prompts as one batch.
+#include <fmt/format.h>
+
+#include <condition_variable>
+#include <deque>
+#include <fstream>
+#include <iostream>
+#include <mutex>
+#include <random>
+#include <sstream>
+
+#include "base/error.hpp"
+#include "base/json.hpp"
+#include "cli/cli.hpp"
+#include "cli/generate_input.hpp"
+#include "cli/terminal.hpp"
+#include "stepless/engine.hpp"
+
+namespace stepless::cli {
+namespace {
+
+/// Events of all requests, from the engine's thread to this one: a slow terminal must not stall the
+/// engine.
+class Inbox {
+ public:
+  void put(std::size_t request, const Event& event) {
+    const std::lock_guard lock(mutex_);
+    events_.emplace_back(request, event);
+    ready_.notify_one();
+  }
+  /// False after a while without events, so that signals are seen.
+  bool take(std::size_t& request, Event& event) {
+    std::unique_lock lock(mutex_);
+    if (!ready_.wait_for(lock, std::chrono::milliseconds(50), [&] { return !events_.empty(); }))
+      return false;
+    request = events_.front().first;
+    event = std::move(events_.front().second);
+    events_.pop_front();
+    return true;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable ready_;
+  std::deque<std::pair<std::size_t, Event>> events_;
+};
+
+struct Answer {
+  std::string text;
+  std::vector<std::int32_t> tokens;
+  std::vector<TokenLogprobs> logprobs;
+  FinishReason reason = FinishReason::none;
+  std::string error;
+  std::int64_t prompt_done = 0;
+};
+
+class Generation {
+ public:
+  Generation(const GenerateFlags& flags, const Model& model, std::vector<Prompt> prompts)
+      : flags_(flags), model_(model), prompts_(std::move(prompts)), answers_(prompts_.size()) {}
+
+  Exit run();
+
+ private:
+  void submit(Engine& engine);
+  void collect(Engine& engine);
+  void take(std::size_t index, const Event& event);
+  void print_event(const Event& event);
+  OrderedJson result(std::size_t index, const EngineStats& stats) const;
+  void print_results(const EngineStats& stats) const;
+  void print_stats(const EngineStats& stats) const;
+  bool streaming() const {
+    return prompts_.size() == 1 && !flags_.output.json && !flags_.output.jsonl;
+  }
+
+  const GenerateFlags& flags_;
+  const Model& model_;
+  std::vector<Prompt> prompts_;
+  std::vector<Answer> answers_;
+  std::vector<std::int64_t> ids_;
+  Inbox inbox_;
+  std::size_t finished_ = 0;
+  std::int64_t prompt_tokens_ = 0;
+};
+
+void Generation::submit(Engine& engine) {
+  for (std::size_t i = 0; i < prompts_.size(); ++i) {
+    prompt_tokens_ += static_cast<std::int64_t>(prompts_[i].request.tokens.size());
+    ids_.push_back(engine.submit(prompts_[i].request,
+                                 [this, i](const Event& event) { inbox_.put(i, event); }));
+  }
+}
+
+void Generation::print_event(const Event& event) {
+  if (streaming()) {
+    std::cout << (stdout_is_terminal() ? escape_controls(event.text) : event.text) << std::flush;
+  } else if (flags_.output.jsonl && event.kind == Event::Kind::token) {
+    const OrderedJson line = {
+        {"token", event.token}, {"text", event.text}, {"logprob", event.logprobs.chosen}};
+    std::cout << line.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) << "\n"
+              << std::flush;
+  }
+}
+
+void Generation::take(std::size_t index, const Event& event) {
+  Answer& answer = answers_[index];
+  answer.text += event.text;
+  switch (event.kind) {
+    case Event::Kind::prefill:
+      answer.prompt_done = event.prompt_done;
+      break;
+    case Event::Kind::token:
+      answer.tokens.push_back(event.token);
+      if (prompts_[index].request.logprobs > 0) answer.logprobs.push_back(event.logprobs);
+      break;
+    case Event::Kind::finished:
+      answer.reason = event.reason;
+      answer.error = event.error;
+      ++finished_;
+      break;
+  }
+  print_event(event);
+}
+
+void Generation::collect(Engine& engine) {
+  Progress bar("prefill", "tok", flags_.output);
+  bool cancelled = false;
+  while (finished_ < prompts_.size()) {
+    if (pending_signal() != 0 && !cancelled) {
+      for (const std::int64_t id : ids_) engine.cancel(id);
+      cancelled = true;
+    }
+    std::size_t index = 0;
+    Event event;
+    if (!inbox_.take(index, event)) continue;
+    take(index, event);
+    std::int64_t done = 0;
+    for (const Answer& answer : answers_) done += answer.prompt_done;
+    if (done < prompt_tokens_)
+      bar.update(done, prompt_tokens_);
+    else
+      bar.finish();
+  }
+}
+
+OrderedJson Generation::result(std::size_t index, const EngineStats& stats) const {
+  const Answer& answer = answers_[index];
+  const Prompt& prompt = prompts_[index];
+  const auto prompt_count = static_cast<std::int64_t>(prompt.request.tokens.size());
+  const auto count = static_cast<std::int64_t>(answer.tokens.size());
+  OrderedJson json = {{"text", answer.text},
+                      {"tokens", answer.tokens},
+                      {"finish_reason", to_string(answer.reason)},
+                      {"seed", prompt.request.sampling.seed},
+                      {"usage",
+                       {{"prompt_tokens", prompt_count},
+                        {"completion_tokens", count},
+                        {"total_tokens", prompt_count + count}}},
+                      {"timings",
+                       {{"prompt_seconds", stats.prefill_seconds},
+                        {"generation_seconds", stats.decode_seconds},
+                        {"floor_us_per_token", stats.floor_us_per_token}}}};
+  if (!answer.error.empty()) json["error"] = answer.error;
+  if (prompt.request.logprobs > 0) {
+    OrderedJson all = OrderedJson::array();
+    for (const TokenLogprobs& one : answer.logprobs) {
+      OrderedJson top = OrderedJson::array();
+      for (const auto& [id, value] : one.top) top.push_back({{"token", id}, {"logprob", value}});
+      all.push_back({{"logprob", one.chosen}, {"top", top}});
+    }
+    json["logprobs"] = all;
+  }
+  return json;
+}
+
+void Generation::print_results(const EngineStats& stats) const {
+  if (streaming()) {
+    std::cout << "\n";
+  } else if (flags_.output.json || flags_.output.jsonl) {
+    for (std::size_t i = 0; i < prompts_.size(); ++i)
+      std::cout << result(i, stats).dump(-1, ' ', false, OrderedJson::error_handler_t::replace)
+                << "\n";
+  } else {
+    for (std::size_t i = 0; i < prompts_.size(); ++i)
+      std::cout << (i == 0 ? "" : "\n") << "--- " << i << " ---\n"
+                << (stdout_is_terminal() ? escape_controls(answers_[i].text) : answers_[i].text)
+                << "\n";
+  }
+  std::cout << std::flush;
+}
+
+void Generation::print_stats(const EngineStats& stats) const {
+  if (flags_.output.quiet || !flags_.verbose) return;
+  std::string out;
+  if (streaming()) out += "==========\n";
+  out +=
+      fmt::format("Prompt: {} tokens, {:.1f} tokens-per-sec\n", stats.prompt_tokens,
+                  static_cast<double>(stats.prompt_tokens) / std::max(stats.prefill_seconds, 1e-9));
+  // Each prompt's first token falls out of its prefill.
+  const std::int64_t decoded = std::max<std::int64_t>(
+      stats.generated_tokens - static_cast<std::int64_t>(prompts_.size()), 0);
+  const double rate = static_cast<double>(decoded) / std::max(stats.decode_seconds, 1e-9);
+  out += fmt::format("Generation: {} tokens, {:.1f} tokens-per-sec\n", stats.generated_tokens,
+                     decoded > 0 ? rate : 0.0);
+  out += "Peak memory: " + peak_memory_text() + "\n";
+  if (decoded > 0 && stats.floor_us_per_token > 0)
+    out += fmt::format("Floor: {:.1f} us/token, {:.1f} % reached\n", stats.floor_us_per_token,
+                       stats.floor_us_per_token * rate / 1e4);
+  std::cerr << out;
+}
+
+Exit Generation::run() {
+  EngineOptions options;
+  options.sequences = static_cast<std::int64_t>(prompts_.size());
+  options.context = longest_sequence(flags_, model_, prompts_);
+  if (!flags_.model.kv_cache_bytes.empty())
+    options.kv_bytes = parse_bytes(flags_.model.kv_cache_bytes, "--kv-cache-bytes");
+  options.prefill_rows = flags_.model.prefill_step_size;
+  Engine engine(model_, options);
+  install_signal_handlers();
+  if (streaming() && flags_.verbose && !flags_.output.quiet) std::cerr << "==========\n";
+  submit(engine);
+  collect(engine);
+  const EngineStats stats = engine.stats();
+  print_results(stats);
+  print_stats(stats);
+  for (const Answer& answer : answers_)
+    if (!answer.error.empty()) throw Error(ErrorCode::internal, answer.error);
+  if (pending_signal() == 0) return Exit::done;
+  std::cerr << "interrupted\n";
+  return pending_signal() == 15 ? Exit::terminated : Exit::interrupted;
+}
+
+}  // namespace
+
+Run attach_generate(CLI::App& app) {
+  auto flags = std::make_shared<GenerateFlags>();
+  add_generate_flags(app, *flags);
+  return [flags] {
+    const Model model = open_model(flags->model);
+    return Generation(*flags, model, read_prompts(*flags, model)).run();
+  };
+}
+
+}  // namespace stepless::cli

@@ -1,0 +1,223 @@
+#include "cli/generate_input.hpp"
+
+#include <algorithm>
+#include <fstream>
+#include <iostream>
+#include <random>
+#include <sstream>
+
+#include "base/error.hpp"
+#include "base/json.hpp"
+#include "cli/cli.hpp"
+
+namespace stepless::cli {
+namespace {
+
+std::string read_all(std::istream& in) {
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+std::string read_file(const std::string& path, const char* flag) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file)
+    throw ExitError(Exit::usage, ErrorCode::not_found,
+                    fmt::format("{} {}: cannot be read", flag, path));
+  return read_all(file);
+}
+
+std::uint64_t random_seed() {
+  std::random_device device;
+  return device();  // 32 bits: short enough to type again
+}
+
+/// What one line of --prompts may say beside the flags.
+struct Wish {
+  std::string prompt;
+  OrderedJson messages;  // null: one user message, the prompt
+  std::string system;
+  std::int64_t max_tokens = 0;
+  SamplingParams sampling;
+  std::vector<std::string> stop;
+};
+
+bool uses_template(const GenerateFlags& flags, const Model& model) {
+  return model.info().has_template && !flags.model.ignore_template;
+}
+
+std::vector<std::int32_t> tokens_of(const GenerateFlags& flags, const Model& model,
+                                    const Wish& wish) {
+  if (!uses_template(flags, model)) {
+    if (!wish.messages.is_null())
+      fail(ErrorCode::invalid_argument, "messages: {}",
+           flags.model.ignore_template
+               ? "--ignore-chat-template takes a prompt"
+               : "the model has no chat template; --use-default-chat-template");
+    return model.encode(wish.prompt + flags.prefill_response, true, true);
+  }
+  OrderedJson messages = wish.messages;
+  if (messages.is_null()) {
+    messages = OrderedJson::array();
+    if (!wish.system.empty()) messages.push_back({{"role", "system"}, {"content", wish.system}});
+    messages.push_back({{"role", "user"}, {"content", wish.prompt}});
+  }
+  const std::string text = messages.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
+  std::vector<std::int32_t> ids = model.encode_chat(text, flags.model.chat_template_config, true);
+  if (!flags.prefill_response.empty()) {
+    const auto more = model.encode(flags.prefill_response, false, false);
+    ids.insert(ids.end(), more.begin(), more.end());
+  }
+  return ids;
+}
+
+Prompt make_prompt(const GenerateFlags& flags, const Model& model, const Wish& wish) {
+  Prompt prompt;
+  Request& request = prompt.request;
+  request.tokens = tokens_of(flags, model, wish);
+  request.sampling = wish.sampling;
+  request.max_tokens = wish.max_tokens;
+  request.stop = wish.stop;
+  request.logprobs = flags.logprobs;
+  for (const std::string& token : flags.extra_eos) {
+    const std::int32_t id = model.token_id(token);
+    if (id < 0)
+      fail(ErrorCode::invalid_argument, "--extra-eos-token {}: the vocabulary has no such token",
+           token);
+    request.extra_eos.push_back(id);
+  }
+  return prompt;
+}
+
+/// One line of --prompts; fields that are not known are refused.
+Wish parse_line(const OrderedJson& line, const Wish& defaults, const std::string& what) {
+  if (!line.is_object()) fail(ErrorCode::invalid_argument, "{}: not a JSON object", what);
+  Wish wish = defaults;
+  wish.prompt.clear();
+  bool asked = false;
+  for (const auto& [key, value] : line.items()) {
+    try {
+      if (key == "prompt") {
+        wish.prompt = value.get<std::string>(), asked = true;
+      } else if (key == "messages") {
+        wish.messages = value, asked = value.is_array();
+      } else if (key == "system_prompt") {
+        wish.system = value.get<std::string>();
+      } else if (key == "max_tokens") {
+        wish.max_tokens = value.get<std::int64_t>();
+      } else if (key == "seed") {
+        wish.sampling.seed = value.get<std::uint64_t>();
+      } else if (key == "temp" || key == "temperature") {
+        wish.sampling.temperature = value.get<float>();
+      } else if (key == "top_p") {
+        wish.sampling.top_p = value.get<float>();
+      } else if (key == "stop") {
+        wish.stop = value.is_string() ? std::vector{value.get<std::string>()}
+                                      : value.get<std::vector<std::string>>();
+      } else {
+        fail(ErrorCode::invalid_argument,
+             "{}: \"{}\" is not known; prompt, messages, system_prompt, max_tokens, seed, temp, "
+             "top_p, stop are",
+             what, key);
+      }
+    } catch (const OrderedJson::exception&) {
+      fail(ErrorCode::invalid_argument, "{}: {} is {}; of another type", what, key, value.dump());
+    }
+  }
+  if (!asked) fail(ErrorCode::invalid_argument, "{}: neither a prompt nor messages", what);
+  return wish;
+}
+
+std::vector<Prompt> read_batch(const GenerateFlags& flags, const Model& model,
+                               const Wish& defaults) {
+  std::istringstream lines(read_file(flags.prompts_file, "--prompts"));
+  std::vector<Prompt> prompts;
+  std::string line;
+  for (int number = 1; std::getline(lines, line); ++number) {
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const std::string what = fmt::format("{}:{}", flags.prompts_file, number);
+    try {
+      prompts.push_back(
+          make_prompt(flags, model, parse_line(parse_ordered_json(line, what), defaults, what)));
+    } catch (const Error& error) {
+      const std::string text = error.what();
+      throw ExitError(Exit::usage, error.code(),
+                      text.starts_with(what) ? text : what + ": " + text);
+    }
+  }
+  if (prompts.empty())
+    throw ExitError(Exit::usage, ErrorCode::invalid_argument,
+                    "--prompts " + flags.prompts_file + ": no prompt in it");
+  return prompts;
+}
+
+}  // namespace
+
+void add_generate_flags(CLI::App& app, GenerateFlags& f) {
+  constexpr const char* kGroup = "Prompt and answer";
+  app.add_option("-p,--prompt", f.prompt, "text; - reads stdin")
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_option("-f,--prompt-file", f.prompt_file, "read the prompt from a file")->group(kGroup);
+  app.add_option("--prompts", f.prompts_file,
+                 "a JSON object per line {\"prompt\": ...}: one batch, order kept")
+      ->group(kGroup);
+  app.add_option("--system-prompt", f.system_prompt, "a system message before the prompt")
+      ->group(kGroup);
+  app.add_option("--prefill-response", f.prefill_response, "begin the answer with this")
+      ->group(kGroup);
+  app.add_option("-m,-n,--max-tokens,--predict", f.max_tokens,
+                 "longest answer; 0: until the context ends")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_option("-r,--stop", f.stop, "end the answer at this text; repeatable")->group(kGroup);
+  app.add_option("--extra-eos-token", f.extra_eos, "end the answer at this token; repeatable")
+      ->group(kGroup);
+  app.add_option("--logprobs", f.logprobs, "best alternatives per token, in --json")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_option("--verbose", f.verbose, "mlx-lm's frame and the figures at the end")
+      ->capture_default_str()
+      ->group(kGroup);
+  refuse(app, "--prompt-cache-file", "prompt caches are not there yet");
+  add_sampling_flags(app, f.sampling);
+  add_model_flags(app, f.model);
+  add_output_flags(app, f.output);
+}
+
+std::vector<Prompt> read_prompts(const GenerateFlags& flags, const Model& model) {
+  Wish wish;
+  wish.system = flags.system_prompt;
+  wish.max_tokens = flags.max_tokens;
+  wish.stop = flags.stop;
+  wish.sampling = sampling_of(flags.sampling);
+  const bool draws = wish.sampling.temperature > 0;
+  wish.sampling.seed = flags.sampling.seed.value_or(draws ? random_seed() : 0);
+  if (draws && !flags.sampling.seed && !flags.output.quiet)
+    std::cerr << "seed: " << wish.sampling.seed << "\n";
+  if (!flags.prompts_file.empty()) return read_batch(flags, model, wish);
+  wish.prompt = flags.prompt;
+  if (!flags.prompt_file.empty())
+    wish.prompt = read_file(flags.prompt_file, "--prompt-file");
+  else if (flags.prompt == "-")
+    wish.prompt = read_all(std::cin);
+  return {make_prompt(flags, model, wish)};
+}
+
+std::int64_t longest_sequence(const GenerateFlags& flags, const Model& model,
+                              const std::vector<Prompt>& prompts) {
+  if (flags.model.ctx_size > 0) return flags.model.ctx_size;
+  const std::int64_t context = model.info().context;
+  std::int64_t longest = 1;
+  for (const Prompt& prompt : prompts) {
+    if (prompt.request.max_tokens == 0) return context;
+    // A prompt that fills the context is refused by submit(), with both counts.
+    longest = std::max(longest, static_cast<std::int64_t>(prompt.request.tokens.size()) +
+                                    prompt.request.max_tokens);
+  }
+  return std::min(longest, context);
+}
+
+}  // namespace stepless::cli

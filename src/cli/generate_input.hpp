@@ -1,0 +1,35 @@
+// What generate is asked: its flags, and the prompts they lead to.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "cli/flags.hpp"
+
+namespace stepless::cli {
+
+struct GenerateFlags {
+  ModelFlags model;
+  SamplingFlags sampling;
+  OutputFlags output;
+  std::string prompt = "hello", prompt_file, prompts_file, system_prompt, prefill_response;
+  std::int64_t max_tokens = 100;
+  std::vector<std::string> stop, extra_eos;
+  std::int32_t logprobs = 0;
+  bool verbose = true;
+};
+void add_generate_flags(CLI::App& app, GenerateFlags& flags);
+
+struct Prompt {
+  Request request;
+};
+
+/// The prompts in order: one, or a line each of --prompts. Throws Error naming the flag, or the
+/// file and line.
+std::vector<Prompt> read_prompts(const GenerateFlags& flags, const Model& model);
+
+/// The context the engine needs for these prompts: --ctx-size, or the longest prompt with its
+/// answer.
+std::int64_t longest_sequence(const GenerateFlags& flags, const Model& model,
+                              const std::vector<Prompt>& prompts);
+
+}  // namespace stepless::cli

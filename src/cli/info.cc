@@ -1,0 +1,119 @@
+// stepless info: what this build and machine have, or what a model is.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <iostream>
+
+#include "base/json.hpp"
+#include "base/memory.hpp"
+#include "cli/cli.hpp"
+#include "cli/flags.hpp"
+#include "cli/version.hpp"
+#include "stepless/plan.hpp"
+
+namespace stepless::cli {
+namespace {
+
+struct InfoFlags {
+  ModelFlags model;
+  OutputFlags output;
+};
+
+std::string gigabytes(std::int64_t bytes) {
+  return fmt::format("{:.3f} GB", static_cast<double>(bytes) / 1e9);
+}
+
+OrderedJson machine_json() {
+  return {{"version", version_json()},
+          {"cpu", cpu_name()},
+          {"cores", usable_cores()},
+          {"cpus", usable_cpus()},
+          {"memory_available_bytes", available_memory_bytes()},
+          {"isas_usable", usable_isas()},
+          {"isas_built", built_isas()},
+          {"off",
+           {{"cuda", "the CUDA backend is not built yet"},
+            {"nccl", "not built yet"},
+            {"mpi", "not built yet"},
+            {"grammar", "not built yet"}}}};
+}
+
+void print_machine() {
+  std::cout << version_text() << "\n"
+            << "machine  " << cpu_name() << ", " << usable_cores() << " cores, " << usable_cpus()
+            << " CPUs for this process, " << gigabytes(available_memory_bytes()) << " free\n"
+            << "kernels  "
+            << fmt::format("{} (built: {})", fmt::join(usable_isas(), " "),
+                           fmt::join(built_isas(), " "))
+            << "\n"
+            << "off      cuda, nccl, mpi, grammar: not built yet\n";
+}
+
+OrderedJson model_json(const ModelInfo& i) {
+  return {{"name", i.name},
+          {"family", i.family},
+          {"act_dtype", i.act_dtype},
+          {"layers", i.layers},
+          {"hidden", i.hidden},
+          {"heads", i.heads},
+          {"kv_heads", i.kv_heads},
+          {"head_dim", i.head_dim},
+          {"vocab", i.vocab},
+          {"context", i.context},
+          {"parameters", i.parameters},
+          {"weight_bytes", i.weight_bytes},
+          {"bits_per_weight", i.bits_per_weight},
+          {"kv_bytes_per_token", i.kv_bytes_per_token},
+          {"step_bytes", i.step_bytes},
+          {"formats", i.formats},
+          {"chat_template", i.has_template},
+          {"fits",
+           i.weight_bytes + i.step_bytes + i.kv_bytes_per_token * 512 < available_memory_bytes()}};
+}
+
+void print_model(const ModelInfo& i) {
+  std::cout << fmt::format("model    {}: {}, {:.1f} M parameters, {:.2f} bits per weight, {}\n",
+                           i.name, i.family, static_cast<double>(i.parameters) / 1e6,
+                           i.bits_per_weight, gigabytes(i.weight_bytes));
+  std::cout << fmt::format(
+      "shape    {} layers, width {}, {} heads, {} KV heads of {}, vocabulary {}, context {}\n",
+      i.layers, i.hidden, i.heads, i.kv_heads, i.head_dim, i.vocab, i.context);
+  for (const std::string& format : i.formats) std::cout << "format   " << format << "\n";
+  std::cout << fmt::format("act      {}; KV {} bytes per token; a step takes {}\n", i.act_dtype,
+                           i.kv_bytes_per_token, gigabytes(i.step_bytes));
+  const std::int64_t free = available_memory_bytes() - i.weight_bytes - i.step_bytes;
+  const std::int64_t tokens = free / 10 * 9 / std::max<std::int64_t>(i.kv_bytes_per_token, 1);
+  std::cout << (free > 0 ? fmt::format("memory   fits; room for {} tokens of KV\n", tokens)
+                         : fmt::format("memory   does not fit: {} are free\n",
+                                       gigabytes(available_memory_bytes())));
+  std::cout << "template "
+            << (i.has_template ? "its own"
+                               : "none; --use-default-chat-template or --ignore-chat-template")
+            << "\n";
+  if (!i.notes.empty()) std::cerr << i.notes;
+}
+
+}  // namespace
+
+Run attach_info(CLI::App& app) {
+  auto flags = std::make_shared<InfoFlags>();
+  add_model_flags(app, flags->model);
+  add_output_flags(app, flags->output);
+  return [flags] {
+    if (flags->model.model.empty() && flags->model.synthetic.empty()) {
+      if (flags->output.json)
+        std::cout << machine_json().dump(2) << "\n";
+      else
+        print_machine();
+      return Exit::done;
+    }
+    const Model model = open_model(flags->model);
+    if (flags->output.json)
+      std::cout << model_json(model.info()).dump(2) << "\n";
+    else
+      print_model(model.info());
+    return Exit::done;
+  };
+}
+
+}  // namespace stepless::cli

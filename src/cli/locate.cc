@@ -1,0 +1,97 @@
+#include "cli/locate.hpp"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <vector>
+
+#include "base/error.hpp"
+#include "cli/cli.hpp"
+
+namespace stepless::cli {
+namespace fs = std::filesystem;
+namespace {
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+bool is_model(const fs::path& folder) {
+  std::error_code ignored;
+  return fs::is_regular_file(folder / "config.json", ignored);
+}
+
+/// The demo models: beside the sources for a program that runs from its build folder, else under
+/// share/ of the prefix.
+std::vector<fs::path> shipped_folders() {
+  std::error_code failed;
+  const fs::path binary = fs::read_symlink("/proc/self/exe", failed).parent_path();
+  return {binary / "../share/stepless/models", binary / "../../../models"};
+}
+
+fs::path cache_home() {
+  if (const std::string set = environment("XDG_CACHE_HOME"); !set.empty()) return set;
+  return fs::path(environment("HOME")) / ".cache";
+}
+
+std::vector<fs::path> own_folders(const std::string& models_dir) {
+  std::vector<fs::path> all;
+  if (!models_dir.empty()) all.emplace_back(models_dir);
+  const std::string list = environment("STEPLESS_MODELS");
+  for (std::size_t at = 0; at < list.size();) {
+    const std::size_t end = std::min(list.find(':', at), list.size());
+    if (end > at) all.emplace_back(list.substr(at, end - at));
+    at = end + 1;
+  }
+  all.push_back(cache_home() / "stepless" / "models");
+  return all;
+}
+
+fs::path hub_folder() {
+  if (const std::string set = environment("HF_HUB_CACHE"); !set.empty()) return set;
+  if (const std::string set = environment("HF_HOME"); !set.empty()) return fs::path(set) / "hub";
+  return cache_home() / "huggingface" / "hub";
+}
+
+/// hub/models--ORG--NAME/snapshots/<refs/main>; a bare NAME means mlx-community's.
+fs::path in_hub(const std::string& id) {
+  std::string folder = id.find('/') == std::string::npos ? "mlx-community/" + id : id;
+  folder.replace(folder.find('/'), 1, "--");
+  const fs::path base = hub_folder() / ("models--" + folder);
+  std::ifstream file(base / "refs" / "main");
+  std::string revision;
+  file >> revision;
+  if (revision.empty() || revision.find('/') != std::string::npos) return {};
+  return base / "snapshots" / revision;
+}
+
+}  // namespace
+
+std::string locate_model(const std::string& id, const std::string& models_dir) {
+  if (is_model(id)) return id;
+  if (fs::is_directory(id))
+    throw ExitError(Exit::model, ErrorCode::not_found,
+                    fmt::format("{}: no config.json; a model folder has one", id));
+  const std::string name = id == "demo" ? "tale-4bit" : id;
+  for (const fs::path& folder : shipped_folders())
+    if (is_model(folder / name)) return (folder / name).lexically_normal().string();
+  std::string looked = "./" + id;
+  for (const fs::path& folder : own_folders(models_dir)) {
+    if (is_model(folder / id)) return (folder / id).string();
+    looked += ", " + folder.string();
+  }
+  const fs::path cached = in_hub(id);
+  if (!cached.empty() && is_model(cached)) return cached.string();
+  looked += ", " + hub_folder().string();
+  throw ExitError(
+      Exit::model, ErrorCode::not_found,
+      fmt::format(
+          "model '{0}' not found\n  looked in: {1}\n  get it: pip install huggingface_hub && hf "
+          "download {0}      or try: --model demo",
+          id, looked));
+}
+
+}  // namespace stepless::cli

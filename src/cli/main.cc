@@ -1,0 +1,235 @@
+// The program: finds the command, layers its settings, runs it, and turns errors into messages and
+// exit codes.
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <iostream>
+
+#include "base/error.hpp"
+#include "cli/cli.hpp"
+#include "cli/settings.hpp"
+#include "cli/version.hpp"
+
+namespace stepless::cli {
+
+const std::vector<Command>& commands() {
+  static const std::vector<Command> kAll = {
+      {"generate", "write text from a prompt, or from a file of prompts as one batch",
+       attach_generate},
+      {"info", "what this build and machine have, or what a model is", attach_info},
+      {"explain", "which kernels run, what they should cost, and why", attach_explain},
+      {"selftest", "check this build on this machine", attach_selftest}};
+  return kAll;
+}
+
+Exit exit_of(const Error& error) {
+  if (const auto* known = dynamic_cast<const ExitError*>(&error)) return known->exit();
+  switch (error.code()) {
+    case ErrorCode::invalid_argument:
+    case ErrorCode::unsupported:
+      return Exit::usage;
+    case ErrorCode::not_found:
+    case ErrorCode::corrupt:
+      return Exit::model;
+    case ErrorCode::exhausted:
+      return Exit::memory;
+    case ErrorCode::device:
+    case ErrorCode::cancelled:
+    case ErrorCode::internal:
+      return Exit::failed;
+  }
+  return Exit::failed;
+}
+
+void rethrow_for_model(const Error& error) {
+  const Exit exit = error.code() == ErrorCode::unsupported ? Exit::model : exit_of(error);
+  throw ExitError(exit, error.code(), error.what());
+}
+
+const CLI::App* find_command(const CLI::App& root, const std::string& name) {
+  for (const CLI::App* command : root.get_subcommands([](const CLI::App*) { return true; }))
+    if (command->get_name() == name) return command;
+  return nullptr;
+}
+
+void refuse(CLI::App& app, const std::string& names, const std::string& hint) {
+  app.add_option_function<std::vector<std::string>>(
+         names,
+         [names, hint](const std::vector<std::string>&) {
+           throw ExitError(Exit::usage, ErrorCode::unsupported, names + ": " + hint);
+         },
+         hint)
+      ->expected(0, 1)
+      ->group("");
+}
+
+namespace {
+
+struct Parsed {
+  std::unique_ptr<CLI::App> root;
+  CLI::App* command = nullptr;
+  Run run;
+  std::string config;
+  bool print_config = false;
+};
+
+const char* examples(const std::string& name) {
+  if (name == "generate")
+    return "Examples:\n"
+           "  stepless generate --model demo --prompt \"Once upon a time\" --ignore-chat-template\n"
+           "  stepless generate --model demo --prompt \"Tell me a tale.\" --temp 0.7 --seed 7 "
+           "--max-tokens 200\n"
+           "  stepless generate --model demo --prompts prompts.jsonl --json\n";
+  if (name == "info")
+    return "Examples:\n  stepless info\n  stepless info --model demo\n  stepless info --model demo "
+           "--json\n";
+  if (name == "explain")
+    return "Examples:\n"
+           "  stepless explain --n 4096 --k 4096 --m 1,4\n"
+           "  stepless explain --model demo --batch 8 --context 512\n"
+           "  stepless explain --n 13824 --k 5120 --m 8 --machine server_avx512bf16\n";
+  return "Examples:\n  stepless selftest\n  stepless selftest --quick\n  stepless selftest "
+         "--golden DIR\n";
+}
+
+/// A fresh tree of commands; it is parsed twice: once to see which flags are given, once with all
+/// settings.
+Parsed make_tree() {
+  Parsed tree;
+  tree.root = std::make_unique<CLI::App>(
+      "Runs quantized language models (MLX checkpoints) on CPUs, exactly, at the speed memory "
+      "allows.",
+      "stepless");
+  tree.root->require_subcommand(0, 1);
+  tree.root->footer(
+      "stepless COMMAND --help tells more. Try: stepless generate --model demo --prompt \"Tell me "
+      "a tale.\"");
+  return tree;
+}
+
+struct Runner {
+  std::string name;
+  Run run;
+};
+
+std::vector<Runner> attach_all(Parsed& tree) {
+  std::vector<Runner> runners;
+  for (const Command& command : commands()) {
+    CLI::App* app = tree.root->add_subcommand(command.name, command.summary);
+    app->footer(examples(command.name));
+    runners.push_back({command.name, command.attach(*app)});
+    app->add_option("--config", tree.config, "TOML file of settings")->group("Settings");
+    app->add_flag("--print-config", tree.print_config, "print each setting and where it comes from")
+        ->group("Settings");
+  }
+  return runners;
+}
+
+void parse(CLI::App& root, std::vector<std::string> arguments) {
+  std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
+  root.parse(arguments);
+}
+
+Exit run_command(const std::vector<std::string>& arguments) {
+  Parsed first = make_tree();
+  attach_all(first);
+  parse(*first.root, arguments);
+  const std::vector<CLI::App*> chosen = first.root->get_subcommands();
+  if (chosen.empty()) {
+    std::cout << first.root->help();
+    return Exit::done;
+  }
+  const std::string name = chosen[0]->get_name();
+  const ConfigFile config =
+      read_config(first.config.empty() ? default_config_path() : first.config, name, *first.root);
+  std::map<std::string, std::string> sources;
+  std::vector<std::string> all = arguments;
+  for (std::string& more : settings_arguments(*chosen[0], config, sources))
+    all.push_back(std::move(more));
+  Parsed second = make_tree();
+  std::vector<Runner> runners = attach_all(second);
+  parse(*second.root, all);
+  if (second.print_config) {
+    std::cout << print_config(*second.root->get_subcommand(name), sources);
+    return Exit::done;
+  }
+  for (Runner& runner : runners)
+    if (runner.name == name) return runner.run();
+  return Exit::usage;
+}
+
+/// CLI11's own words, with the nearest flag for a misspelt one.
+Exit usage_error(const CLI::ParseError& error, const std::vector<std::string>& arguments) {
+  std::cerr << "error: " << error.what() << "\n";
+  Parsed tree = make_tree();
+  attach_all(tree);
+  const CLI::App* command = arguments.empty() ? nullptr : find_command(*tree.root, arguments[0]);
+  if (command != nullptr && dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr)
+    for (const std::string& word : arguments)
+      if (word.starts_with("--") &&
+          command->get_option_no_throw(word.substr(0, word.find('='))) == nullptr)
+        if (const std::string near = nearest_flag(*command, word); !near.empty())
+          std::cerr << "hint: " << word << " is not known; did you mean " << near << "?\n";
+  std::cerr << "hint: stepless" << (command != nullptr ? " " + command->get_name() : "")
+            << " --help\n";
+  return Exit::usage;
+}
+
+/// Names of commands that are still to come, and of mlx-lm's that never will: exit 2 with a hint.
+bool refuse_command(const std::string& name) {
+  for (const char* later :
+       {"chat", "serve", "server", "bench", "batch-bench", "benchmark", "convert", "dequantize",
+        "cache-prompt", "cache_prompt", "perplexity", "models", "completion", "man"})
+    if (name == later) {
+      std::cerr << "error: " << name
+                << ": not there yet; generate, info, explain and selftest are\n";
+      return true;
+    }
+  for (const char* never : {"lora", "fuse", "upload", "share", "evaluate", "manage", "dwq", "awq",
+                            "gptq", "dynamic_quant", "quant.dwq"})
+    if (name == never) {
+      std::cerr << "error: " << name << ": not part of Stepless; mlx_lm." << name << " does it\n";
+      return true;
+    }
+  return false;
+}
+
+Exit run(std::vector<std::string> arguments) {
+  try {
+    arguments = rewrite_arguments(std::move(arguments));
+    if (!arguments.empty() && (arguments[0] == "--version" || arguments[0] == "-V")) {
+      const bool json = arguments.size() > 1 && arguments[1] == "--json";
+      std::cout << (json ? version_json().dump(2) : version_text()) << "\n";
+      return Exit::done;
+    }
+    if (!arguments.empty() && refuse_command(arguments[0])) return Exit::usage;
+    return run_command(arguments);
+  } catch (const CLI::CallForHelp&) {
+    Parsed tree = make_tree();
+    attach_all(tree);
+    const CLI::App* command = arguments.empty() ? nullptr : find_command(*tree.root, arguments[0]);
+    std::cout << (command != nullptr ? command : tree.root.get())->help();
+    return Exit::done;
+  } catch (const CLI::ParseError& error) {
+    return usage_error(error, arguments);
+  } catch (const Error& error) {
+    std::cerr << "error: " << error.what() << "\n";
+    return exit_of(error);
+  } catch (const std::bad_alloc&) {
+    std::cerr << "error: memory: none left\n";
+    return Exit::memory;
+  } catch (const std::exception& error) {
+    std::cerr << "error: " << error.what() << "\n";
+    return Exit::failed;
+  }
+}
+
+}  // namespace
+}  // namespace stepless::cli
+
+int main(int count, char** words) {
+  std::vector<std::string> arguments(words + 1, words + count);
+  const auto exit = stepless::cli::run(std::move(arguments));
+  std::cout.flush();
+  return static_cast<int>(exit);
+}

@@ -1,0 +1,217 @@
+#include "cli/settings.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "base/error.hpp"
+#include "cli/cli.hpp"
+
+namespace stepless::cli {
+namespace {
+
+std::string environment_name(const std::string& flag) {
+  std::string name = "STEPLESS_";
+  for (const char c : flag)
+    name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return name;
+}
+
+bool has_flag(const CLI::App& app, const std::string& name) {
+  return app.get_option_no_throw("--" + name) != nullptr;
+}
+
+bool any_command_has(const CLI::App& root, const std::string& name) {
+  for (const CLI::App* command : root.get_subcommands([](const CLI::App*) { return true; }))
+    if (has_flag(*command, name)) return true;
+  return false;
+}
+
+/// The line of a key, for messages: CLI11's reader does not keep it.
+int line_of(const std::string& path, const std::string& key) {
+  std::ifstream file(path);
+  std::string line;
+  for (int number = 1; std::getline(file, line); ++number) {
+    const auto start = line.find_first_not_of(" \t\"'");
+    if (start != std::string::npos && line.compare(start, key.size(), key) == 0) return number;
+  }
+  return 0;
+}
+
+[[noreturn]] void bad_config(const std::string& message) {
+  throw ExitError(Exit::usage, ErrorCode::invalid_argument, message);
+}
+
+std::size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t corner = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t above = row[j];
+      row[j] = std::min({above + 1, row[j - 1] + 1, corner + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      corner = above;
+    }
+  }
+  return row[b.size()];
+}
+
+bool is_secret(const std::string& name) { return name.find("key") != std::string::npos; }
+
+std::string value_text(const CLI::Option& option) {
+  if (option.count() == 0) {
+    if (!option.get_default_str().empty()) return option.get_default_str();
+    return option.get_expected_min() == 0 ? "false" : "";
+  }
+  return fmt::format("{}", CLI::detail::join(option.results(), " "));
+}
+
+}  // namespace
+
+ConfigFile read_config(const std::string& path, const std::string& command, const CLI::App& root) {
+  ConfigFile config;
+  if (path.empty()) return config;
+  if (!std::filesystem::is_regular_file(path)) bad_config("--config " + path + ": cannot be read");
+  config.path = path;
+  std::vector<CLI::ConfigItem> items;
+  try {
+    items = CLI::ConfigTOML().from_file(path);
+  } catch (const CLI::Error& error) {
+    bad_config(path + ": " + error.what());
+  }
+  for (const CLI::ConfigItem& item : items) {
+    if (item.name == "++" || item.name == "--")
+      continue;  // CLI11's marks for the start and end of a section
+    const std::string where = fmt::format("{}:{}: ", path, line_of(path, item.name));
+    if (item.parents.size() > 1) bad_config(where + "sections are not nested");
+    const CLI::App* owner = nullptr;
+    if (!item.parents.empty()) {
+      owner = find_command(root, item.parents[0]);
+      if (owner == nullptr) bad_config(where + "[" + item.parents[0] + "] is no command");
+    }
+    if (owner != nullptr ? !has_flag(*owner, item.name) : !any_command_has(root, item.name))
+      bad_config(where + item.name + " is no flag" +
+                 (owner != nullptr ? " of " + item.parents[0] : ""));
+    const bool mine = owner == nullptr || item.parents[0] == command;
+    // A section's value stands above a top-level one, whatever their order in the file.
+    if (mine && (owner != nullptr || config.values.count(item.name) == 0))
+      config.values[item.name] = item.inputs;
+  }
+  return config;
+}
+
+std::string default_config_path() {
+  const char* set = std::getenv("XDG_CONFIG_HOME");
+  const char* home = std::getenv("HOME");
+  std::filesystem::path folder;
+  if (set != nullptr && *set != '\0')
+    folder = set;
+  else if (home != nullptr && *home != '\0')
+    folder = std::filesystem::path(home) / ".config";
+  else
+    return "";
+  const std::filesystem::path path = folder / "stepless" / "config.toml";
+  return std::filesystem::is_regular_file(path) ? path.string() : "";
+}
+
+std::vector<std::string> settings_arguments(const CLI::App& command, const ConfigFile& config,
+                                            std::map<std::string, std::string>& sources) {
+  std::vector<std::string> arguments;
+  for (const CLI::Option* option : command.get_options()) {
+    const std::vector<std::string>& names = option->get_lnames();
+    if (names.empty() || names[0] == "help") continue;
+    if (option->count() > 0) {
+      sources[names[0]] = "command line";
+      continue;
+    }
+    for (const std::string& name : names) {
+      const std::string variable = environment_name(name);
+      if (const char* value = std::getenv(variable.c_str()); value != nullptr && *value != '\0') {
+        arguments.push_back("--" + name + "=" + value);
+        sources[names[0]] = variable;
+        break;
+      }
+    }
+    if (sources.count(names[0]) != 0) continue;
+    for (const std::string& name : names) {
+      const auto at = config.values.find(name);
+      if (at == config.values.end()) continue;
+      for (const std::string& value : at->second) arguments.push_back("--" + name + "=" + value);
+      sources[names[0]] = config.path;
+      break;
+    }
+  }
+  return arguments;
+}
+
+std::string print_config(const CLI::App& command,
+                         const std::map<std::string, std::string>& sources) {
+  std::string out;
+  for (const CLI::Option* option : command.get_options()) {
+    const std::vector<std::string>& names = option->get_lnames();
+    if (names.empty() || names[0] == "help" || names[0] == "print-config" ||
+        option->get_group().empty())
+      continue;
+    const auto source = sources.find(names[0]);
+    const std::string value =
+        is_secret(names[0]) && option->count() > 0 ? "***" : value_text(*option);
+    out += fmt::format("{:<28} {:<24} {}\n", names[0], value,
+                       source == sources.end() ? "default" : source->second);
+  }
+  return out;
+}
+
+std::vector<std::string> rewrite_arguments(std::vector<std::string> arguments) {
+  static const std::map<std::string, std::string> kLong = {{"-ub", "--prefill-step-size"},
+                                                           {"-md", "--draft-model"},
+                                                           {"-sys", "--system-prompt"},
+                                                           {"-dev", "--device"},
+                                                           {"-tp", "--tensor-parallel"},
+                                                           {"-ctk", "--ctk"},
+                                                           {"-ctv", "--ctv"},
+                                                           {"-qa", "--qa"},
+                                                           {"-hf", "--hf"},
+                                                           {"-fa", "--fa"},
+                                                           {"--model-draft", "--draft-model"},
+                                                           {"--draft-max", "--num-draft-tokens"}};
+  std::vector<std::string> out;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& word = arguments[i];
+    if (word == "-ngl") {
+      const std::string layers = i + 1 < arguments.size() ? arguments[++i] : "";
+      if (layers == "0") {
+        out.insert(out.end(), {"--device", "cpu"});
+      } else if (layers == "-1" || layers == "99") {
+        out.insert(out.end(), {"--device", "cuda"});
+      } else {
+        throw ExitError(
+            Exit::usage, ErrorCode::invalid_argument,
+            "-ngl " + layers + ": a model runs on one device; 0 (cpu), 99 or -1 (cuda)");
+      }
+      continue;
+    }
+    const auto at = kLong.find(word);
+    out.push_back(at == kLong.end() ? word : at->second);
+  }
+  return out;
+}
+
+std::string nearest_flag(const CLI::App& command, const std::string& wrong) {
+  std::string best;
+  std::size_t least = 4;  // further away is no typo
+  for (const CLI::Option* option : command.get_options())
+    for (const std::string& name : option->get_lnames()) {
+      const std::size_t distance = edit_distance("--" + name, wrong.substr(0, wrong.find('=')));
+      if (distance >= least) continue;
+      least = distance;
+      best = "--" + name;
+    }
+  return best;
+}
+
+}  // namespace stepless::cli

@@ -1,0 +1,40 @@
+// Where a flag's value comes from: command line > STEPLESS_<FLAG> > config file > default.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace stepless::cli {
+
+/// What the config file says for one command: top-level keys, then those of its section.
+struct ConfigFile {
+  std::string path;  // empty: there is none
+  std::map<std::string, std::vector<std::string>> values;
+};
+
+/// Reads TOML: top-level keys hold for every command that has the flag, [name] for one. `commands`
+/// are all there are, each with its flags. Throws Error (exit 2) with file and line for a key no
+/// command has.
+ConfigFile read_config(const std::string& path, const std::string& command, const CLI::App& root);
+
+/// $XDG_CONFIG_HOME/stepless/config.toml or ~/.config/stepless/config.toml when it exists, else "".
+std::string default_config_path();
+
+/// Arguments to append to a command line so that flags it does not give take their value from the
+/// environment or the config file. `sources` learns where each came from.
+std::vector<std::string> settings_arguments(const CLI::App& command, const ConfigFile& config,
+                                            std::map<std::string, std::string>& sources);
+
+/// A line per flag: name, value, source. Keys are masked.
+std::string print_config(const CLI::App& command,
+                         const std::map<std::string, std::string>& sources);
+
+/// Long names that llama.cpp and vLLM write with one dash, which CLI11 cannot take: -ub ->
+/// --prefill-step-size.
+std::vector<std::string> rewrite_arguments(std::vector<std::string> arguments);
+
+/// The nearest long flag to a misspelt one, or "".
+std::string nearest_flag(const CLI::App& command, const std::string& wrong);
+
+}  // namespace stepless::cli

@@ -1,0 +1,44 @@
+// The terminal: colours, progress bars, control characters, signals.
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "cli/flags.hpp"
+
+namespace stepless::cli {
+
+bool stderr_is_terminal();
+bool stdout_is_terminal();
+
+/// Control characters of model text become \xNN on a terminal, so that no text can command it.
+/// Newline and tab stay.
+std::string escape_controls(const std::string& text);
+
+/// A bar on a terminal, a line per 10 % with --progress in a pipe, else nothing. Appears after half
+/// a second.
+class Progress {
+ public:
+  Progress(std::string label, std::string unit, const OutputFlags& flags);
+  ~Progress();
+  void update(std::int64_t done, std::int64_t total);
+  void finish();
+
+ private:
+  void draw(std::int64_t done, std::int64_t total, double seconds);
+
+  std::string label_, unit_;
+  bool bar_ = false, lines_ = false, ascii_ = false, drawn_ = false;
+  int last_tenth_ = 0;
+  std::chrono::steady_clock::time_point start_, last_;
+};
+
+/// Counts Ctrl-C and SIGTERM. The first asks, the second ends the process at once with 130 or 143.
+void install_signal_handlers();
+/// 0, or the signal that asked to stop.
+int pending_signal();
+
+/// Peak resident memory as "2.134 GB".
+std::string peak_memory_text();
+
+}  // namespace stepless::cli

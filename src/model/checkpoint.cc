@@ -1,0 +1,127 @@
+#include "model/checkpoint.hpp"
+
+#include <cmath>
+#include <cstring>
+
+#include "base/error.hpp"
+#include "format/dtype.hpp"
+#include "format/quantize.hpp"
+
+namespace stepless {
+namespace {
+
+/// Bits, group and mode from the shapes and the layer's input width, as mlx-lm does; never
+/// ambiguous.
+QuantSpec infer_spec(const std::string& name, const TensorView& packed, const TensorView& scales,
+                     std::int64_t k) {
+  const std::int64_t columns = packed.shape.back(), groups = scales.shape.back();
+  const bool whole = columns > 0 && groups > 0 && columns * 32 % k == 0 && k % groups == 0;
+  if (!whole)
+    fail(ErrorCode::corrupt,
+         "{}.weight: {} packed columns and {} scales per row fit no format of {} inputs", name,
+         columns, groups, k);
+  const int bits = static_cast<int>(columns * 32 / k), group = static_cast<int>(k / groups);
+  Mode mode = Mode::affine;
+  if (scales.type == DType::u8)
+    mode = group == 16 ? Mode::nvfp4 : bits == 8 ? Mode::mxfp8 : Mode::mxfp4;
+  try {
+    return make_spec(mode, bits, group);
+  } catch (const Error& error) {
+    fail(ErrorCode::corrupt, "{}: its shapes say {} bits, group {}: {}", name, bits, group,
+         error.what());
+  }
+}
+
+}  // namespace
+
+const TensorView& CheckpointWeights::take(const std::string& name) {
+  const TensorView& view = tensors_.at(name);
+  used_.insert(name);
+  return view;
+}
+
+Matrix CheckpointWeights::matrix(const std::string& name, std::int64_t n, std::int64_t k) {
+  Matrix w;
+  w.name = name;
+  w.k = k;
+  w.w = take(name + ".weight");
+  if (w.w.shape.size() != 2)
+    fail(ErrorCode::corrupt, "{}.weight: shape {}; two dimensions", name, shape_text(w.w.shape));
+  w.n = n == 0 ? w.w.shape[0] : n;
+  if (w.w.shape[0] != w.n)
+    fail(ErrorCode::corrupt, "{}.weight: shape {}; config.json makes it {} rows", name,
+         shape_text(w.w.shape), w.n);
+  const std::optional<QuantEntry> named = config_.quantization_of(name);
+  const bool packed = tensors_.contains(name + ".scales");
+  if (named && named->quantized != packed)
+    fail(ErrorCode::corrupt, "{}: quantization says {}, the file has {}", name,
+         named->quantized ? "quantized" : "false", packed ? "scales" : "no scales");
+  if (!packed) {
+    w.type = w.w.type;
+    if (!is_float(w.type))
+      fail(ErrorCode::corrupt, "{}.weight: {} without scales; float32, float16 or bfloat16", name,
+           to_string(w.type));
+    if (w.w.shape[1] != k)
+      fail(ErrorCode::corrupt, "{}.weight: shape {}; expected [{}, {}]", name,
+           shape_text(w.w.shape), w.n, k);
+    return w;
+  }
+  w.packed = true;
+  w.scales = take(name + ".scales");
+  if (w.scales.shape.size() != 2)
+    fail(ErrorCode::corrupt, "{}.scales: shape {}; two dimensions", name,
+         shape_text(w.scales.shape));
+  w.spec = named ? named->spec : infer_spec(name, w.w, w.scales, k);
+  if (tensors_.contains(name + ".biases")) w.biases = take(name + ".biases");
+  TensorView global;
+  if (tensors_.contains(name + ".global_scale")) global = take(name + ".global_scale");
+  check_quantized({w.spec, w.w, w.scales, w.biases, global}, name);
+  if (w.w.shape[1] * 32 != k * w.spec.bits)
+    fail(ErrorCode::corrupt,
+         "{}.weight: {} packed columns of {} bits are {} inputs; config.json makes it {}", name,
+         w.w.shape[1], w.spec.bits, w.w.shape[1] * 32 / w.spec.bits, k);
+  w.type = w.scales.type;
+  if (global.data != nullptr) {
+    float t = 0;
+    to_f32(global.data, global.type, &t, 1);
+    w.tensor_scale = t / 2688.0f;
+  }
+  return w;
+}
+
+Vector CheckpointWeights::vector(const std::string& name, std::int64_t width) {
+  const TensorView& view = take(name);
+  if (!is_float(view.type) || count_of(view.shape, name) != width)
+    fail(ErrorCode::corrupt, "{}: {} of shape {}; expected {} floating-point elements", name,
+         to_string(view.type), shape_text(view.shape), width);
+  return {name, view};
+}
+
+void CheckpointWeights::check_all_used(bool tied) const {
+  std::string names;
+  int count = 0;
+  for (const auto& [name, view] : tensors_) {
+    if (used_.count(name) != 0) continue;
+    // Old exports carry the rotary frequencies, and tied models sometimes a copy of the embedding:
+    // both are harmless.
+    if (name.ends_with("rotary_emb.inv_freq") || (tied && name.starts_with("lm_head."))) continue;
+    if (++count <= 5) names += (count == 1 ? "" : ", ") + name;
+  }
+  if (count > 0)
+    fail(ErrorCode::corrupt, "{}: {} tensors that a {} model does not have: {}{}",
+         tensors_.origin(), count, config_.model_type(), names, count > 5 ? ", ..." : "");
+}
+
+DType float_type_of(const TensorMap& tensors) {
+  DType found = DType::f32;
+  bool any = false;
+  for (const auto& [name, view] : tensors) {
+    if (!is_float(view.type)) continue;
+    if (view.shape.size() == 1 && name.find("global_scale") == std::string::npos) return view.type;
+    if (!any) found = view.type;
+    any = true;
+  }
+  return found;
+}
+
+}  // namespace stepless

@@ -1,0 +1,32 @@
+#include "model/families.hpp"
+
+#include <string>
+
+#include "base/error.hpp"
+
+namespace stepless {
+
+#define FAMILY(type, function) void function(Builder&, const Config&);
+#include "model/families.inc"
+#undef FAMILY
+
+std::span<const Family> families() {
+  static constexpr Family kAll[] = {
+#define FAMILY(type, function) {#type, function},
+#include "model/families.inc"
+#undef FAMILY
+  };
+  return kAll;
+}
+
+const Family& find_family(const Config& config) {
+  std::string known;
+  for (const Family& family : families()) {
+    if (family.model_type == config.model_type()) return family;
+    known += (known.empty() ? "" : ", ") + std::string(family.model_type);
+  }
+  fail(ErrorCode::unsupported, "{}: model_type \"{}\" is not there yet; {} are", config.what(),
+       config.model_type(), known);
+}
+
+}  // namespace stepless

@@ -1,0 +1,20 @@
+// The model families: one file each, one line each in families.inc.
+#pragma once
+#include <span>
+#include <string_view>
+
+#include "model/config.hpp"
+#include "ops/builder.hpp"
+
+namespace stepless {
+
+struct Family {
+  std::string_view model_type;
+  void (*build)(Builder&, const Config&);
+};
+
+std::span<const Family> families();
+/// Throws Error (unsupported) that names the type and lists the known ones.
+const Family& find_family(const Config& config);
+
+}  // namespace stepless

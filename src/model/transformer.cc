@@ -1,0 +1,217 @@
+#include "model/transformer.hpp"
+
+#include <cmath>
+
+#include "base/error.hpp"
+
+namespace stepless {
+namespace {
+
+constexpr std::int64_t kMostWidth = std::int64_t{1} << 24;
+
+double field(const Config& config, const Json& block, const char* name,
+             std::optional<double> fallback) {
+  const auto at = block.find(name);
+  if (at == block.end() || at->is_null()) {
+    if (fallback) return *fallback;
+    fail(ErrorCode::corrupt, "{}: rope scaling has no {}; a number", config.what(), name);
+  }
+  if (!at->is_number() || !std::isfinite(at->get<double>()) || at->get<double>() < 0)
+    fail(ErrorCode::corrupt, "{}: rope scaling's {} is {}; a finite number, not negative",
+         config.what(), name, at->dump());
+  return at->get<double>();
+}
+
+double positive(const Config& config, const Json& block, const char* name,
+                std::optional<double> fallback) {
+  const double value = field(config, block, name, fallback);
+  if (value <= 0)
+    fail(ErrorCode::corrupt, "{}: rope scaling's {} is 0; a positive number", config.what(), name);
+  return value;
+}
+
+/// Llama 3: long wavelengths are divided by factor, short ones kept, those between blended.
+void scale_llama3(const Config& config, const Json& block, std::vector<double>& inv_freq) {
+  const double factor = positive(config, block, "factor", {});
+  const double low = positive(config, block, "low_freq_factor", 1.0);
+  const double high = positive(config, block, "high_freq_factor", 4.0);
+  const double context = positive(config, block, "original_max_position_embeddings", 8192.0);
+  for (double& inv : inv_freq) {
+    const double wavelength = 2 * M_PI / inv;
+    if (wavelength > context / low) {
+      inv /= factor;
+    } else if (wavelength > context / high) {
+      const double smooth = (context / wavelength - low) / (high - low);
+      inv *= (1 - smooth) / factor + smooth;
+    }
+  }
+}
+
+/// YaRN (Peng et al. 2023): frequencies interpolated by a ramp over the rotations they make in the
+/// original context.
+void scale_yarn(const Config& config, const Json& block, std::int64_t dims, double theta,
+                RopeSpec& rope) {
+  const double factor = positive(config, block, "factor", {});
+  const double context = positive(config, block, "original_max_position_embeddings", 4096.0);
+  const double fast = positive(config, block, "beta_fast", 32.0),
+               slow = positive(config, block, "beta_slow", 1.0);
+  const double d = static_cast<double>(dims);
+  const auto dimension_of = [&](double rotations) {
+    return d * std::log(context / (rotations * 2 * M_PI)) / (2 * std::log(theta));
+  };
+  const double low = std::max(std::floor(dimension_of(fast)), 0.0);
+  double high = std::min(std::ceil(dimension_of(slow)), d - 1);
+  if (low == high) high += 0.001;
+  for (std::size_t i = 0; i < rope.inv_freq.size(); ++i) {
+    const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
+    rope.inv_freq[i] *= (1 - ramp) + ramp / factor;
+  }
+  const auto magnitude = [&](double m) {
+    return factor <= 1 ? 1.0 : 0.1 * m * std::log(factor) + 1;
+  };
+  rope.scale = magnitude(field(config, block, "mscale", 1.0)) /
+               magnitude(field(config, block, "mscale_all_dim", 0.0));
+}
+
+std::string rope_type(const Config& config, const Json* block) {
+  if (block == nullptr) return "default";
+  for (const char* key : {"type", "rope_type"}) {
+    const auto at = block->find(key);
+    if (at == block->end() || at->is_null()) continue;
+    if (!at->is_string())
+      fail(ErrorCode::corrupt, "{}: rope scaling's {} is {}; a word", config.what(), key,
+           at->dump());
+    return at->get<std::string>();
+  }
+  return "default";
+}
+
+double read_theta(const Config& config, const Json* parameters, std::optional<double> fallback) {
+  const double most = 1e15;
+  if (config.has("rope_theta")) return config.number("rope_theta", 1, most);
+  if (parameters != nullptr) {
+    const double theta = positive(config, *parameters, "rope_theta", fallback);
+    if (theta >= 1 && theta <= most) return theta;
+    fail(ErrorCode::corrupt, "{}: rope_theta is {}; from 1 to 1e15", config.what(), theta);
+  }
+  if (!fallback)
+    fail(ErrorCode::corrupt, "{}: no rope_theta; a number from 1 to 1e15", config.what());
+  return *fallback;
+}
+
+}  // namespace
+
+TransformerShape read_shape(const Config& config, bool tied_by_default) {
+  TransformerShape s;
+  s.hidden = config.integer("hidden_size", 1, kMostWidth);
+  s.layers = config.integer("num_hidden_layers", 1, 4096);
+  s.intermediate = config.integer("intermediate_size", 1, kMostWidth);
+  s.heads = config.integer("num_attention_heads", 1, 65536);
+  s.kv_heads = config.integer_or("num_key_value_heads", s.heads, 1, 65536);
+  s.vocab = config.integer("vocab_size", 1, std::int64_t{1} << 26);
+  s.norm_epsilon = static_cast<float>(config.number("rms_norm_eps", 0, 1));
+  s.tied = config.flag_or("tie_word_embeddings", tied_by_default);
+  if (s.heads % s.kv_heads != 0)
+    fail(ErrorCode::corrupt, "{}: num_attention_heads {} is no multiple of num_key_value_heads {}",
+         config.what(), s.heads, s.kv_heads);
+  if (!config.has("head_dim") && s.hidden % s.heads != 0)
+    fail(ErrorCode::corrupt,
+         "{}: hidden_size {} is no multiple of num_attention_heads {}, and head_dim is absent",
+         config.what(), s.hidden, s.heads);
+  s.head_dim = config.integer_or("head_dim", s.hidden / s.heads, 2, 65536);
+  if (s.head_dim % 2 != 0)
+    fail(ErrorCode::corrupt, "{}: head_dim {} is odd; rotary embeddings turn pairs", config.what(),
+         s.head_dim);
+  return s;
+}
+
+RopeSpec read_rope(const Config& config, std::int64_t dims,
+                   std::optional<double> theta_by_default) {
+  const Json* parameters = config.object("rope_parameters");
+  const Json* scaling = config.object("rope_scaling");
+  if (scaling == nullptr) scaling = parameters;
+  const double theta = read_theta(config, parameters, theta_by_default);
+  RopeSpec rope;
+  rope.interleaved = config.flag_or("rope_traditional", false);
+  for (std::int64_t i = 0; i < dims; i += 2)
+    rope.inv_freq.push_back(std::pow(theta, -static_cast<double>(i) / static_cast<double>(dims)));
+  const std::string type = rope_type(config, scaling);
+  if (type == "default" || type == "mrope") return rope;
+  if (type == "linear") {
+    const double factor = positive(config, *scaling, "factor", {});
+    for (double& inv : rope.inv_freq) inv /= factor;
+  } else if (type == "llama3") {
+    scale_llama3(config, *scaling, rope.inv_freq);
+  } else if (type == "yarn") {
+    scale_yarn(config, *scaling, dims, theta, rope);
+  } else {
+    fail(ErrorCode::unsupported,
+         "{}: rope scaling type \"{}\"; default, linear, llama3 and yarn are there", config.what(),
+         type);
+  }
+  return rope;
+}
+
+std::vector<std::int64_t> read_windows(const Config& config, std::int64_t layers) {
+  std::vector<std::int64_t> windows(static_cast<std::size_t>(layers), 0);
+  const std::vector<std::string> types = config.texts("layer_types");
+  if (types.empty()) return windows;
+  if (static_cast<std::int64_t>(types.size()) != layers)
+    fail(ErrorCode::corrupt, "{}: layer_types has {} entries, num_hidden_layers is {}",
+         config.what(), types.size(), layers);
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    if (types[i] == "sliding_attention")
+      windows[i] = config.integer("sliding_window", 1, std::int64_t{1} << 40);
+    else if (types[i] != "full_attention")
+      fail(ErrorCode::unsupported,
+           "{}: layer_types[{}] is \"{}\"; full_attention and sliding_attention are there",
+           config.what(), i, types[i]);
+  }
+  return windows;
+}
+
+ValueId standard_block(Builder& b, ValueId h, const TransformerShape& s, const RopeSpec& rope,
+                       std::int64_t window, const BlockKnobs& knobs) {
+  ValueId x = b.norm(h, "input_layernorm", s.norm_epsilon);
+  ValueId q = b.linear(x, "self_attn.q_proj", s.heads * s.head_dim, knobs.attention_bias);
+  ValueId k = b.linear(x, "self_attn.k_proj", s.kv_heads * s.head_dim, knobs.attention_bias);
+  const ValueId v = b.linear(x, "self_attn.v_proj", s.kv_heads * s.head_dim, knobs.attention_bias);
+  if (knobs.head_norms) {
+    q = b.head_norm(q, "self_attn.q_norm", s.heads, s.norm_epsilon);
+    k = b.head_norm(k, "self_attn.k_norm", s.kv_heads, s.norm_epsilon);
+  }
+  q = b.rope(q, rope, s.heads, s.head_dim);
+  k = b.rope(k, rope, s.kv_heads, s.head_dim);
+  AttentionSpec attention;
+  attention.heads = s.heads;
+  attention.kv_heads = s.kv_heads;
+  attention.head_dim = s.head_dim;
+  attention.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(s.head_dim)));
+  attention.window = window;
+  const ValueId mixed = b.attention(q, k, v, attention);
+  h = b.add(h, b.linear(mixed, "self_attn.o_proj", s.hidden, knobs.output_bias));
+  x = b.norm(h, "post_attention_layernorm", s.norm_epsilon);
+  const ValueId gate = b.linear(x, "mlp.gate_proj", s.intermediate, knobs.mlp_bias);
+  const ValueId up = b.linear(x, "mlp.up_proj", s.intermediate, knobs.mlp_bias);
+  const ValueId inner = b.glu(gate, up, knobs.activation);
+  return b.add(h, b.linear(inner, "mlp.down_proj", s.hidden, knobs.mlp_bias));
+}
+
+void standard_decoder(Builder& b, const Config& config, const TransformerShape& s,
+                      const RopeSpec& rope, const std::vector<std::int64_t>& windows,
+                      const BlockKnobs& knobs) {
+  const std::string act = config.text("hidden_act").value_or("silu");
+  if (act != "silu")
+    fail(ErrorCode::unsupported, "{}: hidden_act \"{}\"; {} models use silu", config.what(), act,
+         config.model_type());
+  ValueId h = b.embed("model.embed_tokens", s.hidden);
+  for (std::int64_t i = 0; i < s.layers; ++i) {
+    b.layer(static_cast<int>(i), "model.layers." + std::to_string(i) + ".");
+    h = standard_block(b, h, s, rope, windows[static_cast<std::size_t>(i)], knobs);
+  }
+  b.layer(-1, "");
+  const ValueId last = b.norm(b.take_sampled(h), "model.norm", s.norm_epsilon);
+  b.head(last, s.tied ? "model.embed_tokens" : "lm_head");
+}
+
+}  // namespace stepless

@@ -1,0 +1,65 @@
+// One device that runs a Program. Called by the engine thread only. Throws Error; a step that threw
+// commits nothing.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "ops/program.hpp"
+
+namespace stepless {
+
+/// Shape of the KV cache: `pages` pages of page_tokens positions in every KV layer.
+struct KvShape {
+  std::vector<KvLayerShape> layers;
+  DType type = DType::bf16;
+  std::int64_t page_tokens = 64;
+  /// Bytes of one page over all layers, and of one position.
+  std::int64_t page_bytes() const;
+  std::int64_t token_bytes() const;
+};
+
+/// Page `from` becomes page `to`, in every layer (copy on write).
+struct PageCopy {
+  std::int32_t from, to;
+};
+
+/// What one step computes: rows of any sequences, in any order. Plain data; must stay alive until
+/// collect(). Page 0 belongs to no sequence.
+struct RowGroup {
+  std::vector<std::int32_t> tokens;   // (m) ids, each below the vocabulary
+  std::vector<kernels::SeqRow> seq;   // (m) position and pages; pages of a row stay alive too
+  std::vector<std::int32_t> sampled;  // indices of rows whose next token is drawn
+  std::vector<kernels::SampleRow> sampling;  // one per sampled row
+  std::int32_t top_logprobs = 0;             // the most that a sampled row asks for
+  float* logits = nullptr;  // (sampled, vocab) copied out when not null: tests and selftest
+};
+
+using Ticket = std::int64_t;
+
+struct Sampled {
+  std::vector<std::int32_t>
+      tokens;  // one per sampled row; -1: no token can be drawn (logits not finite)
+  std::vector<float> logprobs;
+  std::vector<std::int32_t> top_ids;  // (sampled, top_logprobs)
+  std::vector<float> top_logprobs;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  /// Bytes that may still be allocated; asked before allocating, for admission.
+  virtual std::int64_t free_bytes() const = 0;
+  /// Takes a placed and planned program whose views outlive the backend; allocates arena and
+  /// workspace. Once.
+  virtual void prepare(std::shared_ptr<const Program> program) = 0;
+  /// Allocates `pages` pages. Throws Error (exhausted) with the sum that did not fit. Once, after
+  /// prepare().
+  virtual void allocate_kv(const KvShape& shape, std::int64_t pages) = 0;
+  virtual void copy_pages(std::span<const PageCopy> copies) = 0;  // ordered with launches
+  virtual Ticket launch(const RowGroup& group) = 0;
+  virtual Sampled collect(Ticket ticket) = 0;
+};
+
+}  // namespace stepless

@@ -1,0 +1,81 @@
+// What a model family writes its forward pass with. Every call appends one operation; shapes are
+// checked here, so that a wrong checkpoint is an error with the tensor's name before anything runs.
+#pragma once
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ops/program.hpp"
+
+namespace stepless {
+
+/// Where weights come from: a checkpoint, or random numbers of a shape. Throws Error (corrupt)
+/// naming the tensor.
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+  /// `name`.weight with its scales and biases: n outputs (0: whatever it has), k inputs.
+  virtual Matrix matrix(const std::string& name, std::int64_t n, std::int64_t k) = 0;
+  /// A one-dimensional tensor of this full name.
+  virtual Vector vector(const std::string& name, std::int64_t width) = 0;
+  virtual bool has(const std::string& name) const = 0;
+};
+
+struct RopeSpec {
+  std::vector<double> inv_freq;  // (pairs)
+  double scale = 1;              // of cos and sin
+  bool interleaved = false;
+  friend bool operator==(const RopeSpec&, const RopeSpec&) = default;
+};
+
+struct AttentionSpec {
+  std::int64_t heads = 0, kv_heads = 0, head_dim = 0;
+  float scale = 1, softcap = 0;
+  std::int64_t window = 0;
+  VectorId sinks = kNone;
+};
+
+class Builder {
+ public:
+  Builder(WeightSource& weights, DType act, std::int64_t vocab);
+
+  /// Names are relative to the prefix; layer(i, "model.layers.3.") sets both for what follows;
+  /// layer(-1, "") resets.
+  void layer(int index, std::string prefix);
+
+  ValueId embed(const std::string& name, std::int64_t width);
+  ValueId norm(ValueId x, const std::string& name, float epsilon, float weight_offset = 0);
+  /// Normalizes each of `heads` runs of the row with one weight of width / heads.
+  ValueId head_norm(ValueId x, const std::string& name, std::int64_t heads, float epsilon,
+                    float weight_offset = 0);
+  /// x · wᵀ, plus `name`.bias where the checkpoint has one and `bias` says that the family does.
+  ValueId linear(ValueId x, const std::string& name, std::int64_t n, bool bias = false);
+  ValueId rope(ValueId x, const RopeSpec& spec, std::int64_t heads, std::int64_t head_dim);
+  /// Writes k and v to the cache of a new KV layer and attends; q, k, v after rope.
+  ValueId attention(ValueId q, ValueId k, ValueId v, const AttentionSpec& spec);
+  ValueId glu(ValueId gate, ValueId up, kernels::Activation activation);
+  ValueId add(ValueId a, ValueId b, float b_scale = 1);
+  ValueId scale(ValueId a, float factor);
+  /// The rows that are sampled, of the last hidden state.
+  ValueId take_sampled(ValueId x);
+  /// Logits in float32 from the head (`name`, or the embedding when tied), optional scale and soft
+  /// cap, then sampling.
+  void head(ValueId x, const std::string& name, float logit_scale = 1, float softcap = 0);
+  VectorId vector(const std::string& name, std::int64_t width);
+
+  Program finish();
+
+ private:
+  ValueId value(std::string name, std::int64_t width, DType type, Rows rows);
+  void node(std::string name, Op op);
+  MatrixId matrix(const std::string& full_name, std::int64_t n, std::int64_t k);
+  const Value& at(ValueId id) const { return program_.values[static_cast<std::size_t>(id)]; }
+
+  WeightSource& weights_;
+  Program program_;
+  int layer_ = -1;
+  std::string prefix_;
+  std::vector<std::pair<RopeSpec, ValueId>> angles_;  // one angles op for each distinct rope
+};
+
+}  // namespace stepless

@@ -1,0 +1,171 @@
+#include "ops/cpu/cpu_backend.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/checked.hpp"
+#include "base/large_buffer.hpp"
+#include "base/memory.hpp"
+#include "format/dtype.hpp"
+#include "kernels/args.hpp"
+#include "ops/cpu/step.hpp"
+#include "ops/plan_program.hpp"
+
+namespace stepless {
+namespace {
+
+/// Thread t's share of `units`, in whole multiples: which thread computes a unit changes no bit.
+kernels::Slice share(std::int64_t units, std::int64_t multiple, int thread, int threads) {
+  const std::int64_t tiles = divide_up(units, multiple);
+  const std::int64_t begin = tiles * thread / threads * multiple;
+  const std::int64_t end = tiles * (thread + 1) / threads * multiple;
+  return {std::min(begin, units), std::min(end, units)};
+}
+
+/// Parts may share prepared x when the same function prepares it in the same way.
+bool same_preparation(const BoundCall& a, const BoundCall& b) {
+  const auto* x = std::get_if<kernels::MatmulArgs>(&a.args);
+  const auto* y = std::get_if<kernels::MatmulArgs>(&b.args);
+  return x != nullptr && y != nullptr && a.kernel->entry->prepare == b.kernel->entry->prepare &&
+         x->group_size == y->group_size && x->mode == y->mode && x->bits == y->bits;
+}
+
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(int threads) : team_(threads) {}
+
+  std::int64_t free_bytes() const override { return available_memory_bytes(); }
+  void prepare(std::shared_ptr<const Program> program) override;
+  void allocate_kv(const KvShape& shape, std::int64_t pages) override;
+  void copy_pages(std::span<const PageCopy> copies) override;
+  Ticket launch(const RowGroup& group) override;
+  Sampled collect(Ticket ticket) override;
+
+ private:
+  void run_node(const CpuStep& step, const Node& node, int thread);
+  void run_calls(std::span<const BoundCall> calls, int thread);
+
+  ThreadTeam team_;
+  std::shared_ptr<const Program> program_;
+  LargeBuffer arena_, workspace_, kv_memory_;
+  KvShape kv_shape_;
+  std::vector<kernels::KvLayer> kv_;
+  std::vector<std::int64_t> positions_;
+  Sampled results_;
+  Ticket last_ = 0;
+};
+
+void CpuBackend::prepare(std::shared_ptr<const Program> program) {
+  program_ = std::move(program);
+  const std::int64_t sample_bytes = checked_mul(
+      program_->max_sampled, kernels::sample_workspace_bytes(program_->vocab), "sampler");
+  arena_ = LargeBuffer(program_->arena_bytes, "activations of the largest step");
+  workspace_ =
+      LargeBuffer(std::max(workspace_bytes(*program_), sample_bytes), "prepared activations");
+  positions_.reserve(static_cast<std::size_t>(program_->max_rows));
+}
+
+void CpuBackend::allocate_kv(const KvShape& shape, std::int64_t pages) {
+  kv_shape_ = shape;
+  const std::int64_t total = checked_mul(shape.page_bytes(), pages, "KV cache");
+  kv_memory_ = LargeBuffer(total, "KV cache");
+  kv_.clear();
+  std::uint8_t* at = kv_memory_.as<std::uint8_t>();
+  for (const KvLayerShape& layer : shape.layers) {
+    const std::int64_t tokens = pages * shape.page_tokens * layer.kv_heads * size_of(shape.type);
+    kv_.push_back({at, at + tokens * layer.k_dim, shape.type, shape.page_tokens, layer.kv_heads,
+                   layer.k_dim, layer.v_dim});
+    at += tokens * (layer.k_dim + layer.v_dim);
+  }
+}
+
+void CpuBackend::copy_pages(std::span<const PageCopy> copies) {
+  for (const kernels::KvLayer& layer : kv_) {
+    const std::int64_t heads = layer.kv_heads * layer.page_tokens * size_of(layer.type);
+    for (const PageCopy& copy : copies) {
+      std::memcpy(layer.k + copy.to * heads * layer.k_dim,
+                  layer.k + copy.from * heads * layer.k_dim,
+                  static_cast<std::size_t>(heads * layer.k_dim));
+      std::memcpy(layer.v + copy.to * heads * layer.v_dim,
+                  layer.v + copy.from * heads * layer.v_dim,
+                  static_cast<std::size_t>(heads * layer.v_dim));
+    }
+  }
+}
+
+void CpuBackend::run_calls(std::span<const BoundCall> calls, int thread) {
+  const int threads = team_.size();
+  const auto prepare = calls.front().kernel->entry->prepare;
+  if (prepare != nullptr && calls.front().prepare_rows > 0) {
+    prepare(calls.front().opaque(), share(calls.front().prepare_rows, 1, thread, threads));
+    team_.barrier().wait();
+  }
+  for (const BoundCall& call : calls) {
+    const kernels::Slice part = share(call.units, call.unit_multiple, thread, threads);
+    if (part.begin < part.end) call.kernel->entry->run(call.opaque(), part);
+  }
+  team_.barrier().wait();
+}
+
+void CpuBackend::run_node(const CpuStep& step, const Node& node, int thread) {
+  constexpr std::size_t kMostParts = 8;
+  BoundCall calls[kMostParts];
+  const std::size_t parts = node.plans.size();
+  for (std::size_t first = 0; first < parts;) {
+    std::size_t count = 0;
+    while (count < kMostParts && first + count < parts) {
+      calls[count] = bind(step, node, first + count);
+      if (count > 0 && !same_preparation(calls[0], calls[count])) break;
+      ++count;
+    }
+    run_calls({calls, count}, thread);
+    first += count;
+  }
+}
+
+Ticket CpuBackend::launch(const RowGroup& group) {
+  CpuStep step;
+  step.program = program_.get();
+  step.group = &group;
+  step.rows = static_cast<std::int64_t>(group.tokens.size());
+  step.sampled = static_cast<std::int64_t>(group.sampled.size());
+  if (step.rows > program_->max_rows || step.sampled > program_->max_sampled)
+    fail(ErrorCode::internal, "a step of {} rows, {} sampled; the arena holds {} and {}", step.rows,
+         step.sampled, program_->max_rows, program_->max_sampled);
+  step.arena = arena_.as<std::uint8_t>();
+  step.workspace = workspace_.as<std::uint8_t>();
+  positions_.clear();
+  for (const kernels::SeqRow& row : group.seq) positions_.push_back(row.position);
+  step.positions = positions_.data();
+  step.kv = &kv_;
+  const auto wanted = static_cast<std::size_t>(step.sampled * group.top_logprobs);
+  results_.tokens.assign(group.sampled.size(), -1);
+  results_.logprobs.assign(group.sampled.size(), 0);
+  results_.top_ids.assign(wanted, -1);
+  results_.top_logprobs.assign(wanted, 0);
+  step.results = &results_;
+  team_.run([&](int thread) {
+    for (const Node& node : program_->nodes) run_node(step, node, thread);
+  });
+  if (group.logits != nullptr && step.sampled > 0) {
+    const auto& sample = std::get<SampleOp>(program_->nodes.back().op);
+    const Value& logits = program_->values[static_cast<std::size_t>(sample.logits)];
+    std::memcpy(group.logits, step.arena + logits.offset,
+                static_cast<std::size_t>(step.sampled * program_->vocab) * sizeof(float));
+  }
+  return ++last_;
+}
+
+Sampled CpuBackend::collect(Ticket ticket) {
+  if (ticket != last_) fail(ErrorCode::internal, "collect({}) after launch {}", ticket, last_);
+  return std::move(results_);
+}
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend(int threads) {
+  if (threads < 1) fail(ErrorCode::invalid_argument, "threads: {}; at least 1", threads);
+  return std::make_unique<CpuBackend>(threads);
+}
+
+}  // namespace stepless

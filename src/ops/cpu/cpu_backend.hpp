@@ -1,0 +1,13 @@
+// The CPU backend: a team of threads walks the Program together, a barrier after each operation.
+#pragma once
+#include <memory>
+
+#include "base/thread_team.hpp"
+#include "ops/backend.hpp"
+
+namespace stepless {
+
+/// `threads`: size of the team, at least 1. Throws Error (invalid_argument).
+std::unique_ptr<Backend> make_cpu_backend(int threads);
+
+}  // namespace stepless

@@ -1,0 +1,230 @@
+#include "ops/cpu/step.hpp"
+
+#include "format/dtype.hpp"
+#include "ops/plan_program.hpp"
+
+namespace stepless {
+namespace {
+
+const Value& value_of(const CpuStep& step, ValueId id) {
+  return step.program->values[static_cast<std::size_t>(id)];
+}
+
+std::uint8_t* bytes_of(const CpuStep& step, ValueId id) {
+  return step.arena + value_of(step, id).offset;
+}
+
+std::int64_t rows_of(const CpuStep& step, ValueId id) {
+  return value_of(step, id).rows == Rows::step ? step.rows : step.sampled;
+}
+
+const std::uint8_t* data_of(const TensorView& view) {
+  return reinterpret_cast<const std::uint8_t*>(view.data);
+}
+
+const Vector* vector_of(const CpuStep& step, VectorId id) {
+  return id == kNone ? nullptr : &step.program->vectors[static_cast<std::size_t>(id)];
+}
+
+kernels::MatmulArgs matrix_args(const CpuStep& step, MatrixId id) {
+  const Matrix& w = step.program->matrices[static_cast<std::size_t>(id)];
+  kernels::MatmulArgs args{};
+  args.w = data_of(w.w);
+  args.scales = data_of(w.scales);
+  args.biases = data_of(w.biases);
+  args.tensor_scale = w.tensor_scale;
+  args.mode = w.spec.mode;
+  args.bits = w.spec.bits;
+  args.group_size = w.spec.group_size;
+  args.w_row_bytes = w.packed ? w.k * w.spec.bits / 8 : w.k * size_of(w.type);
+  args.w_type = w.type;
+  args.n = w.n;
+  args.k = w.k;
+  args.workspace = step.workspace;
+  return args;
+}
+
+struct Binder {
+  const CpuStep& step;
+  std::size_t part;
+  std::int64_t units = 0;
+
+  kernels::MatmulArgs operator()(const LinearOp& op) {
+    kernels::MatmulArgs args = matrix_args(step, op.parts[part].weight);
+    const ValueId y = op.parts[part].y;
+    args.x = bytes_of(step, op.x);
+    args.x_stride = args.k;
+    args.x_type = value_of(step, op.x).type;
+    args.y = bytes_of(step, y);
+    args.y_stride = args.n;
+    args.y_type = value_of(step, y).type;
+    args.m = rows_of(step, op.x);
+    units = args.m == 0 ? 0 : args.n;
+    return args;
+  }
+  kernels::EmbedArgs operator()(const EmbedOp& op) {
+    kernels::EmbedArgs args{step.group->tokens.data(), matrix_args(step, op.table)};
+    args.table.y = bytes_of(step, op.y);
+    args.table.y_stride = args.table.k;
+    args.table.y_type = value_of(step, op.y).type;
+    args.table.m = units = step.rows;
+    return args;
+  }
+  kernels::NormArgs operator()(const NormOp& op) {
+    const std::int64_t width = value_of(step, op.x).width;
+    kernels::NormArgs args{};
+    args.x = bytes_of(step, op.x);
+    args.y = bytes_of(step, op.y);
+    const Vector* weight = vector_of(step, op.weight);
+    args.weight = data_of(weight->data);
+    args.weight_type = weight->data.type;
+    args.x_type = value_of(step, op.x).type;
+    args.y_type = value_of(step, op.y).type;
+    args.rows = units = rows_of(step, op.x);
+    args.k = width / op.groups;
+    args.groups = op.groups;
+    args.x_stride = args.y_stride = width;
+    args.epsilon = op.epsilon;
+    args.weight_offset = op.weight_offset;
+    return args;
+  }
+  kernels::AnglesArgs operator()(const AnglesOp& op) {
+    units = step.rows;
+    return {step.positions,
+            op.inv_freq.data(),
+            reinterpret_cast<float*>(bytes_of(step, op.y)),
+            step.rows,
+            static_cast<std::int64_t>(op.inv_freq.size()),
+            op.scale};
+  }
+  kernels::RopeArgs operator()(const RopeOp& op) {
+    units = step.rows;
+    const std::int64_t width = value_of(step, op.x).width;
+    return {bytes_of(step, op.x),
+            bytes_of(step, op.y),
+            reinterpret_cast<const float*>(bytes_of(step, op.angles)),
+            step.program->act,
+            step.rows,
+            op.heads,
+            op.head_dim,
+            op.pairs,
+            width,
+            width,
+            op.interleaved};
+  }
+  kernels::KvPutArgs operator()(const KvPutOp& op) {
+    units = step.rows;
+    return {bytes_of(step, op.k),
+            bytes_of(step, op.v),
+            value_of(step, op.k).width,
+            value_of(step, op.v).width,
+            step.program->act,
+            step.group->seq.data(),
+            step.rows,
+            (*step.kv)[static_cast<std::size_t>(op.kv_layer)]};
+  }
+  kernels::AttnArgs operator()(const AttnOp& op) {
+    units = step.rows * op.heads;
+    const Vector* sinks = vector_of(step, op.sinks);
+    return {bytes_of(step, op.q),
+            bytes_of(step, op.y),
+            value_of(step, op.q).width,
+            value_of(step, op.y).width,
+            step.program->act,
+            step.group->seq.data(),
+            step.rows,
+            op.heads,
+            (*step.kv)[static_cast<std::size_t>(op.kv_layer)],
+            op.scale,
+            op.softcap,
+            op.window,
+            sinks == nullptr ? nullptr : reinterpret_cast<const float*>(sinks->data.data)};
+  }
+  kernels::GluArgs operator()(const GluOp& op) {
+    units = rows_of(step, op.y);
+    const std::int64_t width = value_of(step, op.y).width;
+    return {bytes_of(step, op.gate),
+            bytes_of(step, op.up),
+            bytes_of(step, op.y),
+            step.program->act,
+            units,
+            width,
+            width,
+            width,
+            width,
+            op.activation};
+  }
+  kernels::AddArgs operator()(const AddOp& op) {
+    units = rows_of(step, op.y);
+    const std::int64_t width = value_of(step, op.y).width;
+    const Vector* row = vector_of(step, op.row);
+    const void* b = row != nullptr  ? static_cast<const void*>(row->data.data)
+                    : op.b == kNone ? nullptr
+                                    : bytes_of(step, op.b);
+    const DType b_type = row != nullptr  ? row->data.type
+                         : op.b == kNone ? DType::f32
+                                         : value_of(step, op.b).type;
+    return {bytes_of(step, op.a),
+            b,
+            bytes_of(step, op.y),
+            value_of(step, op.a).type,
+            b_type,
+            value_of(step, op.y).type,
+            row != nullptr,
+            units,
+            width,
+            width,
+            width,
+            width,
+            op.a_scale,
+            op.b_scale,
+            op.softcap};
+  }
+  kernels::TakeArgs operator()(const TakeOp& op) {
+    units = step.sampled;
+    const std::int64_t width = value_of(step, op.x).width;
+    return {bytes_of(step, op.x),
+            bytes_of(step, op.y),
+            step.group->sampled.data(),
+            step.sampled,
+            width,
+            width,
+            width,
+            value_of(step, op.x).type};
+  }
+  kernels::SampleArgs operator()(const SampleOp& op) {
+    units = step.sampled;
+    const std::int64_t vocab = step.program->vocab;
+    Sampled& out = *step.results;
+    return {reinterpret_cast<const float*>(bytes_of(step, op.logits)),
+            step.sampled,
+            vocab,
+            vocab,
+            step.group->sampling.data(),
+            out.tokens.data(),
+            out.logprobs.data(),
+            out.top_ids.empty() ? nullptr : out.top_ids.data(),
+            out.top_logprobs.empty() ? nullptr : out.top_logprobs.data(),
+            step.group->top_logprobs,
+            step.workspace};
+  }
+};
+
+}  // namespace
+
+BoundCall bind(const CpuStep& step, const Node& node, std::size_t part) {
+  BoundCall call;
+  Binder binder{step, part};
+  call.args = std::visit([&](const auto& op) { return KernelArgs(binder(op)); }, node.op);
+  call.units = binder.units;
+  const auto* matmul = std::get_if<kernels::MatmulArgs>(&call.args);
+  const std::int64_t rows = matmul != nullptr ? matmul->m : step.rows;
+  call.kernel = plan_for(*step.program, node, part, std::max<std::int64_t>(rows, 1)).kernel;
+  if (matmul != nullptr) {
+    call.prepare_rows = matmul->m;
+    call.unit_multiple = call.kernel->is.tile_n;
+  }
+  return call;
+}
+
+}  // namespace stepless

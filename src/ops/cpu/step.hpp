@@ -1,0 +1,40 @@
+// One step on the CPU: binds each operation of the Program to the arguments its kernel takes.
+#pragma once
+#include <variant>
+#include <vector>
+
+#include "ops/backend.hpp"
+
+namespace stepless {
+
+/// Where everything of one step is. Built once per launch, read by all threads.
+struct CpuStep {
+  const Program* program = nullptr;
+  const RowGroup* group = nullptr;
+  std::int64_t rows = 0, sampled = 0;
+  std::uint8_t* arena = nullptr;
+  std::uint8_t* workspace = nullptr;
+  const std::int64_t* positions = nullptr;            // (rows)
+  const std::vector<kernels::KvLayer>* kv = nullptr;  // one per KV layer
+  Sampled* results = nullptr;
+};
+
+using KernelArgs =
+    std::variant<kernels::MatmulArgs, kernels::EmbedArgs, kernels::NormArgs, kernels::AnglesArgs,
+                 kernels::RopeArgs, kernels::KvPutArgs, kernels::AttnArgs, kernels::GluArgs,
+                 kernels::AddArgs, kernels::TakeArgs, kernels::SampleArgs>;
+
+/// One kernel call: arguments, how many units it has and in which multiples they may be cut.
+struct BoundCall {
+  const Kernel* kernel = nullptr;
+  KernelArgs args;
+  std::int64_t prepare_rows = 0, units = 0, unit_multiple = 1;
+  const void* opaque() const {
+    return std::visit([](const auto& a) { return static_cast<const void*>(&a); }, args);
+  }
+};
+
+/// The call of part `part` of a node; units is 0 when the step has no rows for it.
+BoundCall bind(const CpuStep& step, const Node& node, std::size_t part);
+
+}  // namespace stepless

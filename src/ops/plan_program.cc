@@ -1,0 +1,70 @@
+#include "ops/plan_program.hpp"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "dispatch/row_buckets.hpp"
+#include "kernels/roll_call.hpp"
+
+namespace stepless {
+namespace {
+
+using Key = std::tuple<KernelOp, Mode, int, int, bool, DType, DType, DType, std::int64_t,
+                       std::int64_t, std::int64_t>;
+
+Key key_of(const Problem& p) {
+  return {p.op,     p.quant.mode, p.quant.bits, p.quant.group_size,
+          p.packed, p.x_type,     p.w_type,     p.y_type,
+          p.m,      p.n,          p.k};
+}
+
+std::size_t parts_of(const Node& node) {
+  const auto* linear = std::get_if<LinearOp>(&node.op);
+  return linear == nullptr ? 1 : linear->parts.size();
+}
+
+}  // namespace
+
+void plan_program(Program& program, const Machine& machine, const Overrides& overrides) {
+  program.buckets.clear();
+  for (std::int64_t m = 1; m <= program.max_rows; m = program.buckets.back() + 1)
+    program.buckets.push_back(bucket_of(m));
+  std::map<Key, PlanPtr> known;
+  for (Node& node : program.nodes) {
+    // Only linear operations have kernels that depend on m; the others are planned at the largest
+    // bucket.
+    const bool by_rows = std::holds_alternative<LinearOp>(node.op);
+    node.plans.assign(parts_of(node), {});
+    for (std::size_t part = 0; part < node.plans.size(); ++part)
+      for (const std::int64_t m : program.buckets) {
+        if (!by_rows && m != program.buckets.back()) continue;
+        const Problem problem = problem_of(program, node, part, m);
+        // A wish for one kernel concerns the matmuls that it could run, not every operation of the
+        // model.
+        Overrides wishes = overrides;
+        if (const Kernel* wish = find_kernel(overrides.kernel))
+          if (wish->is.op != problem.op) wishes.kernel.clear();
+        PlanPtr& plan = known[key_of(problem)];
+        if (plan == nullptr) plan = std::make_shared<Plan>(select(problem, machine, wishes));
+        node.plans[part].push_back(plan);
+      }
+  }
+}
+
+const Plan& plan_for(const Program& program, const Node& node, std::size_t part, std::int64_t m) {
+  const std::vector<PlanPtr>& plans = node.plans[part];
+  const auto at = std::lower_bound(program.buckets.begin(), program.buckets.end(), m);
+  const auto index = static_cast<std::size_t>(at - program.buckets.begin());
+  return *plans[std::min(index, plans.size() - 1)];
+}
+
+std::int64_t workspace_bytes(const Program& program) {
+  std::int64_t most = 0;
+  for (const Node& node : program.nodes)
+    for (const auto& plans : node.plans)
+      for (const PlanPtr& plan : plans) most = std::max(most, plan->workspace_bytes);
+  return most;
+}
+
+}  // namespace stepless

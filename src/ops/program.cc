@@ -1,0 +1,94 @@
+#include "ops/program.hpp"
+
+#include "ops/backend.hpp"
+
+namespace stepless {
+namespace {
+
+std::int64_t view_bytes(const TensorView& view) {
+  std::int64_t bytes = view.data == nullptr ? 0 : size_of(view.type);
+  for (const std::int64_t d : view.shape) bytes *= d;
+  return bytes;
+}
+
+const Value& at(const Program& program, ValueId id) {
+  return program.values[static_cast<std::size_t>(id)];
+}
+
+Problem matrix_problem(const Program& program, MatrixId id, std::int64_t m) {
+  const Matrix& w = program.matrices[static_cast<std::size_t>(id)];
+  Problem p;
+  p.op = w.packed ? KernelOp::qmm : KernelOp::mm;
+  p.packed = w.packed;
+  p.quant = w.spec;
+  p.w_type = w.type;
+  p.m = m, p.n = w.n, p.k = w.k;
+  return p;
+}
+
+/// An operation without weights: types, rows and the width of what it writes.
+Problem plain(KernelOp op, DType x, DType y, std::int64_t m, std::int64_t n) {
+  Problem p;
+  p.op = op;
+  p.packed = false;
+  p.x_type = x, p.y_type = y, p.w_type = x;
+  p.m = m, p.n = n;
+  return p;
+}
+
+}  // namespace
+
+std::int64_t Matrix::bytes() const {
+  return view_bytes(w) + view_bytes(scales) + view_bytes(biases);
+}
+
+std::int64_t KvShape::token_bytes() const {
+  std::int64_t bytes = 0;
+  for (const KvLayerShape& layer : layers)
+    bytes += layer.kv_heads * (layer.k_dim + layer.v_dim) * size_of(type);
+  return bytes;
+}
+
+std::int64_t KvShape::page_bytes() const { return token_bytes() * page_tokens; }
+
+Problem problem_of(const Program& program, const Node& node, std::size_t part, std::int64_t m) {
+  const DType act = program.act;
+  const auto shape = [&](ValueId id) { return at(program, id).width; };
+  return std::visit(
+      [&](const auto& op) -> Problem {
+        using T = std::decay_t<decltype(op)>;
+        if constexpr (std::is_same_v<T, LinearOp>) {
+          Problem p = matrix_problem(program, op.parts[part].weight, m);
+          p.x_type = at(program, op.x).type;
+          p.y_type = at(program, op.parts[part].y).type;
+          return p;
+        } else if constexpr (std::is_same_v<T, EmbedOp>) {
+          Problem p = matrix_problem(program, op.table, m);
+          p.op = KernelOp::embed;
+          p.x_type = p.y_type = at(program, op.y).type;
+          return p;
+        } else if constexpr (std::is_same_v<T, NormOp>) {
+          return plain(KernelOp::norm, act, act, m, shape(op.y));
+        } else if constexpr (std::is_same_v<T, AnglesOp>) {
+          return plain(KernelOp::angles, DType::f32, DType::f32, m, shape(op.y));
+        } else if constexpr (std::is_same_v<T, RopeOp>) {
+          return plain(KernelOp::rope, act, act, m, shape(op.y));
+        } else if constexpr (std::is_same_v<T, KvPutOp>) {
+          return plain(KernelOp::kvput, act, act, m, shape(op.k) + shape(op.v));
+        } else if constexpr (std::is_same_v<T, AttnOp>) {
+          return plain(KernelOp::attn, act, act, m, shape(op.y));
+        } else if constexpr (std::is_same_v<T, GluOp>) {
+          return plain(KernelOp::glu, act, act, m, shape(op.y));
+        } else if constexpr (std::is_same_v<T, AddOp>) {
+          return plain(KernelOp::add, at(program, op.a).type, at(program, op.y).type, m,
+                       shape(op.y));
+        } else if constexpr (std::is_same_v<T, TakeOp>) {
+          return plain(KernelOp::take, act, act, m, shape(op.y));
+        } else {
+          return plain(KernelOp::sample, DType::f32, DType::f32, m, program.vocab);
+        }
+      },
+      node.op);
+}
+
+}  // namespace stepless

@@ -1,0 +1,149 @@
+// The forward pass as a flat list of operations over values of m rows, m a symbol. A family builds
+// it once, passes rewrite it, a backend runs it. Values are assigned once; a value's bytes live in
+// the step arena (see place.hpp).
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "dispatch/select.hpp"
+#include "kernels/args.hpp"
+#include "stepless/quant.hpp"
+#include "stepless/tensor.hpp"
+
+namespace stepless {
+
+using ValueId = std::int32_t;
+using MatrixId = std::int32_t;
+using VectorId = std::int32_t;
+inline constexpr std::int32_t kNone = -1;
+
+/// Which rows a value has: every row of the step, or only those that are sampled.
+enum class Rows : std::uint8_t { step, sampled };
+
+struct Value {
+  std::string name;
+  std::int64_t width = 0;  // elements per row
+  DType type = DType::f32;
+  Rows rows = Rows::step;
+  std::int64_t offset = kNone;  // bytes into the arena; set by place()
+};
+
+/// A weight of n outputs and k inputs, dense or packed; views into the checkpoint.
+struct Matrix {
+  std::string name;
+  bool packed = false;
+  QuantSpec spec;            // packed only
+  DType type = DType::bf16;  // of elements (dense) or scales (affine); u8 in fp modes
+  std::int64_t n = 0, k = 0;
+  TensorView w, scales, biases;
+  float tensor_scale = 1;  // nvfp4: t / 2688
+  std::int64_t bytes() const;
+};
+
+struct Vector {
+  std::string name;
+  TensorView data;  // (width)
+};
+
+// --- operations; which value each reads and writes is told by visit_values() ---
+struct EmbedOp {
+  MatrixId table;
+  ValueId y;
+};
+struct NormOp {
+  ValueId x, y;
+  VectorId weight;
+  std::int64_t groups;
+  float epsilon, weight_offset;
+};
+struct LinearPart {
+  MatrixId weight;
+  ValueId y;
+};
+struct LinearOp {
+  ValueId x;
+  std::vector<LinearPart> parts;
+};  // parts share x: one preparation, one barrier
+struct AnglesOp {
+  std::vector<double> inv_freq;
+  double scale;
+  ValueId y;
+};
+struct RopeOp {
+  ValueId x, angles, y;
+  std::int64_t heads, head_dim, pairs;
+  bool interleaved;
+};
+struct KvPutOp {
+  int kv_layer;
+  ValueId k, v;
+};
+struct AttnOp {
+  int kv_layer;
+  ValueId q, y;
+  std::int64_t heads;
+  float scale, softcap;
+  std::int64_t window;
+  VectorId sinks;
+};
+struct GluOp {
+  ValueId gate, up, y;
+  kernels::Activation activation;
+};
+struct AddOp {
+  ValueId a, b, y;
+  VectorId row;
+  float a_scale, b_scale, softcap;
+};  // b or row may be kNone
+struct TakeOp {
+  ValueId x, y;
+};
+struct SampleOp {
+  ValueId logits;
+};
+using Op = std::variant<EmbedOp, NormOp, LinearOp, AnglesOp, RopeOp, KvPutOp, AttnOp, GluOp, AddOp,
+                        TakeOp, SampleOp>;
+
+using PlanPtr = std::shared_ptr<const Plan>;
+
+struct Node {
+  std::string name;  // e.g. "attn.qkv"; the words of `explain`
+  int layer = -1;    // -1: outside the layers
+  Op op;
+  /// One per part (LinearOp) or one; inner index: row bucket (row_buckets.hpp). Set by
+  /// plan_program().
+  std::vector<std::vector<PlanPtr>> plans;
+};
+
+struct KvLayerShape {
+  std::int64_t kv_heads = 0, k_dim = 0, v_dim = 0;
+};
+
+struct Program {
+  DType act = DType::bf16;
+  std::int64_t vocab = 0;
+  std::vector<Value> values;
+  std::vector<Matrix> matrices;
+  std::vector<Vector> vectors;
+  std::vector<Node> nodes;
+  std::vector<KvLayerShape> kv_layers;
+  std::vector<std::int64_t>
+      buckets;  // rows each planned bucket serves, ascending; set by plan_program()
+  // set by place():
+  std::int64_t max_rows = 0, max_sampled = 0, arena_bytes = 0;
+};
+
+/// The problem that part `part` of a node poses for m rows; what plan_program() gives to select().
+Problem problem_of(const Program& program, const Node& node, std::size_t part, std::int64_t m);
+
+/// Calls f(ValueId, bool written) for every value the operation touches; ids are passed by
+/// reference.
+template <class F>
+void visit_values(Op& op, F&& f);
+
+}  // namespace stepless
+
+#include "ops/visit.hpp"

@@ -1,0 +1,44 @@
+// Which values each operation reads and writes: the one place that knows; passes are written over
+// it.
+#pragma once
+#include <type_traits>
+
+#include "ops/program.hpp"
+
+namespace stepless {
+
+template <class F>
+void visit_values(Op& any, F&& f) {
+  const auto read = [&](ValueId& id) {
+    if (id != kNone) f(id, false);
+  };
+  const auto write = [&](ValueId& id) { f(id, true); };
+  std::visit(
+      [&](auto& op) {
+        using T = std::decay_t<decltype(op)>;
+        if constexpr (std::is_same_v<T, EmbedOp> || std::is_same_v<T, AnglesOp>) {
+          write(op.y);
+        } else if constexpr (std::is_same_v<T, NormOp> || std::is_same_v<T, TakeOp>) {
+          read(op.x), write(op.y);
+        } else if constexpr (std::is_same_v<T, LinearOp>) {
+          read(op.x);
+          for (LinearPart& part : op.parts) write(part.y);
+        } else if constexpr (std::is_same_v<T, RopeOp>) {
+          read(op.x), read(op.angles), write(op.y);
+        } else if constexpr (std::is_same_v<T, KvPutOp>) {
+          read(op.k), read(op.v);
+        } else if constexpr (std::is_same_v<T, AttnOp>) {
+          read(op.q), write(op.y);
+        } else if constexpr (std::is_same_v<T, GluOp>) {
+          read(op.gate), read(op.up), write(op.y);
+        } else if constexpr (std::is_same_v<T, AddOp>) {
+          read(op.a), read(op.b), write(op.y);
+        } else {
+          static_assert(std::is_same_v<T, SampleOp>);
+          read(op.logits);
+        }
+      },
+      any);
+}
+
+}  // namespace stepless

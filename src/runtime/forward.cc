@@ -1,0 +1,57 @@
+#include "runtime/forward.hpp"
+
+#include <algorithm>
+
+#include "base/checked.hpp"
+
+namespace stepless {
+
+Forward::Forward(std::shared_ptr<const LoadedModel> model, std::unique_ptr<Backend> backend,
+                 std::int64_t context)
+    : model_(std::move(model)), backend_(std::move(backend)), context_(context) {
+  backend_->prepare(model_->program);
+  KvShape kv;
+  kv.layers = model_->program->kv_layers;
+  kv.type = model_->program->act;
+  const std::int64_t pages = divide_up(context, kv.page_tokens);
+  backend_->allocate_kv(kv, pages + 1);
+  for (std::int64_t page = 1; page <= pages; ++page)
+    pages_.push_back(static_cast<std::int32_t>(page));
+}
+
+std::vector<float> Forward::append(std::span<const std::int32_t> tokens, std::int64_t last) {
+  const auto count = static_cast<std::int64_t>(tokens.size());
+  const Program& program = *model_->program;
+  if (position_ + count > context_)
+    fail(ErrorCode::invalid_argument, "{} + {} tokens; the context is {}", position_, count,
+         context_);
+  std::vector<float> logits(static_cast<std::size_t>(last * program.vocab));
+  const kernels::SampleRow greedy = [] {
+    kernels::SampleRow row{};
+    row.min_tokens_to_keep = 1;
+    return row;
+  }();
+  std::int64_t written = 0;
+  for (std::int64_t done = 0; done < count;) {
+    RowGroup group;
+    const std::int64_t most = std::min(program.max_rows, count - done);
+    std::int64_t taken = 0;
+    for (; taken < most; ++taken) {
+      const bool wanted = done + taken >= count - last;
+      if (wanted && static_cast<std::int64_t>(group.sampled.size()) == program.max_sampled) break;
+      group.tokens.push_back(tokens[static_cast<std::size_t>(done + taken)]);
+      group.seq.push_back({pages_.data(), position_ + done + taken});
+      if (!wanted) continue;
+      group.sampled.push_back(static_cast<std::int32_t>(taken));
+      group.sampling.push_back(greedy);
+    }
+    group.logits = logits.data() + written * program.vocab;
+    backend_->collect(backend_->launch(group));
+    written += static_cast<std::int64_t>(group.sampled.size());
+    done += taken;
+  }
+  position_ += count;
+  return logits;
+}
+
+}  // namespace stepless

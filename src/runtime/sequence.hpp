@@ -1,0 +1,42 @@
+// One request while it lives: its tokens, pages, position and what its listener has been told.
+#pragma once
+#include <optional>
+
+#include "model/model.hpp"
+#include "runtime/sampling.hpp"
+#include "runtime/scheduler.hpp"
+#include "text/detokenizer.hpp"
+
+namespace stepless {
+
+struct Sequence {
+  std::int64_t id = 0;
+  Request request;
+  std::function<void(const Event&)> listener;
+  SamplingArrays arrays;
+  std::vector<std::int32_t> tokens;  // prompt, then what was drawn
+  std::int64_t prompt = 0;           // tokens of the prompt
+  std::int64_t limit = 0;            // most tokens to draw
+  std::int64_t computed = 0, last_step = 0;
+  Phase phase = Phase::waiting;
+  std::vector<std::int32_t> pages;
+  std::int64_t pages_needed = 0;
+  std::optional<Detokenizer> detokenizer;
+  bool cancelled = false;
+
+  std::int64_t drawn() const { return static_cast<std::int64_t>(tokens.size()) - prompt; }
+  SequenceView view() const {
+    return {phase, computed, static_cast<std::int64_t>(tokens.size()), pages_needed, last_step};
+  }
+};
+
+/// Checks the request against the model and the page pool and makes its sequence. Throws Error
+/// (invalid_argument).
+Sequence make_sequence(const LoadedModel& model, Request request, std::int64_t context,
+                       std::int64_t page_tokens, std::int64_t pool_pages);
+
+/// Appends a drawn token, tells the listener, and says whether the sequence is done.
+FinishReason accept_token(const LoadedModel& model, Sequence& sequence, std::int32_t token,
+                          TokenLogprobs logprobs);
+
+}  // namespace stepless

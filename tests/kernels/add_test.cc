@@ -1,0 +1,137 @@
+// Sums of rows, and the rows taken for sampling.
+#include <gtest/gtest.h>
+
+#include <optional>
+
+#include "tests/support/each_row.hpp"
+#include "tests/support/typed_rows.hpp"
+
+namespace stepless::test {
+namespace {
+
+struct AddCase {
+  DType type = DType::f32, b_type = DType::f32, y_type = DType::f32;
+  std::int64_t rows = 2, width = 5;
+  bool with_b = true, b_row = false;
+  double a_scale = 1, b_scale = 1, softcap = 0;
+};
+
+class EachAdd : public EachRow {
+ protected:
+  static void run(const AddCase& c, const TypedRows& a, const TypedRows& b, const TypedRows& y,
+                  kernels::Slice slice) {
+    kernels::AddArgs args = {};
+    args.a = a.data();
+    args.b = c.with_b ? b.data() : nullptr;
+    args.y = y.data();
+    args.type = c.type;
+    args.b_type = c.b_type;
+    args.y_type = c.y_type;
+    args.b_row = c.b_row;
+    args.rows = c.rows;
+    args.width = c.width;
+    args.a_stride = a.stride();
+    args.b_stride = b.stride();
+    args.y_stride = y.stride();
+    args.a_scale = static_cast<float>(c.a_scale);
+    args.b_scale = static_cast<float>(c.b_scale);
+    args.softcap = static_cast<float>(c.softcap);
+    row().entry->run(&args, slice);
+  }
+
+  static void check(const AddCase& c) {
+    SCOPED_TRACE(testing::Message() << "width " << c.width << ", b_row " << c.b_row);
+    Random random(static_cast<std::uint64_t>(c.width + 7));
+    TypedRows a(c.type, c.rows, c.width), b(c.b_type, c.b_row ? 1 : c.rows, c.width, 1);
+    a.fill(random, 2);
+    b.fill(random);
+    TypedRows y(c.y_type, c.rows, c.width, 4);
+    run(c, a, b, y, {0, c.rows});
+    EXPECT_TRUE(y.untouched_between());
+    for (std::int64_t i = 0; i < c.rows; ++i)
+      for (std::int64_t j = 0; j < c.width; ++j) {
+        const double left = a.get(i, j) * c.a_scale;
+        const double right = c.with_b ? b.get(c.b_row ? 0 : i, j) * c.b_scale : 0;
+        double ref = left + right;
+        if (c.softcap != 0) ref = c.softcap * std::tanh(ref / c.softcap);
+        expect_rounded(y.get(i, j), ref, c.y_type, 3e-7, std::abs(left) + std::abs(right));
+      }
+  }
+};
+
+TEST_P(EachAdd, EveryTypeAndWidth) {
+  for (const DType type : kFloatTypes)
+    for (const DType b_type : kFloatTypes)
+      for (const std::int64_t width : {1, 3, 4, 63, 256, 257, 515}) {
+        check({.type = type, .b_type = b_type, .y_type = type, .rows = 3, .width = width});
+        check({.type = type,
+               .b_type = b_type,
+               .y_type = DType::f32,
+               .rows = 3,
+               .width = width,
+               .b_row = true});
+      }
+}
+
+TEST_P(EachAdd, ScalesAndSoftcap) {
+  for (const DType type : kFloatTypes) {
+    check({.type = type, .y_type = type, .width = 301, .a_scale = 0.375, .b_scale = -2});
+    check({.type = type, .y_type = type, .width = 301, .with_b = false, .a_scale = 12});
+    check({.type = type, .y_type = type, .width = 301, .with_b = false, .softcap = 30});
+    check({.type = type, .y_type = type, .width = 301, .a_scale = 50, .softcap = 3});
+  }
+}
+
+TEST_P(EachAdd, InPlaceOntoEitherSide) {
+  const AddCase c = {.rows = 2, .width = 300};
+  Random random(2);
+  TypedRows a(DType::f32, 2, 300), b(DType::f32, 2, 300), y(DType::f32, 2, 300);
+  a.fill(random);
+  b.fill(random);
+  run(c, a, b, y, {0, 2});
+  run(c, a, b, b, {0, 2});
+  for (std::int64_t i = 0; i < 2; ++i) EXPECT_EQ(b.row_bytes(i), y.row_bytes(i));
+}
+
+TEST_P(EachAdd, RowAloneEqualsRowInCompany) {
+  const AddCase c = {.type = DType::bf16,
+                     .b_type = DType::bf16,
+                     .y_type = DType::bf16,
+                     .rows = 17,
+                     .width = 90,
+                     .softcap = 2};
+  Random random(4);
+  TypedRows a(c.type, 17, 90), b(c.type, 17, 90), together(c.type, 17, 90), split(c.type, 17, 90);
+  a.fill(random);
+  b.fill(random);
+  run(c, a, b, together, {0, 17});
+  for (const kernels::Slice slice : {kernels::Slice{0, 1}, {1, 9}, {9, 17}})
+    run(c, a, b, split, slice);
+  for (std::int64_t i = 0; i < 17; ++i) EXPECT_EQ(together.row_bytes(i), split.row_bytes(i)) << i;
+}
+
+INSTANTIATE_TEST_SUITE_P(RollCall, EachAdd, testing::ValuesIn(built_rows({KernelOp::add})),
+                         row_name);
+
+class EachTake : public EachRow {};
+
+TEST_P(EachTake, CopiesTheRowsAsked) {
+  for (const DType type : kFloatTypes)
+    for (const std::int64_t width : {1, 5, 64, 257}) {
+      Random random(1);
+      TypedRows x(type, 9, width), y(type, 4, width, 2);
+      x.fill(random);
+      const std::int32_t index[] = {8, 0, 3, 3};
+      kernels::TakeArgs args = {x.data(), y.data(), index, 4, width, x.stride(), y.stride(), type};
+      row().entry->run(&args, {0, 1});
+      row().entry->run(&args, {1, 4});
+      EXPECT_TRUE(y.untouched_between());
+      for (std::int64_t i = 0; i < 4; ++i) EXPECT_EQ(y.row_bytes(i), x.row_bytes(index[i])) << i;
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(RollCall, EachTake, testing::ValuesIn(built_rows({KernelOp::take})),
+                         row_name);
+
+}  // namespace
+}  // namespace stepless::test

@@ -1,0 +1,286 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "tests/oracle/row_ops.hpp"
+#include "tests/support/each_row.hpp"
+#include "tests/support/typed_rows.hpp"
+
+namespace stepless::test {
+namespace {
+
+struct AttnShape {
+  DType type = DType::f32, cache_type = DType::f32;
+  std::int64_t heads = 2, kv_heads = 1, k_dim = 64, v_dim = 64, page_tokens = 64;
+  std::int64_t window = 0;
+  double softcap = 0, q_scale = 1;
+  bool sinks = false;
+};
+
+/// Sequences of given lengths in one cache; everything no sequence has written is NaN, and the
+/// cache ends at a page that may not be read.
+class Scene {
+ public:
+  Scene(const AttnShape& shape, const std::vector<std::int64_t>& lengths, std::uint64_t seed = 1)
+      : shape_(shape), random_(seed) {
+    std::int64_t pages = 1;  // page 0 belongs to nobody
+    for (const std::int64_t n : lengths) pages += (n + shape.page_tokens - 1) / shape.page_tokens;
+    const std::int64_t places = pages * shape.kv_heads * shape.page_tokens;
+    k_ = std::make_unique<TypedRows>(shape.cache_type, places, shape.k_dim, 0);
+    v_ = std::make_unique<TypedRows>(shape.cache_type, places, shape.v_dim, 0);
+    std::int32_t next = static_cast<std::int32_t>(pages);
+    for (const std::int64_t n : lengths) {  // from the last page down: out of order
+      std::vector<std::int32_t>& table = tables_.emplace_back();
+      for (std::int64_t at = 0; at < n; at += shape.page_tokens) table.push_back(--next);
+      for (std::int64_t p = 0; p < n; ++p)
+        for (std::int64_t h = 0; h < shape.kv_heads; ++h) write(table, p, h);
+    }
+    for (std::int64_t h = 0; h < shape.heads; ++h)
+      sinks_.push_back(static_cast<float>(random_.normal()));
+  }
+
+  void add(std::size_t sequence, std::int64_t position) {
+    rows_.push_back({tables_[sequence].data(), position});
+  }
+
+  /// The last row's keys and values hold NaN beyond `position`, as if nothing had been written
+  /// there.
+  void forget_after(std::size_t sequence, std::int64_t position, std::int64_t length) {
+    for (std::int64_t p = position + 1; p < length; ++p)
+      for (std::int64_t h = 0; h < shape_.kv_heads; ++h) {
+        const std::int64_t at = place(tables_[sequence], p, h);
+        for (std::int64_t i = 0; i < shape_.k_dim; ++i) k_->set(at, i, NAN);
+        for (std::int64_t i = 0; i < shape_.v_dim; ++i) v_->set(at, i, NAN);
+      }
+  }
+
+  void make_queries() {
+    q_ = std::make_unique<TypedRows>(shape_.type, m(), shape_.heads * shape_.k_dim);
+    q_->fill(random_, shape_.q_scale);
+  }
+
+  std::int64_t m() const { return std::ssize(rows_); }
+  TypedRows& q() { return *q_; }
+  std::unique_ptr<TypedRows> output() const {
+    return std::make_unique<TypedRows>(shape_.type, m(), shape_.heads * shape_.v_dim, 5);
+  }
+
+  void run(const Kernel& kernel, const TypedRows& y, kernels::Slice units) const {
+    kernels::AttnArgs args = {};
+    args.q = q_->data();
+    args.y = y.data();
+    args.q_stride = q_->stride();
+    args.y_stride = y.stride();
+    args.type = shape_.type;
+    args.seq = rows_.data();
+    args.rows = m();
+    args.heads = shape_.heads;
+    args.cache = {k_->data(),      v_->data(),   shape_.cache_type, shape_.page_tokens,
+                  shape_.kv_heads, shape_.k_dim, shape_.v_dim};
+    args.scale = static_cast<float>(scale());
+    args.softcap = static_cast<float>(shape_.softcap);
+    args.window = shape_.window;
+    args.sinks = shape_.sinks ? sinks_.data() : nullptr;
+    kernel.entry->run(&args, units);
+  }
+
+  std::vector<double> reference(std::int64_t row, std::int64_t head) const {
+    oracle::AttentionHead one;
+    const kernels::SeqRow& seq = rows_[static_cast<std::size_t>(row)];
+    const std::int64_t kv_head = head / (shape_.heads / shape_.kv_heads);
+    one.q = q_->run(row, head * shape_.k_dim, shape_.k_dim);
+    for (std::int64_t p = 0; p <= seq.position; ++p) {
+      const std::int64_t page = seq.pages[p / shape_.page_tokens];
+      const std::int64_t at =
+          (page * shape_.kv_heads + kv_head) * shape_.page_tokens + p % shape_.page_tokens;
+      one.k.push_back(k_->row(at));
+      one.v.push_back(v_->row(at));
+    }
+    one.scale = static_cast<double>(static_cast<float>(scale()));
+    one.softcap = shape_.softcap;
+    one.window = shape_.window;
+    if (shape_.sinks) one.sink = static_cast<double>(sinks_[static_cast<std::size_t>(head)]);
+    return oracle::attention(one);
+  }
+
+ private:
+  double scale() const { return 1 / std::sqrt(static_cast<double>(shape_.k_dim)); }
+  std::int64_t place(const std::vector<std::int32_t>& table, std::int64_t p, std::int64_t h) const {
+    const std::int64_t page = table[static_cast<std::size_t>(p / shape_.page_tokens)];
+    return (page * shape_.kv_heads + h) * shape_.page_tokens + p % shape_.page_tokens;
+  }
+  void write(const std::vector<std::int32_t>& table, std::int64_t p, std::int64_t h) {
+    const std::int64_t at = place(table, p, h);
+    for (std::int64_t i = 0; i < shape_.k_dim; ++i) k_->set(at, i, random_.normal());
+    for (std::int64_t i = 0; i < shape_.v_dim; ++i) v_->set(at, i, random_.normal());
+  }
+
+  AttnShape shape_;
+  Random random_;
+  std::unique_ptr<TypedRows> k_, v_, q_;
+  std::vector<std::vector<std::int32_t>> tables_;
+  std::vector<kernels::SeqRow> rows_;
+  std::vector<float> sinks_;
+};
+
+class EachAttn : public EachRow {
+ protected:
+  /// ‖y - ref‖ per head: rounding to the type, and 1e-6 for float32 inside.
+  static void expect_right(const AttnShape& shape, const Scene& scene, const TypedRows& y,
+                           double f32_error = 1e-6) {
+    EXPECT_TRUE(y.untouched_between());
+    for (std::int64_t i = 0; i < scene.m(); ++i)
+      for (std::int64_t h = 0; h < shape.heads; ++h) {
+        const auto ref = scene.reference(i, h);
+        double error = 0, size = 0, rounding = 0;
+        for (std::int64_t j = 0; j < shape.v_dim; ++j) {
+          const double want = ref[static_cast<std::size_t>(j)];
+          const double once = oracle::rounded(want, shape.type);
+          error += std::pow(y.get(i, h * shape.v_dim + j) - want, 2);
+          rounding += std::pow(once - want, 2);
+          size += want * want;
+        }
+        const double allowed = std::sqrt(rounding) * 1.05 +
+                               (f32_error + half_step(shape.type) * 0.05) * std::sqrt(size);
+        ASSERT_LE(std::sqrt(error), allowed) << "row " << i << ", head " << h;
+      }
+  }
+
+  static void check(const AttnShape& shape, const std::vector<std::int64_t>& positions,
+                    double f32_error = 1e-6) {
+    SCOPED_TRACE(testing::Message()
+                 << shape.heads << "/" << shape.kv_heads << " heads of " << shape.k_dim << ", "
+                 << shape.v_dim << ", pages of " << shape.page_tokens << ", window " << shape.window
+                 << ", cache " << static_cast<int>(shape.cache_type));
+    std::vector<std::int64_t> lengths;
+    for (const std::int64_t p : positions) lengths.push_back(p + 1);
+    Scene scene(shape, lengths);
+    for (std::size_t s = 0; s < positions.size(); ++s) scene.add(s, positions[s]);
+    scene.make_queries();
+    const auto y = scene.output();
+    scene.run(row(), *y, {0, scene.m() * shape.heads});
+    expect_right(shape, scene, *y, f32_error);
+  }
+};
+
+TEST_P(EachAttn, EveryTypeOfQueryAndCache) {
+  for (const DType type : kFloatTypes)
+    for (const DType cache_type : kFloatTypes)
+      check({.type = type, .cache_type = cache_type, .heads = 4, .kv_heads = 2},
+            {0, 5, 63, 64, 130});
+}
+
+TEST_P(EachAttn, EveryHeadSize) {
+  for (const DType cache_type : kFloatTypes) {
+    for (const std::int64_t dim : {1, 7, 16, 24, 31, 33, 64, 80, 96, 128, 256})
+      check({.cache_type = cache_type, .k_dim = dim, .v_dim = dim}, {0, 70});
+    check({.cache_type = cache_type, .k_dim = 192, .v_dim = 128}, {66});
+    check({.cache_type = cache_type, .k_dim = 40, .v_dim = 72}, {66});
+  }
+  check({.k_dim = kernels::kMaxHeadDim, .v_dim = kernels::kMaxHeadDim}, {9});
+}
+
+TEST_P(EachAttn, EveryGroupOfHeads) {
+  for (const std::int64_t shared : {1, 2, 3, 4, 5, 7, 8})
+    for (const std::int64_t kv_heads : {1, 3})
+      check({.cache_type = DType::bf16, .heads = shared * kv_heads, .kv_heads = kv_heads}, {3, 68});
+}
+
+TEST_P(EachAttn, BordersOfPagesAndChunks) {
+  for (const std::int64_t page_tokens : {1, 5, 16, 64, 100, 128})
+    check({.heads = 2, .k_dim = 16, .v_dim = 16, .page_tokens = page_tokens},
+          {0, 4, 5, 15, 16, 17, 62, 63, 64, 65, 99, 100, 127, 128, 129, 200});
+}
+
+TEST_P(EachAttn, Windows) {
+  for (const std::int64_t window : {1, 2, 16, 63, 64, 65, 130, 1000})
+    for (const std::int64_t page_tokens : {16, 64})
+      check({.heads = 2, .k_dim = 16, .v_dim = 16, .page_tokens = page_tokens, .window = window},
+            {0, 1, 15, 16, 63, 64, 65, 127, 128, 140, 200});
+}
+
+TEST_P(EachAttn, SoftcapAndSinks) {
+  for (const std::int64_t window : {0, 20}) {
+    // Scores of 20 to 30: each of their roundings is 1e-6.
+    check({.window = window, .softcap = 30, .q_scale = 8}, {0, 90, 128}, 4e-6);
+    check({.window = window, .sinks = true}, {0, 90, 128});
+    check({.window = window, .softcap = 2, .sinks = true}, {0, 90});
+  }
+}
+
+TEST_P(EachAttn, LongContext) {
+  check({.cache_type = DType::bf16, .heads = 1, .k_dim = 32, .v_dim = 32}, {9000});
+}
+
+TEST_P(EachAttn, SharpScores) {
+  // Scores of several hundred: one position takes nearly all, and float32 scores carry their own
+  // rounding.
+  check({.q_scale = 100}, {0, 100, 200}, 3e-5);
+  check({.q_scale = 1e4}, {100}, 5e-3);
+}
+
+/// A prompt in one piece, in another order, cut into other slices, and token by token: the same
+/// bytes.
+TEST_P(EachAttn, RowAloneEqualsRowInCompany) {
+  for (const std::int64_t window : {0, 30}) {
+    const AttnShape shape = {.type = DType::bf16,
+                             .cache_type = DType::bf16,
+                             .heads = 6,
+                             .kv_heads = 2,
+                             .k_dim = 80,
+                             .v_dim = 80,
+                             .page_tokens = 16,
+                             .window = window};
+    Scene scene(shape, {140, 70, 1});
+    for (std::int64_t p = 100; p < 140; ++p) scene.add(0, p);  // a prompt's rows
+    scene.add(1, 69);
+    scene.add(2, 0);
+    for (std::int64_t p = 60; p < 66; ++p) scene.add(1, p);
+    scene.make_queries();
+    for (std::int64_t i = 0; i < shape.k_dim; ++i) scene.q().set(3, i, NAN);  // head 0 of row 3
+    const auto together = scene.output(), sliced = scene.output(), alone = scene.output();
+    const std::int64_t units = scene.m() * shape.heads;
+    scene.run(row(), *together, {0, units});
+    for (std::int64_t at = 0; at < units; at += 13)
+      scene.run(row(), *sliced, {at, std::min(at + 13, units)});
+    for (std::int64_t at = 0; at < units; ++at) scene.run(row(), *alone, {at, at + 1});
+    for (std::int64_t i = 0; i < scene.m(); ++i) {
+      EXPECT_EQ(together->row_bytes(i), sliced->row_bytes(i)) << i;
+      EXPECT_EQ(together->row_bytes(i), alone->row_bytes(i)) << i;
+      EXPECT_EQ(std::isnan(together->get(i, 0)), i == 3) << i;
+      EXPECT_FALSE(std::isnan(together->get(i, shape.v_dim)))
+          << i;  // the next head of the same batch
+    }
+  }
+}
+
+TEST_P(EachAttn, PrefillRowEqualsDecodeRow) {
+  for (const DType cache_type : kFloatTypes) {
+    const AttnShape shape = {.cache_type = cache_type, .heads = 2, .k_dim = 64, .v_dim = 64};
+    constexpr std::int64_t kLength = 131;
+    Scene prompt(shape, {kLength}, 7);
+    for (std::int64_t p = 0; p < kLength; ++p) prompt.add(0, p);
+    prompt.make_queries();
+    const auto whole = prompt.output();
+    prompt.run(row(), *whole, {0, kLength * 2});
+    expect_right(shape, prompt, *whole);
+    for (const std::int64_t p : {0, 1, 63, 64, 100, 128, 130}) {
+      Scene step(shape, {kLength}, 7);  // the same keys and values, later ones not yet written
+      step.forget_after(0, p, kLength);
+      step.add(0, p);
+      step.make_queries();
+      for (std::int64_t j = 0; j < shape.heads * shape.k_dim; ++j)
+        step.q().set(0, j, prompt.q().get(p, j));
+      const auto y = step.output();
+      step.run(row(), *y, {0, 2});
+      EXPECT_EQ(y->row_bytes(0), whole->row_bytes(p)) << p;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(RollCall, EachAttn, testing::ValuesIn(built_rows({KernelOp::attn})),
+                         row_name);
+
+}  // namespace
+}  // namespace stepless::test

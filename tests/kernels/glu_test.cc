@@ -1,0 +1,130 @@
+#include <gtest/gtest.h>
+
+#include "tests/oracle/row_ops.hpp"
+#include "tests/support/each_row.hpp"
+#include "tests/support/typed_rows.hpp"
+
+namespace stepless::test {
+namespace {
+
+using kernels::Activation;
+constexpr Activation kActivations[] = {Activation::silu, Activation::gelu, Activation::gelu_tanh,
+                                       Activation::relu};
+
+double activation(Activation which, double x) {
+  switch (which) {
+    case Activation::silu:
+      return oracle::silu(x);
+    case Activation::gelu:
+      return oracle::gelu(x);
+    case Activation::gelu_tanh:
+      return oracle::gelu_tanh(x);
+    case Activation::relu:
+      return std::max(x, 0.0);
+  }
+  return NAN;
+}
+
+/// The relative error float32 may make: each rounding of an exponent counts as often as the
+/// exponent is large.
+double f32_error(Activation which, double x) {
+  double exponent = 0;
+  if (which == Activation::silu) exponent = std::abs(x);
+  if (which == Activation::gelu) exponent = x * x / 2;
+  if (which == Activation::gelu_tanh) exponent = 1.6 * std::abs(x + 0.044715 * x * x * x);
+  return (6 + (x < 0 ? 5 * exponent : 0)) * 0x1p-24;
+}
+
+class EachGlu : public EachRow {
+ protected:
+  static void run(Activation which, const TypedRows& gate, const TypedRows& up, const TypedRows& y,
+                  kernels::Slice slice) {
+    kernels::GluArgs args = {};
+    args.gate = gate.data();
+    args.up = up.data();
+    args.y = y.data();
+    args.type = gate.type();
+    args.rows = gate.rows();
+    args.width = gate.width();
+    args.gate_stride = gate.stride();
+    args.up_stride = up.stride();
+    args.y_stride = y.stride();
+    args.activation = which;
+    row().entry->run(&args, slice);
+  }
+};
+
+TEST_P(EachGlu, EveryTypeWidthAndActivation) {
+  for (const DType type : kFloatTypes)
+    for (const Activation which : kActivations)
+      for (const std::int64_t width : {1, 3, 4, 5, 64, 255, 256, 259, 700}) {
+        SCOPED_TRACE(testing::Message() << "width " << width);
+        Random random(static_cast<std::uint64_t>(width));
+        TypedRows gate(type, 2, width, 1), up(type, 2, width), y(type, 2, width, 2);
+        gate.fill(random, 3);
+        up.fill(random);
+        run(which, gate, up, y, {0, 2});
+        EXPECT_TRUE(y.untouched_between());
+        for (std::int64_t i = 0; i < 2; ++i)
+          for (std::int64_t j = 0; j < width; ++j) {
+            const double ref = activation(which, gate.get(i, j)) * up.get(i, j);
+            expect_rounded(y.get(i, j), ref, type, f32_error(which, gate.get(i, j)), std::abs(ref));
+          }
+      }
+}
+
+// The whole range, relative to the answer itself: tails must not cancel away.
+TEST_P(EachGlu, ActivationsHoldOverTheirRange) {
+  constexpr std::int64_t kSteps = 40001;
+  for (const Activation which : kActivations) {
+    TypedRows gate(DType::f32, 1, kSteps), up(DType::f32, 1, kSteps), y(DType::f32, 1, kSteps);
+    for (std::int64_t j = 0; j < kSteps; ++j) {
+      gate.set(0, j, static_cast<double>(j - kSteps / 2) * 5e-4);  // -10 .. 10
+      up.set(0, j, 1);
+    }
+    run(which, gate, up, y, {0, 1});
+    double worst = 0;
+    for (std::int64_t j = 0; j < kSteps; ++j) {
+      const double x = gate.get(0, j), ref = activation(which, x);
+      const double allowed = f32_error(which, x) * std::abs(ref) + 1e-37;
+      worst = std::max(worst, std::abs(y.get(0, j) - ref) / allowed);
+    }
+    EXPECT_LE(worst, 1) << static_cast<int>(which);
+  }
+}
+
+TEST_P(EachGlu, FarOutAndNaN) {
+  for (const Activation which : kActivations) {
+    TypedRows gate(DType::f32, 1, 6), up(DType::f32, 1, 6), y(DType::f32, 1, 6);
+    const double inputs[] = {-200, 200, 1e20, -1e20, INFINITY, NAN};
+    for (std::int64_t j = 0; j < 6; ++j) {
+      gate.set(0, j, inputs[j]);
+      up.set(0, j, 1);
+    }
+    run(which, gate, up, y, {0, 1});
+    EXPECT_EQ(y.get(0, 0), 0) << static_cast<int>(which);
+    EXPECT_EQ(y.get(0, 1), 200);
+    EXPECT_EQ(y.get(0, 2), static_cast<double>(1e20f));
+    EXPECT_EQ(y.get(0, 3), 0);
+    EXPECT_EQ(y.get(0, 4), INFINITY);
+    EXPECT_TRUE(std::isnan(y.get(0, 5)));
+  }
+}
+
+TEST_P(EachGlu, RowAloneEqualsRowInCompany) {
+  Random random(9);
+  TypedRows gate(DType::bf16, 17, 300), up(DType::bf16, 17, 300);
+  TypedRows together(DType::bf16, 17, 300), split(DType::bf16, 17, 300);
+  gate.fill(random);
+  up.fill(random);
+  run(Activation::silu, gate, up, together, {0, 17});
+  for (const kernels::Slice slice : {kernels::Slice{0, 1}, {1, 9}, {9, 17}})
+    run(Activation::silu, gate, up, split, slice);
+  for (std::int64_t i = 0; i < 17; ++i) EXPECT_EQ(together.row_bytes(i), split.row_bytes(i)) << i;
+}
+
+INSTANTIATE_TEST_SUITE_P(RollCall, EachGlu, testing::ValuesIn(built_rows({KernelOp::glu})),
+                         row_name);
+
+}  // namespace
+}  // namespace stepless::test

@@ -7,13 +7,10 @@ namespace stepless::oracle {
 namespace {
 
 unsigned code_of(const Stored& s, std::int64_t row, std::int64_t column) {
-  unsigned code = 0;
-  for (int bit = 0; bit < s.spec.bits; ++bit) {
-    const std::int64_t at = column * s.spec.bits + bit;
-    const std::uint8_t byte = s.w[static_cast<std::size_t>(row * s.row_bytes() + at / 8)];
-    code |= ((byte >> (at % 8)) & 1u) << bit;
-  }
-  return code;
+  const std::int64_t first = column * s.spec.bits, last = first + s.spec.bits - 1;
+  const std::uint8_t* const bytes = &s.w[static_cast<std::size_t>(row * s.row_bytes())];
+  const unsigned both = bytes[first / 8] | static_cast<unsigned>(bytes[last / 8]) << 8;
+  return both >> (first % 8) & ((1u << s.spec.bits) - 1);
 }
 
 double group_value(const std::vector<std::uint8_t>& of, const Stored& s, std::int64_t group) {

@@ -57,10 +57,9 @@ double rounded(Long number, DType type) {
   const int exponent = std::max(std::ilogb(number.high), l.least);
   const double step = std::ldexp(1.0, exponent - (l.digits - 1));
   const double steps = number.high / step;  // exact: a power of two
-  double whole = std::floor(steps);
-  const double rest = steps - whole;
-  const bool odd = std::fmod(whole, 2) != 0;
-  if (rest > 0.5 || (rest == 0.5 && (number.low > 0 || (number.low == 0 && odd)))) whole += 1;
+  double whole = std::nearbyint(steps);     // ties to even
+  const bool tie = std::fabs(steps - std::floor(steps) - 0.5) == 0;
+  if (tie && number.low != 0) whole = std::floor(steps) + (number.low > 0 ? 1 : 0);
   const double result = whole * step;
   const double largest = std::ldexp(2.0 - std::ldexp(1.0, 1 - l.digits), l.greatest);
   return result > largest ? std::numeric_limits<double>::infinity() : result;
@@ -74,15 +73,15 @@ void store(double number, DType type, std::uint8_t* at) {
   const double wanted = rounded(number, type), size = std::fabs(wanted);
   const std::uint64_t top = ((1ull << (width - 1 - fraction_bits)) - 1) << fraction_bits;
   std::uint64_t code = 0;
-  if (std::isnan(wanted))
+  if (std::isnan(wanted)) {
     code = top | (1ull << (fraction_bits - 1));
-  else if (std::isinf(wanted))
+  } else if (std::isinf(wanted)) {
     code = top;
-  else if (size < std::ldexp(1.0, l.least))
-    code = static_cast<std::uint64_t>(std::ldexp(size, fraction_bits - l.least));
-  else
-    code = static_cast<std::uint64_t>(std::ldexp(size, fraction_bits - std::ilogb(size))) +
-           (static_cast<std::uint64_t>(std::ilogb(size) - l.least) << fraction_bits);
+  } else if (size > 0) {
+    const int exponent = std::max(std::ilogb(size), l.least);
+    code = static_cast<std::uint64_t>(std::ldexp(size, fraction_bits - exponent)) +
+           (static_cast<std::uint64_t>(exponent - l.least) << fraction_bits);
+  }
   if (std::signbit(wanted)) code |= 1ull << (width - 1);
   for (int i = 0; i < element_bytes(type); ++i) at[i] = static_cast<std::uint8_t>(code >> (8 * i));
 }

@@ -284,10 +284,11 @@ Bytes run_embed(const Kernel& kernel, const oracle::Stored& table,
   return packed_rows(y, m, table.columns * size, stride * size);
 }
 
-oracle::Matrix reference(const Operands& o) {
+Reference reference(const Operands& o) {
   const oracle::Matrix w = oracle::decode(o.w);
-  return oracle::product(matrix_of(o.x, o.format.x_type, o.m),
-                         o.op == KernelOp::qmmn ? oracle::transposed(w) : w);
+  return {oracle::product(matrix_of(o.x, o.format.x_type, o.m),
+                          o.op == KernelOp::qmmn ? oracle::transposed(w) : w),
+          oracle::norm(w)};
 }
 
 oracle::Matrix matrix_of(const Bytes& bytes, DType type, std::int64_t rows) {
@@ -302,7 +303,5 @@ Bytes rows_of(const Bytes& y, std::int64_t rows, std::int64_t first, std::int64_
   const std::int64_t size = static_cast<std::int64_t>(y.size()) / rows;
   return Bytes(y.begin() + first * size, y.begin() + (first + count) * size);
 }
-
-double weight_norm(const Operands& o) { return oracle::norm(oracle::decode(o.w)); }
 
 }  // namespace stepless::test

@@ -61,12 +61,14 @@ Bytes run_embed(const Kernel& kernel, const oracle::Stored& table,
                 const std::vector<std::int32_t>& ids, DType y_type,
                 Placement placement = Placement::flush);
 
-/// x · w in float64.
-oracle::Matrix reference(const Operands& operands);
+/// x · w in float64, and ‖W‖: times sqrt(m) what ‖y‖ is on average for x ~ N(0,1).
+struct Reference {
+  oracle::Matrix y;
+  double weight_norm = 0;
+};
+Reference reference(const Operands& operands);
 oracle::Matrix matrix_of(const Bytes& bytes, DType type, std::int64_t rows);
 /// Rows [first, first + count) of y's bytes when it has `rows` rows.
 Bytes rows_of(const Bytes& y, std::int64_t rows, std::int64_t first, std::int64_t count);
-/// ‖W‖, times sqrt(m) what ‖y‖ is on average for x ~ N(0,1).
-double weight_norm(const Operands& operands);
 
 }  // namespace stepless::test

@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "base/error.hpp"
+#include "base/quote.hpp"
 #include "text/json_field.hpp"
 #include "text/unicode.hpp"
 #include "text/utf8.hpp"
@@ -107,21 +108,98 @@ bool TokenMatcher::find(std::string_view text, std::size_t from, const Refuse& r
 std::vector<TextPart> TokenMatcher::cut(std::string_view text, const Refuse& refuse) const {
   std::vector<TextPart> parts;
   std::size_t done = 0;  // text before this belongs to a part
+  TextRange white{
+      0, 0};  // the last run of white space behind a token, so that a long one is walked once
   Found found{};
   for (std::size_t from = 0; !empty() && find(text, from, refuse, found); from = found.end) {
     const AddedToken& token = *found.token;
     if (token.single_word && (is_word_before(text, found.begin) || is_word_after(text, found.end)))
       continue;
     std::size_t begin = found.begin, end = found.end;
-    if (token.lstrip) begin = std::max(strip_left(text, begin, 0), done);
-    if (token.rstrip) end = strip_right(text, end);
+    if (token.lstrip) begin = std::max(strip_left(text, begin, done), done);
+    if (token.rstrip) {
+      if (end < white.begin || end > white.end) white = {end, strip_right(text, end)};
+      end = white.end;
+    }
     if (done < begin) parts.push_back({done, begin, nullptr});
-    parts.push_back({begin, end, &token});
+    // Nothing is left of a token inside white space that the one before has taken.
+    if (begin < end) parts.push_back({begin, end, &token});
+    if (begin > end) continue;
     done = end;
   }
   if (done < text.size()) parts.push_back({done, text.size(), nullptr});
   return parts;
 }
+
+namespace {
+
+// Reads the list and sees that every string has one id and every id one string, here and in the
+// model.
+class Reader {
+ public:
+  Reader(const Vocabulary& model, const Normalizer& normalizer, std::int64_t bound)
+      : model_(model), normalizer_(normalizer), bound_(bound) {}
+
+  void read(const Json& json, const std::string& name) {
+    AddedToken token;
+    token.content = string_field(json, "content", name);
+    if (token.content.size() > kContentBytes)
+      fail(ErrorCode::exhausted, "{}: a token of {} bytes; at most {} are taken", name,
+           token.content.size(), kContentBytes);
+    token.id = Vocabulary::id_from_json(field(json, "id", name), bound_, token.content, name);
+    token.special = bool_field(json, "special", name, false);
+    token.single_word = bool_field(json, "single_word", name, false);
+    token.lstrip = bool_field(json, "lstrip", name, false);
+    token.rstrip = bool_field(json, "rstrip", name, false);
+    token.normalized = bool_field(json, "normalized", name, !token.special);
+    if (token.content.empty()) return;
+    check_model(token, name);
+    token.pattern = token.content;
+    if (token.normalized) {
+      MarkedText text{.bytes = token.content, .marks = {}};
+      normalizer_.apply(text, scratch_);
+      token.pattern = text.bytes;
+    }
+    store(token, name);
+  }
+  std::vector<AddedToken> take() { return std::move(tokens_); }
+
+ private:
+  void check_model(const AddedToken& token, const std::string& name) const {
+    const auto in_model = model_.find(token.content);
+    if (in_model && *in_model != token.id)
+      fail(ErrorCode::corrupt, "{}: {} has id {}, but {} in the vocabulary", name,
+           in_quotes(token.content), token.id, *in_model);
+    if (!in_model && model_.knows(token.id))
+      fail(ErrorCode::corrupt, "{}: {} has id {}, which the vocabulary gives to {}", name,
+           in_quotes(token.content), token.id, in_quotes(model_.token(token.id)));
+  }
+
+  // A token that is listed twice is what the later entry says.
+  void store(const AddedToken& token, const std::string& name) {
+    const auto [id, new_content] = ids_.emplace(token.content, token.id);
+    if (id->second != token.id)
+      fail(ErrorCode::corrupt, "{}: {} has ids {} and {}; expected one", name,
+           in_quotes(token.content), id->second, token.id);
+    const auto [place, new_id] = places_.emplace(token.id, tokens_.size());
+    if (new_id) return tokens_.push_back(token);
+    AddedToken& before = tokens_[place->second];
+    if (before.content != token.content)
+      fail(ErrorCode::corrupt, "{}: id {} belongs to {} and to {}; ids are unique", name, token.id,
+           in_quotes(before.content), in_quotes(token.content));
+    before = token;
+  }
+
+  const Vocabulary& model_;
+  const Normalizer& normalizer_;
+  std::int64_t bound_;
+  MatchScratch scratch_;
+  std::unordered_map<std::string, TokenId> ids_;
+  std::unordered_map<TokenId, std::size_t> places_;
+  std::vector<AddedToken> tokens_;
+};
+
+}  // namespace
 
 AddedTokens AddedTokens::from_json(const Json& json, const Vocabulary& model,
                                    const Normalizer& normalizer, std::string_view what) {
@@ -129,54 +207,11 @@ AddedTokens AddedTokens::from_json(const Json& json, const Vocabulary& model,
   if (json.is_null()) return added;
   if (!json.is_array())
     fail(ErrorCode::corrupt, "{}: {}; expected an array", what, json.type_name());
-  const std::int64_t bound =
-      Vocabulary::id_bound(model.count() + static_cast<std::int64_t>(json.size()));
-  std::unordered_map<std::string, TokenId> id_of;
-  std::unordered_map<TokenId, std::string> owner;
-  MatchScratch scratch;
-  for (std::size_t i = 0; i < json.size(); ++i) {
-    const std::string name = fmt::format("{}[{}]", what, i);
-    AddedToken token;
-    token.content = string_field(json[i], "content", name);
-    if (token.content.size() > kContentBytes)
-      fail(ErrorCode::exhausted, "{}: a token of {} bytes; at most {} are taken", name,
-           token.content.size(), kContentBytes);
-    token.id = Vocabulary::id_from_json(field(json[i], "id", name), bound, token.content, name);
-    token.special = bool_field(json[i], "special", name, false);
-    token.single_word = bool_field(json[i], "single_word", name, false);
-    token.lstrip = bool_field(json[i], "lstrip", name, false);
-    token.rstrip = bool_field(json[i], "rstrip", name, false);
-    token.normalized = bool_field(json[i], "normalized", name, !token.special);
-    if (token.content.empty()) continue;
-    const auto in_model = model.find(token.content);
-    if (in_model && *in_model != token.id)
-      fail(ErrorCode::corrupt, "{}: \"{}\" has id {}, but {} in the vocabulary", name,
-           token.content, token.id, *in_model);
-    if (!in_model && model.knows(token.id))
-      fail(ErrorCode::corrupt, "{}: \"{}\" has id {}, which the vocabulary gives to \"{}\"", name,
-           token.content, token.id, model.token(token.id));
-    if (const auto [at, fresh] = id_of.emplace(token.content, token.id);
-        !fresh && at->second != token.id)
-      fail(ErrorCode::corrupt, "{}: \"{}\" has ids {} and {}; expected one", name, token.content,
-           at->second, token.id);
-    if (const auto [at, fresh] = owner.emplace(token.id, token.content);
-        !fresh && at->second != token.content)
-      fail(ErrorCode::corrupt, "{}: id {} belongs to \"{}\" and to \"{}\"; ids are unique", name,
-           token.id, at->second, token.content);
-    token.pattern = token.content;
-    if (token.normalized) {
-      MarkedText text{token.content, {}};
-      normalizer.apply(text, scratch);
-      token.pattern = text.bytes;
-    }
-    const auto same = std::find_if(added.all_.begin(), added.all_.end(),
-                                   [&](const AddedToken& a) { return a.id == token.id; });
-    if (same != added.all_.end()) {
-      *same = token;  // the later description holds
-    } else {
-      added.all_.push_back(token);
-    }
-  }
+  const auto entries = static_cast<std::int64_t>(json.size());
+  Reader reader(model, normalizer, Vocabulary::id_bound(model.count() + entries));
+  for (std::size_t i = 0; i < json.size(); ++i)
+    reader.read(json[i], fmt::format("{}[{}]", what, i));
+  added.all_ = reader.take();
   for (const AddedToken& token : added.all_)
     (token.normalized ? added.normalized_ : added.raw_).add(token);
   added.raw_.finish();

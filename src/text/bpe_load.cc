@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "base/quote.hpp"
 #include "text/bpe.hpp"
 #include "text/byte_level.hpp"
 #include "text/json_field.hpp"
@@ -20,8 +21,8 @@ int hex_digit(char c) {
 void refuse_affix(const Json& json, const char* name, const std::string& what) {
   const Json& value = field_or_null(json, name);
   if (value.is_null() || as_string(value, name, what).empty()) return;
-  fail(ErrorCode::unsupported, "{}: {} \"{}\" is not supported; null is", what, name,
-       value.get_ref<const std::string&>());
+  fail(ErrorCode::unsupported, "{}: {} {} is not supported; null is", what, name,
+       in_quotes(value.get_ref<const std::string&>()));
 }
 
 }  // namespace
@@ -32,7 +33,7 @@ Bpe Bpe::from_json(const Json& json, Input input, std::string_view what) {
   const Json& type = field_or_null(json, "type");
   if (!type.is_null() && as_string(type, "type", name) != "BPE")
     fail(ErrorCode::unsupported, "{}: type {} is not supported; BPE is", name,
-         type.get_ref<const std::string&>());
+         in_quotes(type.get_ref<const std::string&>()));
   Bpe bpe;
   bpe.input_ = input;
   bpe.read_vocabulary(json, name);
@@ -69,8 +70,8 @@ void Bpe::read_options(const Json& json, const std::string& what) {
   const std::string& token = as_string(unknown, "unk_token", what);
   const auto id = vocabulary_.find(token);
   if (!id)
-    fail(ErrorCode::corrupt, "{}: unk_token \"{}\" is not in the vocabulary of {} tokens", what,
-         token, vocabulary_.count());
+    fail(ErrorCode::corrupt, "{}: unk_token {} is not in the vocabulary of {} tokens", what,
+         in_quotes(token), vocabulary_.count());
   unknown_ = *id;
 }
 
@@ -88,20 +89,22 @@ void Bpe::read_merges(const Json& json, const std::string& what) {
       if (text.rfind("#version", 0) == 0) continue;
       const std::size_t space = text.find(' ');
       if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos)
-        fail(ErrorCode::corrupt, "{}: \"{}\"; expected two tokens and one space", name, text);
+        fail(ErrorCode::corrupt, "{}: {}; expected two tokens and one space", name,
+             in_quotes(text));
       left = text.substr(0, space);
       right = text.substr(space + 1);
     } else if (entry.is_array() && entry.size() == 2) {
       left = as_string(entry[0], "left", name);
       right = as_string(entry[1], "right", name);
     } else {
-      fail(ErrorCode::corrupt, "{}: {}; expected \"a b\" or [\"a\", \"b\"]", name, entry.dump());
+      fail(ErrorCode::corrupt, "{}: {}; expected \"a b\" or [\"a\", \"b\"]", name,
+           in_quotes(entry.dump()));
     }
     const auto known = [&](const std::string& token) {
       const auto id = vocabulary_.find(token);
       if (!id)
-        fail(ErrorCode::corrupt, "{}: \"{}\" + \"{}\": token \"{}\" is not in the vocabulary", name,
-             left, right, token);
+        fail(ErrorCode::corrupt, "{}: {} + {}: token {} is not in the vocabulary", name,
+             in_quotes(left), in_quotes(right), in_quotes(token));
       return *id;
     };
     merges_.set(known(left), known(right), {rank++, known(left + right)});
@@ -152,8 +155,8 @@ void Bpe::check_byte_tokens(const std::string& what) const {
     if (token.size() < 4 || token.size() > 8 || token.substr(0, 3) != "<0x" || token.back() != '>')
       continue;
     if (token.size() == 6 && hex_digit(token[3]) >= 0 && hex_digit(token[4]) >= 0) continue;
-    fail(ErrorCode::corrupt, "{}: byte token \"{}\" (id {}); expected <0x and two hex digits and >",
-         what, token, id);
+    fail(ErrorCode::corrupt, "{}: byte token {} (id {}); expected <0x and two hex digits and >",
+         what, in_quotes(token), id);
   }
 }
 

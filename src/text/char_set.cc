@@ -4,7 +4,8 @@
 
 #include <algorithm>
 #include <array>
-#include <utility>
+
+#include "text/newer_characters.hpp"
 
 namespace stepless {
 namespace {
@@ -13,72 +14,79 @@ namespace {
 constexpr std::string_view kSpace =
     "\\x09-\\x0d\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}"
     "\\x{3000}";
-// PCRE2's \w leaves out marks and connectors other than the underscore.
-constexpr std::string_view kWord = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+// A property that is not PCRE2's own name for it: the categories it holds, what else a class may
+// hold, and the categories whose newer characters belong to it besides.
+struct Named {
+  std::string_view name;  // as simple_name() writes it
+  std::string_view categories, inside, newer;
+};
 
-using Name = std::pair<std::string_view, std::string_view>;
-
-// Long names and POSIX names; keys as simple_name() writes them.
-constexpr std::array kSets = {
-    Name{"letter", "\\p{L}"},
-    Name{"casedletter", "\\p{Lu}\\p{Ll}\\p{Lt}"},
-    Name{"lc", "\\p{Lu}\\p{Ll}\\p{Lt}"},
-    Name{"uppercaseletter", "\\p{Lu}"},
-    Name{"lowercaseletter", "\\p{Ll}"},
-    Name{"titlecaseletter", "\\p{Lt}"},
-    Name{"modifierletter", "\\p{Lm}"},
-    Name{"otherletter", "\\p{Lo}"},
-    Name{"mark", "\\p{M}"},
-    Name{"combiningmark", "\\p{M}"},
-    Name{"nonspacingmark", "\\p{Mn}"},
-    Name{"spacingmark", "\\p{Mc}"},
-    Name{"enclosingmark", "\\p{Me}"},
-    Name{"number", "\\p{N}"},
-    Name{"decimalnumber", "\\p{Nd}"},
-    Name{"letternumber", "\\p{Nl}"},
-    Name{"othernumber", "\\p{No}"},
-    Name{"punctuation", "\\p{P}"},
-    Name{"connectorpunctuation", "\\p{Pc}"},
-    Name{"dashpunctuation", "\\p{Pd}"},
-    Name{"openpunctuation", "\\p{Ps}"},
-    Name{"closepunctuation", "\\p{Pe}"},
-    Name{"initialpunctuation", "\\p{Pi}"},
-    Name{"finalpunctuation", "\\p{Pf}"},
-    Name{"otherpunctuation", "\\p{Po}"},
-    Name{"symbol", "\\p{S}"},
-    Name{"mathsymbol", "\\p{Sm}"},
-    Name{"currencysymbol", "\\p{Sc}"},
-    Name{"modifiersymbol", "\\p{Sk}"},
-    Name{"othersymbol", "\\p{So}"},
-    Name{"separator", "\\p{Z}"},
-    Name{"spaceseparator", "\\p{Zs}"},
-    Name{"lineseparator", "\\p{Zl}"},
-    Name{"paragraphseparator", "\\p{Zp}"},
-    Name{"other", "\\p{C}"},
-    Name{"control", "\\p{Cc}"},
-    Name{"format", "\\p{Cf}"},
-    Name{"unassigned", "\\p{Cn}"},
-    Name{"privateuse", "\\p{Co}"},
-    Name{"surrogate", "\\p{Cs}"},
-    Name{"any", "\\x{0}-\\x{10ffff}"},
-    Name{"assigned", "\\P{Cn}"},
-    Name{"ascii", "\\x{0}-\\x{7f}"},
-    Name{"alpha", "\\p{Alphabetic}"},
-    Name{"alnum", "\\p{Alphabetic}\\p{Nd}"},
-    Name{"blank", "\\p{Zs}\\x{9}"},
-    Name{"cntrl", "\\p{Cc}"},
-    Name{"digit", "\\p{Nd}"},
-    Name{"lower", "\\p{Lowercase}"},
-    Name{"upper", "\\p{Uppercase}"},
-    Name{"punct", "\\p{P}$+<=>\\x{5e}`|~"},
-    Name{"space", kSpace},
-    Name{"whitespace", kSpace},
-    Name{"xdigit", "0-9A-Fa-f"},
-    Name{"word", kWord},
+// PCRE2's own \\w would leave out marks and connectors other than the underscore.
+constexpr std::array kNamed = {
+    Named{"letter", "L", "", ""},
+    Named{"casedletter", "Lu Ll Lt", "", ""},
+    Named{"lc", "Lu Ll Lt", "", ""},
+    Named{"uppercaseletter", "Lu", "", ""},
+    Named{"lowercaseletter", "Ll", "", ""},
+    Named{"titlecaseletter", "Lt", "", ""},
+    Named{"modifierletter", "Lm", "", ""},
+    Named{"otherletter", "Lo", "", ""},
+    Named{"mark", "M", "", ""},
+    Named{"combiningmark", "M", "", ""},
+    Named{"nonspacingmark", "Mn", "", ""},
+    Named{"spacingmark", "Mc", "", ""},
+    Named{"enclosingmark", "Me", "", ""},
+    Named{"number", "N", "", ""},
+    Named{"decimalnumber", "Nd", "", ""},
+    Named{"letternumber", "Nl", "", ""},
+    Named{"othernumber", "No", "", ""},
+    Named{"punctuation", "P", "", ""},
+    Named{"connectorpunctuation", "Pc", "", ""},
+    Named{"dashpunctuation", "Pd", "", ""},
+    Named{"openpunctuation", "Ps", "", ""},
+    Named{"closepunctuation", "Pe", "", ""},
+    Named{"initialpunctuation", "Pi", "", ""},
+    Named{"finalpunctuation", "Pf", "", ""},
+    Named{"otherpunctuation", "Po", "", ""},
+    Named{"symbol", "S", "", ""},
+    Named{"mathsymbol", "Sm", "", ""},
+    Named{"currencysymbol", "Sc", "", ""},
+    Named{"modifiersymbol", "Sk", "", ""},
+    Named{"othersymbol", "So", "", ""},
+    Named{"separator", "Z", "", ""},
+    Named{"spaceseparator", "Zs", "", ""},
+    Named{"lineseparator", "Zl", "", ""},
+    Named{"paragraphseparator", "Zp", "", ""},
+    Named{"other", "C", "", ""},
+    Named{"control", "Cc", "", ""},
+    Named{"format", "Cf", "", ""},
+    Named{"unassigned", "Cn", "", ""},
+    Named{"privateuse", "Co", "", ""},
+    Named{"surrogate", "Cs", "", ""},
+    Named{"cntrl", "Cc", "", ""},
+    Named{"digit", "Nd", "", ""},
+    Named{"punct", "P S", "", ""},
+    Named{"any", "", "\\x{0}-\\x{10ffff}", ""},
+    Named{"ascii", "", "\\x{0}-\\x{7f}", ""},
+    Named{"alpha", "", "\\p{Alphabetic}", "L"},
+    Named{"alphabetic", "", "\\p{Alphabetic}", "L"},
+    Named{"alnum", "Nd", "\\p{Alphabetic}", "L"},
+    Named{"blank", "Zs", "\\x{9}", ""},
+    Named{"graph", "L M N P S Cf Co", "", ""},
+    Named{"print", "L M N P S Cf Co Zs", "", ""},
+    Named{"lower", "", "\\p{Lowercase}", "Ll"},
+    Named{"lowercase", "", "\\p{Lowercase}", "Ll"},
+    Named{"upper", "", "\\p{Uppercase}", "Lu"},
+    Named{"uppercase", "", "\\p{Uppercase}", "Lu"},
+    Named{"space", "", kSpace, ""},
+    Named{"whitespace", "", kSpace, ""},
+    Named{"word", "M Nd Pc", "\\p{Alphabetic}", "L"},
+    Named{"xdigit", "", "0-9A-Fa-f", ""},
+    Named{"han", "", "\\p{sc:han}\\x{2b739}\\x{2ebf0}-\\x{2ee5d}\\x{31350}-\\x{323af}", ""},
 };
 
 // Binary properties that PCRE2 10.42 knows under the same name.
-constexpr std::array<std::string_view, 24> kBinary = {"alphabetic",
+constexpr std::array<std::string_view, 22> kBinary = {"alphabetic",
                                                       "asciihexdigit",
                                                       "cased",
                                                       "caseignorable",
@@ -96,10 +104,10 @@ constexpr std::array<std::string_view, 24> kBinary = {"alphabetic",
                                                       "idcontinue",
                                                       "idstart",
                                                       "ideographic",
-                                                      "lowercase",
+
                                                       "math",
                                                       "quotationmark",
-                                                      "uppercase",
+
                                                       "xidcontinue",
                                                       "xidstart"};
 
@@ -123,6 +131,46 @@ std::string category_name(const std::string& simple) {
   std::string name = simple;
   name[0] = static_cast<char>(name[0] - 'a' + 'A');
   return name;
+}
+
+template <class Visit>
+void for_each_word(std::string_view words, Visit&& visit) {
+  while (!words.empty()) {
+    const std::size_t end = std::min(words.find(' '), words.size());
+    visit(words.substr(0, end));
+    words.remove_prefix(std::min(end + 1, words.size()));
+  }
+}
+
+// The newer characters of a category ("L" takes "Lu", "Ll" …), neighbours joined.
+void add_newer(CharSet& set, std::string_view category) {
+  char32_t low = 0, high = 0;
+  const auto flush = [&] {
+    if (high == 0) return;
+    low == high ? set.add_char(low) : set.add_range(low, high);
+  };
+  for (const NewerCharacters& newer : newer_characters()) {
+    if (!newer.category.starts_with(category)) continue;
+    if (high + 1 != newer.low) {
+      flush();
+      low = newer.low;
+    }
+    high = newer.high;
+  }
+  flush();
+}
+
+void add_category(CharSet& set, std::string_view category) {
+  const std::string plain = fmt::format("\\p{{{}}}", category);
+  if (category == "C" || category == "Cn") {  // the newer characters are assigned now
+    CharSet assigned;
+    add_newer(assigned, "");
+    set.fragments.push_back(fmt::format("(?:(?!{})[{}])", one_of(assigned, false), plain));
+    if (category == "C") add_newer(set, "Cf");
+    return;
+  }
+  set.inside.append(plain);
+  add_newer(set, category);
 }
 
 }  // namespace
@@ -163,10 +211,13 @@ CharSet intersect(const CharSet& a, const CharSet& b) {
 
 CharSet shorthand_set(char lower_letter) {
   CharSet set;
-  if (lower_letter == 's') set.inside = kSpace;
-  if (lower_letter == 'w') set.inside = kWord;
-  if (lower_letter == 'd') set.inside = "\\p{Nd}";
-  if (lower_letter == 'h') set.inside = "0-9A-Fa-f";
+  if (lower_letter == 's') return property_set("space");
+  if (lower_letter == 'd') return property_set("Nd");
+  if (lower_letter == 'h') return property_set("xdigit");
+  if (lower_letter == 'w') {
+    set = property_set("word");
+    set.inside.append("\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}");  // Latin-1 has its own table there
+  }
   return set;
 }
 
@@ -179,11 +230,13 @@ CharSet property_set(std::string_view name) {
   const std::string simple = simple_name(name);
   const std::string category = category_name(simple);
   const auto known =
-      std::find_if(kSets.begin(), kSets.end(), [&](const Name& n) { return n.first == simple; });
+      std::find_if(kNamed.begin(), kNamed.end(), [&](const Named& n) { return n.name == simple; });
   if (!category.empty()) {
-    set.inside = fmt::format("\\p{{{}}}", category);
-  } else if (known != kSets.end()) {
-    set.inside = known->second;
+    add_category(set, category);
+  } else if (known != kNamed.end()) {
+    for_each_word(known->categories, [&](std::string_view word) { add_category(set, word); });
+    set.inside.append(known->inside);
+    for_each_word(known->newer, [&](std::string_view word) { add_newer(set, word); });
   } else if (std::find(kBinary.begin(), kBinary.end(), simple) != kBinary.end()) {
     set.inside = fmt::format("\\p{{{}}}", simple);
   } else {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "base/quote.hpp"
 #include "text/byte_level.hpp"
 #include "text/json_field.hpp"
 
@@ -64,7 +65,7 @@ Decoder Decoder::from_json(const Json& json, std::string_view what) {
 
 void Decoder::add(const Json& json, const std::string& what) {
   const std::string type = type_of(json, what);
-  const std::string name = fmt::format("{} {}", what, type);
+  const std::string name = fmt::format("{} {}", what, in_quotes(type));
   if (type == "Sequence") {
     for (const Json& part : array_field(json, "decoders", name)) add(part, what);
   } else if (type == "ByteLevel") {
@@ -86,12 +87,13 @@ void Decoder::add(const Json& json, const std::string& what) {
     const bool never =
         (!scheme.is_null() && as_string(scheme, "prepend_scheme", name) == "never") ||
         !bool_field(json, "add_prefix_space", name, true);
-    add_step(Metaspace{string_field(json, "replacement", name), !never}, name);
+    add_step(Metaspace{Pattern::literal(string_field(json, "replacement", name), name), !never},
+             name);
   } else {
     fail(ErrorCode::unsupported,
          "{}: type {} is not supported; ByteLevel, Fuse, Replace, ByteFallback, Strip, Metaspace "
          "and Sequence are",
-         what, type);
+         what, in_quotes(type));
   }
 }
 
@@ -102,7 +104,8 @@ void Decoder::add_step(Step step, const std::string& what) {
   const auto* strip = std::get_if<Strip>(&step);
   if (strip != nullptr) {
     if (strip->content.empty() || read_utf8(strip->content, 0).bytes != strip->content.size())
-      fail(ErrorCode::corrupt, "{}: content \"{}\"; expected one character", what, strip->content);
+      fail(ErrorCode::corrupt, "{}: content {}; expected one character", what,
+           in_quotes(strip->content));
   }
   if (!one_text_) {
     const bool twice = std::any_of(per_token_.begin(), per_token_.end(), [&](const Step& s) {
@@ -143,21 +146,18 @@ void Decoder::token_step(DecoderState& state, std::size_t step, std::string_view
                       out);
   if (const auto* strip = std::get_if<Strip>(&now)) {
     const std::size_t unit = strip->content.size();
-    const std::string_view before = token;
     for (std::int64_t i = 0; i < strip->start && token.substr(0, unit) == strip->content; ++i)
       token.remove_prefix(unit);
     const auto ends = [&] {
       return token.size() >= unit && token.substr(token.size() - unit) == strip->content;
     };
     for (std::int64_t i = 0; i < strip->stop && ends(); ++i) token.remove_suffix(unit);
-    static_cast<void>(before);
     return token_step(state, step + 1, token, mode, out);
   }
   if (const auto* metaspace = std::get_if<Metaspace>(&now)) {
     const bool drop = metaspace->drop_first && !state.metaspace;
     state.metaspace = true;
-    const std::string text =
-        replace_all(token, Pattern::literal(metaspace->mark, "decoder"), drop ? "" : " ");
+    const std::string text = replace_all(token, metaspace->mark, drop ? "" : " ");
     return token_step(state, step + 1, text, mode, out);
   }
   if (const int byte = byte_of(token); byte >= 0)
@@ -219,6 +219,42 @@ void Decoder::joined(DecoderState& state, std::string_view token, std::string& o
   text_step(state, 0, text, false, out);
 }
 
+// Strips the start of a text once, and holds back what may turn out to be its end.
+std::string Decoder::strip_text(const Strip& step, DecoderState::Tail& tail, std::string ready,
+                                bool last) {
+  const std::string& unit = step.content;
+  while (!tail.begun && tail.stripped < step.start && ready.compare(0, unit.size(), unit) == 0) {
+    ready.erase(0, unit.size());
+    ++tail.stripped;
+  }
+  tail.begun = tail.begun || !ready.empty();
+  std::size_t trailing = 0;
+  for (std::int64_t i = 0; i < step.stop && trailing + unit.size() <= ready.size(); ++i) {
+    if (ready.compare(ready.size() - trailing - unit.size(), unit.size(), unit) != 0) break;
+    trailing += unit.size();
+  }
+  if (!last) tail.held = ready.substr(ready.size() - trailing);
+  ready.resize(ready.size() - trailing);
+  return ready;
+}
+
+// Holds back what may be the start of a match, unless a match has used it up.
+std::string Decoder::replace_text(const Replace& step, DecoderState::Tail& tail,
+                                  const std::string& ready, bool last) {
+  const std::string& wanted = step.pattern.text();
+  std::string done;
+  std::size_t kept = 0;
+  for (std::size_t at = ready.find(wanted); at != std::string::npos;
+       at = ready.find(wanted, kept)) {
+    done.append(ready, kept, at - kept).append(step.content);
+    kept = at + wanted.size();
+  }
+  const std::string_view rest = std::string_view(ready).substr(kept);
+  const std::size_t open = last ? 0 : open_end(rest, wanted);
+  tail.held = rest.substr(rest.size() - open);
+  return done.append(rest.substr(0, rest.size() - open));
+}
+
 void Decoder::text_step(DecoderState& state, std::size_t step, std::string_view text, bool last,
                         std::string& out) const {
   if (step == on_text_.size()) {
@@ -227,52 +263,16 @@ void Decoder::text_step(DecoderState& state, std::size_t step, std::string_view 
   }
   DecoderState::Tail& tail = state.tails[step];
   std::string ready = std::move(tail.held);
-  ready.append(text);
   tail.held.clear();
+  ready.append(text);
   const Step& now = on_text_[step];
-  const auto hold = [&](std::size_t bytes) {
-    if (last) return;
-    tail.held = ready.substr(ready.size() - bytes);
-    ready.resize(ready.size() - bytes);
-  };
   if (const auto* strip = std::get_if<Strip>(&now)) {
-    const std::string& unit = strip->content;
-    while (!tail.begun && tail.stripped < strip->start &&
-           ready.compare(0, unit.size(), unit) == 0) {
-      ready.erase(0, unit.size());
-      ++tail.stripped;
-    }
-    tail.begun = tail.begun || !ready.empty();
-    std::size_t trailing = 0;
-    std::int64_t units = 0;
-    while (units < strip->stop && trailing + unit.size() <= ready.size() &&
-           ready.compare(ready.size() - trailing - unit.size(), unit.size(), unit) == 0) {
-      trailing += unit.size();
-      ++units;
-    }
-    if (last) {
-      ready.resize(ready.size() - trailing);
-    } else {
-      hold(trailing);
-    }
+    ready = strip_text(*strip, tail, std::move(ready), last);
   } else if (const auto* replace = std::get_if<Replace>(&now)) {
-    const std::string& wanted = replace->pattern.text();
-    // What may be the start of a match waits, unless a match has already used it up.
-    std::size_t kept = 0;
-    std::string done;
-    for (std::size_t at = ready.find(wanted); at != std::string::npos;
-         at = ready.find(wanted, kept)) {
-      done.append(ready, kept, at - kept).append(replace->content);
-      kept = at + wanted.size();
-    }
-    const std::string rest = ready.substr(kept);
-    const std::size_t open = last ? 0 : open_end(rest, wanted);
-    tail.held = rest.substr(rest.size() - open);
-    ready = done.append(rest, 0, rest.size() - open);
+    ready = replace_text(*replace, tail, ready, last);
   } else if (const auto* metaspace = std::get_if<Metaspace>(&now)) {
     // The whole text is the first token.
-    ready = replace_all(ready, Pattern::literal(metaspace->mark, "decoder"),
-                        metaspace->drop_first ? "" : " ");
+    ready = replace_all(ready, metaspace->mark, metaspace->drop_first ? "" : " ");
   }
   text_step(state, step + 1, ready, last, out);
 }

@@ -54,7 +54,7 @@ class Decoder {
     std::int64_t start, stop;
   };
   struct Metaspace {
-    std::string mark;
+    Pattern mark;
     bool drop_first;
   };
   using Step = std::variant<Replace, ByteFallback, Strip, Metaspace>;
@@ -70,6 +70,10 @@ class Decoder {
                   std::string& out) const;
   void end_bytes(DecoderState& state, std::size_t step, Mode mode, std::string& out) const;
   void joined(DecoderState& state, std::string_view token, std::string& out) const;
+  static std::string strip_text(const Strip& step, DecoderState::Tail& tail, std::string ready,
+                                bool last);
+  static std::string replace_text(const Replace& step, DecoderState::Tail& tail,
+                                  const std::string& ready, bool last);
   void text_step(DecoderState& state, std::size_t step, std::string_view text, bool last,
                  std::string& out) const;
 

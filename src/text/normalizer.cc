@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "base/quote.hpp"
 #include "text/byte_level.hpp"
 #include "text/json_field.hpp"
 #include "text/unicode.hpp"
@@ -34,7 +35,10 @@ class Output {
   void mark_rest(bool mark) {
     if (!in_.marks.empty()) out_.marks.resize(out_.bytes.size(), mark ? 1 : 0);
   }
-  void store(MarkedText& text) { text = std::move(out_); }
+  void store(MarkedText& text) {
+    out_.from_start = text.from_start;
+    text = std::move(out_);
+  }
 
  private:
   const MarkedText& in_;
@@ -64,7 +68,7 @@ Normalizer Normalizer::from_json(const Json& json, std::string_view what) {
 
 void Normalizer::add(const Json& json, const std::string& what) {
   const std::string type = type_of(json, what);
-  const std::string name = fmt::format("{} {}", what, type);
+  const std::string name = fmt::format("{} {}", what, in_quotes(type));
   if (type == "Sequence") {
     for (const Json& part : array_field(json, "normalizers", name)) add(part, what);
   } else if (type == "NFC") {
@@ -93,7 +97,7 @@ void Normalizer::add(const Json& json, const std::string& what) {
     fail(ErrorCode::unsupported,
          "{}: type {} is not supported; NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, ByteLevel, "
          "Replace, Prepend, Strip and Sequence are",
-         what, type);
+         what, in_quotes(type));
   }
 }
 
@@ -147,9 +151,11 @@ void Normalizer::run(Lowercase, MarkedText& text, MatchScratch&) {
 }
 
 void Normalizer::run(StripAccents, MarkedText& text, MatchScratch&) {
+  const bool first = !text.bytes.empty() && !is_mark(read_utf8(text.bytes, 0).value);
   map_chars(text, [](std::string& out, char32_t c) {
     if (!is_mark(c)) append_utf8(out, c);
   });
+  text.from_start = text.from_start && first;
 }
 
 void Normalizer::run(ByteLevel, MarkedText& text, MatchScratch&) {
@@ -165,7 +171,9 @@ void Normalizer::run(const Replace& step, MarkedText& text, MatchScratch& scratc
   if (text.bytes.empty()) return;
   Output out(text);
   std::size_t kept = 0;
+  bool from_start = text.from_start;
   step.pattern.for_each(text.bytes, scratch, [&](TextRange match) {
+    if (match.begin == 0 && match.end > 0) from_start = !step.content.empty();
     out.keep(kept, match.begin);
     out.bytes().append(step.content);
     out.mark_rest(out.marked(match.begin, match.end));
@@ -174,10 +182,12 @@ void Normalizer::run(const Replace& step, MarkedText& text, MatchScratch& scratc
   if (kept == 0 && out.bytes().empty()) return;
   out.keep(kept, text.bytes.size());
   out.store(text);
+  text.from_start = from_start;
 }
 
 void Normalizer::run(const Prepend& step, MarkedText& text, MatchScratch&) {
   if (text.bytes.empty()) return;
+  text.from_start = true;
   text.bytes.insert(0, step.text);
   if (!text.marks.empty()) text.marks.insert(0, step.text.size(), text.marks.front());
 }
@@ -197,6 +207,7 @@ void Normalizer::run(const Strip& step, MarkedText& text, MatchScratch&) {
   Output out(text);
   out.keep(begin, end);
   out.store(text);
+  if (begin > 0) text.from_start = false;
 }
 
 }  // namespace stepless

@@ -17,6 +17,8 @@ namespace stepless {
 struct MarkedText {
   std::string bytes;
   std::string marks;
+  bool from_start =
+      true;  // the first character stands where the text started, or was put before it
 };
 
 class Normalizer {

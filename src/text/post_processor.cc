@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/error.hpp"
+#include "base/quote.hpp"
 #include "text/json_field.hpp"
 #include "text/vocabulary.hpp"
 
@@ -23,7 +24,7 @@ void PostProcessor::unknown_id(TokenId id, std::string_view what) {
 void PostProcessor::add(const Json& json, std::string_view what) {
   if (json.is_null()) return;
   const std::string type = type_of(json, what);
-  const std::string name = fmt::format("{} {}", what, type);
+  const std::string name = fmt::format("{} {}", what, in_quotes(type));
   if (type == "Sequence") {
     for (const Json& part : array_field(json, "processors", name)) add(part, what);
   } else if (type == "ByteLevel") {
@@ -36,7 +37,7 @@ void PostProcessor::add(const Json& json, std::string_view what) {
     fail(ErrorCode::unsupported,
          "{}: type {} is not supported; TemplateProcessing, RobertaProcessing, BertProcessing, "
          "ByteLevel and Sequence are",
-         what, type);
+         what, in_quotes(type));
   }
 }
 
@@ -47,15 +48,16 @@ void PostProcessor::add_template(const Json& json, std::string_view what) {
     if (piece.is_object() && piece.contains("Sequence")) {
       const std::string& id = string_field(piece["Sequence"], "id", what);
       if (id != "A")
-        fail(ErrorCode::corrupt, "{}: single uses sequence {}; there is only A", what, id);
+        fail(ErrorCode::corrupt, "{}: single uses sequence {}; there is only A", what,
+             in_quotes(id));
       steps.push_back(kText);
       continue;
     }
     const std::string& id = string_field(field(piece, "SpecialToken", what), "id", what);
     const Json& entry = field_or_null(special, id.c_str());
     if (entry.is_null())
-      fail(ErrorCode::corrupt, "{}: single uses \"{}\", which special_tokens does not list", what,
-           id);
+      fail(ErrorCode::corrupt, "{}: single uses {}, which special_tokens does not list", what,
+           in_quotes(id));
     for (const Json& number : array_field(entry, "ids", what))
       steps.push_back(Vocabulary::id_from_json(number, kAnyId, id, what));
   }

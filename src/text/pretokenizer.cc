@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "base/quote.hpp"
 #include "text/byte_level.hpp"
 #include "text/json_field.hpp"
 #include "text/split_sink.hpp"
@@ -23,9 +24,9 @@ SplitBehavior behavior_of(const Json& json, std::string_view what) {
   if (name == "MergedWithNext") return SplitBehavior::merged_with_next;
   if (name == "Contiguous") return SplitBehavior::contiguous;
   fail(ErrorCode::corrupt,
-       "{}: behavior \"{}\"; expected Removed, Isolated, MergedWithPrevious, MergedWithNext or "
+       "{}: behavior {}; expected Removed, Isolated, MergedWithPrevious, MergedWithNext or "
        "Contiguous",
-       what, name);
+       what, in_quotes(name));
 }
 
 char32_t one_char(const std::string& text, const char* name, std::string_view what) {
@@ -33,7 +34,7 @@ char32_t one_char(const std::string& text, const char* name, std::string_view wh
     const Utf8Char c = read_utf8(text, 0);
     if (c.bytes == text.size()) return c.value;
   }
-  fail(ErrorCode::corrupt, "{}: \"{}\" is \"{}\"; expected one character", what, name, text);
+  fail(ErrorCode::corrupt, "{}: \"{}\" is {}; expected one character", what, name, in_quotes(text));
 }
 
 }  // namespace
@@ -58,7 +59,7 @@ PreTokenizer PreTokenizer::from_json(const Json& json, std::string_view what) {
 
 void PreTokenizer::add(const Json& json, const std::string& what) {
   const std::string type = type_of(json, what);
-  const std::string name = fmt::format("{} {}", what, type);
+  const std::string name = fmt::format("{} {}", what, in_quotes(type));
   if (type == "Sequence") {
     for (const Json& part : array_field(json, "pretokenizers", name)) add(part, what);
   } else if (type == "ByteLevel") {
@@ -89,7 +90,7 @@ void PreTokenizer::add(const Json& json, const std::string& what) {
     fail(ErrorCode::unsupported,
          "{}: type {} is not supported; ByteLevel, Split, Digits, Punctuation, Whitespace, "
          "WhitespaceSplit, BertPreTokenizer, Delimiter, Metaspace and Sequence are",
-         what, type);
+         what, in_quotes(type));
   }
 }
 
@@ -111,8 +112,8 @@ void PreTokenizer::add_metaspace(const Json& json, const std::string& name) {
   } else if (scheme == "never") {
     prepend = Prepend::never;
   } else if (scheme != "always") {
-    fail(ErrorCode::corrupt, "{}: prepend_scheme \"{}\"; expected first, never or always", name,
-         scheme);
+    fail(ErrorCode::corrupt, "{}: prepend_scheme {}; expected first, never or always", name,
+         in_quotes(scheme));
   }
   if (!bool_field(json, "add_prefix_space", name, true)) {  // the spelling of older files
     if (!given.is_null() && prepend != Prepend::never)

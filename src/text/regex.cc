@@ -6,6 +6,7 @@
 #include <array>
 
 #include "base/error.hpp"
+#include "base/quote.hpp"
 #include "text/regex_dialect.hpp"
 #include "text/utf8.hpp"
 
@@ -75,7 +76,7 @@ Pattern Pattern::from_json(const Json& json, std::string_view what) {
       return literal(entry->get_ref<const std::string&>(), what);
   }
   fail(ErrorCode::corrupt, "{}: pattern {}; expected {{\"Regex\": …}} or {{\"String\": …}}", what,
-       json.dump());
+       in_quotes(json.dump()));
 }
 
 Pattern Pattern::literal(std::string_view text, std::string_view what) {
@@ -102,7 +103,7 @@ Pattern Pattern::regex(std::string_view onig, std::string_view what) {
   auto compiled = std::make_shared<Code>();
   compiled->code = pcre2_compile(bytes_of(ours), ours.size(), options, &code, &at, context.get());
   if (compiled->code == nullptr)
-    fail(ErrorCode::corrupt, "{}: regex \"{}\": {}", what, onig, reason(code));
+    fail(ErrorCode::corrupt, "{}: regex {}: {}", what, in_quotes(onig), reason(code));
   pcre2_jit_compile(compiled->code, PCRE2_JIT_COMPLETE);  // refused (hardened kernels): interpreted
   Pattern pattern;
   pattern.text_ = onig;
@@ -131,13 +132,13 @@ bool Pattern::find(std::string_view subject, std::size_t from, MatchScratch& scr
   if (result == PCRE2_ERROR_NOMATCH) return false;
   if (result < 0)
     fail(ErrorCode::invalid_argument,
-         "tokenizer: regex \"{}\" gave up on a text of {} bytes at byte {}: {}", text_,
+         "tokenizer: regex {} gave up on a text of {} bytes at byte {}: {}", in_quotes(text_),
          subject.size(), from, reason(result));
   const std::size_t* ends = pcre2_get_ovector_pointer(state.data);
   match = {ends[0], ends[1]};
   // \K inside a lookahead may set the start behind the end.
   if (match.begin > match.end || match.end < from)
-    fail(ErrorCode::unsupported, "tokenizer: regex \"{}\" matches backwards", text_);
+    fail(ErrorCode::unsupported, "tokenizer: regex {} matches backwards", in_quotes(text_));
   return true;
 }
 

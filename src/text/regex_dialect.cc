@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/quote.hpp"
 #include "text/char_set.hpp"
 #include "text/utf8.hpp"
 
@@ -55,11 +56,11 @@ class Translator {
     return c.value;
   }
   [[noreturn]] void broken(std::string_view why) const {
-    fail(ErrorCode::corrupt, "{}: regex \"{}\": {}, at byte {}", what_, in_, why, at_);
+    fail(ErrorCode::corrupt, "{}: regex {}: {}, at byte {}", what_, in_quotes(in_), why, at_);
   }
   [[noreturn]] void unknown(std::string_view construct) const {
-    fail(ErrorCode::unsupported, "{}: regex \"{}\": {} is not supported, at byte {}", what_, in_,
-         construct, at_);
+    fail(ErrorCode::unsupported, "{}: regex {}: {} is not supported, at byte {}", what_,
+         in_quotes(in_), construct, at_);
   }
 
   void begin_atom() { atom_ = out_.size(); }

@@ -118,7 +118,7 @@ class Encoding {
     special_ = user ? Bpe::Special::refused : Bpe::Special::allowed;
     if (parts_.normalizer.is_identity() && parts_.added.in_normalized_text().empty())
       return tokenize(raw, begin == 0);
-    MarkedText text{std::string(raw), {}};
+    MarkedText text{.bytes = std::string(raw), .marks = {}};
     if (user && !parts_.added.in_normalized_text().empty()) text.marks = input_.marks(begin, end);
     parts_.normalizer.apply(text, scratch_.match);
     TokenMatcher::Refuse refuse;
@@ -131,7 +131,7 @@ class Encoding {
         ids_.push_back(part.token->id);
       } else {
         tokenize(std::string_view(text.bytes).substr(part.begin, part.end - part.begin),
-                 begin == 0 && part.begin == 0);
+                 begin == 0 && part.begin == 0 && text.from_start);
       }
     }
   }

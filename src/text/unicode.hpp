@@ -8,7 +8,7 @@ namespace stepless {
 bool is_white_space(char32_t c);  // White_Space: Rust's char::is_whitespace and \s
 bool is_word(char32_t c);     // \w: Alphabetic, marks, decimal digits, connectors, join controls
 bool is_numeric(char32_t c);  // Nd, Nl, No
-bool is_punctuation(char32_t c);  // P*, and every ASCII punctuation character
+bool is_punctuation(char32_t c);  // P* of Unicode 8, and every ASCII punctuation character
 bool is_mark(char32_t c);         // Mn, Mc, Me
 
 /// Appends the full lower case of c (more than one character for U+0130 only).

@@ -16,7 +16,19 @@ using Points = std::vector<utf8proc_int32_t>;
 
 int combining_class(utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; }
 
+// Compatibility mappings younger than the tables of Hugging Face's library, which leaves these
+// characters alone.
+bool is_late_mapping(char32_t c) {
+  return c == 0x32FF || (c >= 0xA7F2 && c <= 0xA7F4) || c == 0xAB69 ||
+         (c >= 0x10780 && c <= 0x107BA) || (c >= 0x1E030 && c <= 0x1E06D) || c == 0x1F16C ||
+         (c >= 0x1FBF0 && c <= 0x1FBF9);
+}
+
 void decompose(Points& points, char32_t c, utf8proc_option_t options) {
+  if ((static_cast<unsigned>(options) & UTF8PROC_COMPAT) != 0 && is_late_mapping(c)) {
+    points.push_back(static_cast<utf8proc_int32_t>(c));
+    return;
+  }
   std::array<utf8proc_int32_t, 32> parts{};
   int boundary = 0;
   const utf8proc_ssize_t n =

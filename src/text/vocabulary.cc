@@ -1,30 +1,31 @@
 #include "text/vocabulary.hpp"
 
 #include "base/error.hpp"
+#include "base/quote.hpp"
 
 namespace stepless {
 
 TokenId Vocabulary::id_from_json(const Json& json, std::int64_t bound, std::string_view token,
                                  std::string_view what) {
   if (!json.is_number_integer())
-    fail(ErrorCode::corrupt, "{}: token \"{}\" has id {}; expected an integer", what, token,
+    fail(ErrorCode::corrupt, "{}: token {} has id {}; expected an integer", what, in_quotes(token),
          json.dump());
   const bool huge =
       json.is_number_unsigned() && json.get<std::uint64_t>() >= static_cast<std::uint64_t>(bound);
   if (huge || json.get<std::int64_t>() < 0)
     fail(ErrorCode::corrupt,
-         "{}: token \"{}\" has id {}, outside the vocabulary; ids from 0 to {} are plausible here",
-         what, token, json.dump(), bound - 1);
+         "{}: token {} has id {}, outside the vocabulary; ids from 0 to {} are plausible here",
+         what, in_quotes(token), json.dump(), bound - 1);
   return json.get<TokenId>();
 }
 
 void Vocabulary::add(std::string_view token, TokenId id, std::string_view what) {
   if (const auto taken = find(token))
-    fail(ErrorCode::corrupt, "{}: token \"{}\" has ids {} and {}; expected one", what, token,
+    fail(ErrorCode::corrupt, "{}: token {} has ids {} and {}; expected one", what, in_quotes(token),
          *taken, id);
   if (knows(id))
-    fail(ErrorCode::corrupt, "{}: id {} belongs to \"{}\" and to \"{}\"; ids are unique", what, id,
-         this->token(id), token);
+    fail(ErrorCode::corrupt, "{}: id {} belongs to {} and to {}; ids are unique", what, id,
+         in_quotes(this->token(id)), in_quotes(token));
   storage_.emplace_back(token);
   ids_.emplace(storage_.back(), id);
   const auto at = static_cast<std::size_t>(id);

@@ -40,7 +40,7 @@ struct ModelInfo {
   std::int64_t kv_bytes_per_token = 0;
   std::int64_t step_bytes = 0;       // activations and workspace of the largest step
   std::vector<std::string> formats;  // e.g. "affine 4-bit g64: 43 matrices"
-  bool has_template = false;
+  bool has_template = false, has_tokenizer = false;
   std::string notes;  // what is odd but no error, a line each
 };
 

@@ -72,6 +72,7 @@ ModelInfo describe(const LoadedModel& model) {
     info.formats.push_back(
         fmt::format("{}: {} {}", format, count, count == 1 ? "matrix" : "matrices"));
   info.has_template = model.chat_template.has_value();
+  info.has_tokenizer = model.tokenizer.has_value();
   for (const std::string& note : model.tensors.notes()) info.notes += note + "\n";
   return info;
 }

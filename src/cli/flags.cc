@@ -64,7 +64,8 @@ void add_model_flags(CLI::App& app, ModelFlags& f) {
                  "folder, name or Hugging Face id; demo: the model that comes along")
       ->group(kModelGroup);
   app.add_option("--synthetic", f.synthetic,
-                 "random weights instead: qwen3-0.6b, llama-3.2-3b, qwen3-4b")
+                 "random weights instead: qwen3-0.6b, llama-3.2-3b, qwen3-4b; bytes of the prompt "
+                 "are its tokens")
       ->group(kModelGroup);
   app.add_option("--models-dir", f.models_dir, "one more folder to look for models in")
       ->group(kModelGroup);

@@ -92,7 +92,9 @@ void Generation::submit(Engine& engine) {
 }
 
 void Generation::print_event(const Event& event) {
-  if (streaming()) {
+  if (streaming() && !model_.info().has_tokenizer) {
+    if (event.kind == Event::Kind::token) std::cout << event.token << ' ' << std::flush;
+  } else if (streaming()) {
     std::cout << (stdout_is_terminal() ? escape_controls(event.text) : event.text) << std::flush;
   } else if (flags_.output.jsonl && event.kind == Event::Kind::token) {
     const OrderedJson line = {
@@ -221,6 +223,7 @@ Exit Generation::run() {
   if (streaming() && flags_.verbose && !flags_.output.quiet) std::cerr << "==========\n";
   submit(engine);
   collect(engine);
+  engine.wait_idle();  // the last step's figures are in once the engine rests
   const EngineStats stats = engine.stats();
   print_results(stats);
   print_stats(stats);

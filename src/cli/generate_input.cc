@@ -42,12 +42,21 @@ struct Wish {
   std::vector<std::string> stop;
 };
 
+/// Without a tokenizer (synthetic models) each byte of the prompt is a token: enough to see speed
+/// and memory.
+std::vector<std::int32_t> byte_tokens(const std::string& text) {
+  std::vector<std::int32_t> ids;
+  for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
+  return ids;
+}
+
 bool uses_template(const GenerateFlags& flags, const Model& model) {
   return model.info().has_template && !flags.model.ignore_template;
 }
 
 std::vector<std::int32_t> tokens_of(const GenerateFlags& flags, const Model& model,
                                     const Wish& wish) {
+  if (!model.info().has_tokenizer) return byte_tokens(wish.prompt + flags.prefill_response);
   if (!uses_template(flags, model)) {
     if (!wish.messages.is_null())
       fail(ErrorCode::invalid_argument, "messages: {}",

@@ -147,7 +147,7 @@ Value get_attribute(const Value& object, const std::string& name) {
 Value get_item(const Value& object, const Value& key) {
   need_defined(object);
   if (object.is(Kind::dict)) {
-    const bool hashable = !key.is(Kind::list) && !key.is(Kind::dict) && !key.is(Kind::undefined);
+    const bool hashable = !key.is(Kind::list) && !key.is(Kind::dict) && !key.is(Kind::view);
     const Value* item = hashable ? object.dict().find(key) : nullptr;
     if (item != nullptr) return *item;
   } else if (auto item = indexed(object, key)) {

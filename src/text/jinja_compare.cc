@@ -24,6 +24,17 @@ bool equal_ranges(const Range& a, const Range& b) {
   return a.size() == 0 || (a.start == b.start && (a.size() == 1 || a.step == b.step));
 }
 
+/// Keys and items compare as sets, values by identity alone.
+bool equal_views(const View& a, const View& b) {
+  if (a.part != b.part || a.part == ViewPart::values) return false;
+  if (a.part == ViewPart::items) return equal_dicts(a.source.dict(), b.source.dict());
+  const auto& keys = a.source.dict().items();
+  return a.source.dict().size() == b.source.dict().size() &&
+         std::all_of(keys.begin(), keys.end(), [&b](const Dict::Item& item) {
+           return b.source.dict().find(item.first) != nullptr;
+         });
+}
+
 }  // namespace
 
 bool equal(const Value& a, const Value& b) {
@@ -36,6 +47,7 @@ bool equal(const Value& a, const Value& b) {
     return std::equal(a.items().begin(), a.items().end(), b.items().begin(), b.items().end(),
                       equal);
   if (a.is(Kind::dict)) return equal_dicts(a.dict(), b.dict());
+  if (a.is(Kind::view)) return equal_views(a.view(), b.view());
   if (a.is(Kind::range)) return equal_ranges(a.range(), b.range());
   if (a.is(Kind::function))
     return a.function().call == b.function().call &&

@@ -35,6 +35,7 @@ Args behind(const Args& args, std::size_t count) {
 
 Value map_filter(Interp& interp, const Value& self, const Args& args) {
   std::vector<Value> out;
+  if (!truth(self)) return Value::iterator({});  // also what could not be walked, such as none
   if (args.list.empty()) {
     const Params params(args, "map", {"attribute", "default"}, 1);
     for (const Value& item : collect(self, interp.meter())) {
@@ -61,6 +62,7 @@ Value choose_filter(Interp& interp, const Value& self, const Args& args) {
   const std::string name = tested ? name_argument(args, skipped, "select") : "";
   const Args rest = tested ? behind(args, skipped + 1) : Args{};
   std::vector<Value> out;
+  if (!truth(self)) return Value::iterator({});
   for (const Value& item : collect(self, interp.meter())) {
     const Value subject = by_attribute ? attribute_of(item, args.list[0]) : item;
     if ((tested ? interp.apply_test(name, subject, rest) : truth(subject)) == wanted)
@@ -198,7 +200,7 @@ Value group_filter(Interp& interp, const Value& self, const Args& args) {
                        item);
   }
   std::stable_sort(items.begin(), items.end(), [](const Keyed& a, const Keyed& b) {
-    return !equal(a.first[0], b.first[0]) && less(a.first[0], b.first[0]);
+    return less(a.first[0], b.first[0]);
   });
   std::vector<Value> groups;
   for (std::size_t begin = 0; begin < items.size();) {

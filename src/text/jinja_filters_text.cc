@@ -14,6 +14,12 @@ namespace {
 /// soft_str(value)
 Text text_of(Interp& interp, const Value& value) { return to_text(value, interp.meter()); }
 
+const Text& need_text(const Value& value, std::string_view filter) {
+  need_defined(value);
+  if (!value.is(Kind::string)) stop("{} of a {}; a str is possible", filter, type_name(value));
+  return value.text();
+}
+
 template <std::string (*map)(std::string_view)>
 Value map_filter(Interp& interp, const Value& self, const Args& args) {
   const Params params(args, "this filter", {});
@@ -68,7 +74,7 @@ Value string_filter(Interp& interp, const Value& self, const Args& args) {
 
 Value indent_filter(Interp& interp, const Value& self, const Args& args) {
   const Params params(args, "indent", {"width", "first", "blank"});
-  const Text text = text_of(interp, self);
+  const Text& text = need_text(self, "indent");
   Text margin(params.has(0) && params.at(0).is(Kind::string)
                   ? params.at(0).text()
                   : Text(std::string(static_cast<std::size_t>(std::clamp<std::int64_t>(
@@ -90,14 +96,15 @@ Value indent_filter(Interp& interp, const Value& self, const Args& args) {
 
 Value truncate_filter(Interp& interp, const Value& self, const Args& args) {
   const Params params(args, "truncate", {"length", "killwords", "end", "leeway"});
-  const Text text = text_of(interp, self);
-  const std::int64_t length = params.integer(0, 255);
+    const std::int64_t length = params.integer(0, 255);
   const Text end = params.has(2) ? text_of(interp, params.at(2)) : Text("...");
   const std::int64_t leeway =
       params.has(3) && !params.at(3).is(Kind::none) ? params.integer(3, 5) : 5;
   if (length < end.chars() || leeway < 0)
     stop("truncate: to {} characters, of which the end takes {}", length, end.chars());
-  if (text.chars() <= length + leeway) return Value::string(text);
+  const auto size = length_of(self);
+  if (size && *size <= length + leeway) return self;
+  const Text& text = need_text(self, "truncate");
   const Text kept = text.slice(0, text.offset(length - end.chars()));
   TextBuilder out(interp.meter());
   out.add(params.flag(1) ? kept : split(kept, " ", 1, Side::right)[0]);

@@ -4,6 +4,7 @@
 #include "text/jinja_format.hpp"
 #include "text/jinja_format_spec.hpp"
 #include "text/jinja_print.hpp"
+#include "text/jinja_unicode.hpp"
 
 namespace stepless::jinja {
 namespace {
@@ -27,8 +28,9 @@ class Percent {
       done = pos_;
     }
     out_.add_slice(pattern_, static_cast<std::int64_t>(done), pattern_.size());
-    if (values_.is(Kind::tuple) ? used_ < values_.items().size()
-                                : used_ == 0 && !values_.is(Kind::dict))
+    const bool indexable = values_.is(Kind::dict) || values_.is(Kind::list) || values_.is(Kind::range) ||
+                           values_.is(Kind::undefined);  // Python takes these for mappings
+    if (values_.is(Kind::tuple) ? used_ < values_.items().size() : used_ == 0 && !indexable)
       stop("'%': not all values are used by the pattern");
     return out_.take();
   }
@@ -106,16 +108,26 @@ class Percent {
           spec.type == 's' ? to_text(value, interp_.meter()) : repr(value, interp_.meter());
       return add_padded(out_, cut(text, spec.precision), spec, '>');
     }
-    if (spec.type == 'c' && value.is(Kind::string))
-      return add_padded(out_, value.text(), spec, '>');
     need_defined(value);
+    if (spec.type == 'c') return add_padded(out_, character(value), spec, '>');
     if (!value.is_number()) stop("'%': %{} needs a number, not a {}", spec.type, type_name(value));
     if (is_real_type(spec.type)) return add_number(out_, value, spec);
     if (spec.type == 'i' || spec.type == 'u') spec.type = 'd';
     if (!is_integer_type(spec.type) || spec.type == 'b')
       stop("'%': there is no conversion %{}", spec.type);
+    if (spec.type != 'd' && value.is(Kind::real)) stop("'%': %{} needs an int", spec.type);
     const Int whole = value.is(Kind::real) ? truncate_real(value.real()) : value.integer();
     add_number(out_, Value::integer(whole).mark_user(value.user()), spec);
+  }
+
+  static Text character(const Value& value) {
+    if (value.is(Kind::string) && value.text().chars() == 1) return value.text();
+    if (!value.is_integral() || value.integer() < 0 || value.integer() > 0x10FFFF ||
+        (value.integer() >= 0xD800 && value.integer() < 0xE000))
+      stop("'%': %c needs one character");
+    std::string bytes;
+    append_char(bytes, static_cast<char32_t>(value.integer()));
+    return Text(std::move(bytes), value.user());
   }
 
   Interp& interp_;

@@ -54,6 +54,7 @@ class Braces {
     Value value = find(name);
     if (conversion == 's') value = Value::string(to_text(value, interp_.meter()));
     if (conversion == 'r') value = Value::string(repr(value, interp_.meter()));
+    if (spec.empty()) return print(value, out_, interp_.meter());
     add(value, parse_spec(spec));
   }
 
@@ -74,7 +75,6 @@ class Braces {
         value = get_item(value, index ? Value::integer(*index) : Value::string(std::string(key)));
         pos = close + 1;
       }
-      need_defined(value);
     }
     return value;
   }
@@ -109,7 +109,8 @@ class Braces {
     if (at(pos) == '#') spec.alternate = at(pos++) == '#';
     if (at(pos) == '0') {
       ++pos;
-      if (spec.align == '\0') spec.align = '=', spec.fill = "0";
+      if (spec.fill == " ") spec.fill = "0";
+      if (spec.align == '\0') spec.align = '=';
     }
     const auto digits = [&] {
       std::int64_t out = 0;
@@ -129,21 +130,19 @@ class Braces {
   }
 
   void add(const Value& value, Spec spec) {
-    const bool is_plain_flag = value.is(Kind::boolean) && spec.type == '\0';
-    if (!value.is_number() || is_plain_flag) {
-      if (spec.type != '\0' && spec.type != 's')
-        stop("format: '{}' does not fit a {}", spec.type, type_name(value));
-      if (spec.align == '=') spec.align = '<';
-      return add_padded(out_, cut(to_text(value, interp_.meter()), spec.precision), spec, '<');
+    if (value.is(Kind::string)) {
+      if (spec.align == '=' && spec.fill == "0") spec.align = '<';
+      const bool numeric = spec.align == '=' || spec.sign != '-' || spec.alternate || spec.group != '\0';
+      if (numeric || (spec.type != '\0' && spec.type != 's')) stop("format: a format of numbers for a str");
+      return add_padded(out_, cut(value.text(), spec.precision), spec, '<');
     }
-    if (value.is(Kind::real) && spec.type == '\0') {
-      if (spec.precision < 0)
-        return add_digits(out_, spec, format_real(std::fabs(value.real())),
-                          std::signbit(value.real()), value.user());
-      spec.type = 'g';
-    }
-    if (spec.type == '\0' || spec.type == 'n') spec.type = 'd';
-    if (!is_real_type(spec.type) && (value.is(Kind::real) || !is_integer_type(spec.type)))
+    if (!value.is_number()) stop("format: a {} takes no format", type_name(value));
+    if (value.is(Kind::real) && spec.type == '\0' && spec.precision < 0)
+      return add_digits(out_, spec, format_real(std::fabs(value.real())),
+                        std::signbit(value.real()), value.user());
+    if (spec.type == '\0' || spec.type == 'n') spec.type = value.is(Kind::real) ? 'g' : 'd';
+    const bool fits = is_real_type(spec.type) || (!value.is(Kind::real) && is_integer_type(spec.type));
+    if (!fits || (is_integer_type(spec.type) && spec.precision >= 0))
       stop("format: '{}' does not fit a {}", spec.type, type_name(value));
     add_number(out_, value, spec);
   }

@@ -17,7 +17,6 @@ Value view_method(Interp&, const Value& self, const Args& args) {
 
 Value get_method(Interp&, const Value& self, const Args& args) {
   const Params params(args, "get", {"key", "default"}, 1);
-  if (params.at(0).is(Kind::undefined)) return params.has(1) ? params.at(1) : Value::none();
   const Value* found = self.dict().find(params.at(0));
   if (found != nullptr) return *found;
   return params.has(1) ? params.at(1) : Value::none();

@@ -116,8 +116,11 @@ double real_modulo(double a, double b) {
   return rest == 0 ? std::copysign(0.0, b) : rest;
 }
 
+/// Python divides what remains after its modulo, and corrects the result's last place.
 double real_floor_divide(double a, double b) {
-  const double quotient = (a - real_modulo(a, b)) / b;
+  const double rest = std::fmod(a, b);
+  double quotient = (a - rest) / b;
+  if (rest != 0 && (rest < 0) != (b < 0)) quotient -= 1;
   if (quotient == 0) return std::copysign(0.0, a / b);
   const double floored = std::floor(quotient);
   return quotient - floored > 0.5 ? floored + 1 : floored;

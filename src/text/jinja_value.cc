@@ -104,8 +104,7 @@ std::string fingerprint(const Value& key) {
 
 bool is_hashable(const Value& key) {
   if (key.is(Kind::tuple)) return std::all_of(key.items().begin(), key.items().end(), is_hashable);
-  return !key.is(Kind::list) && !key.is(Kind::dict) && !key.is(Kind::view) &&
-         !key.is(Kind::undefined);
+  return !key.is(Kind::list) && !key.is(Kind::dict) && !key.is(Kind::view);
 }
 
 }  // namespace

@@ -81,7 +81,7 @@ void PreTokenizer::add(const Json& json, const std::string& what) {
     steps_.emplace_back(SplitChars{CharClass::white_space, 0, SplitBehavior::removed});
     if (type == "BertPreTokenizer")
       steps_.emplace_back(SplitChars{CharClass::punctuation, 0, SplitBehavior::isolated});
-  } else if (type == "Delimiter" || type == "CharDelimiterSplit") {
+  } else if (type == "CharDelimiterSplit") {
     const char32_t c = one_char(string_field(json, "delimiter", name), "delimiter", name);
     steps_.emplace_back(SplitChars{CharClass::one, c, SplitBehavior::removed});
   } else if (type == "Metaspace") {
@@ -89,7 +89,7 @@ void PreTokenizer::add(const Json& json, const std::string& what) {
   } else {
     fail(ErrorCode::unsupported,
          "{}: type {} is not supported; ByteLevel, Split, Digits, Punctuation, Whitespace, "
-         "WhitespaceSplit, BertPreTokenizer, Delimiter, Metaspace and Sequence are",
+         "WhitespaceSplit, BertPreTokenizer, CharDelimiterSplit, Metaspace and Sequence are",
          what, in_quotes(type));
   }
 }

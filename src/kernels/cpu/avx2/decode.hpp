@@ -23,6 +23,13 @@ struct ChunkScales {
   alignas(32) float bias[kChunkGroups + 8];
 };
 
+/// How far to prefetch in a tile of four weight rows read in step: the same place some tiles on, 8
+/// KiB or more. Short streams lose the hardware prefetcher.
+static inline int64_t bytes_ahead(const MatmulArgs& args) {
+  const int64_t tile = kRows * args.w_row_bytes;
+  return tile >= 8192 ? tile : (8191 / tile + 1) * tile;
+}
+
 static inline void put(const Chunk& c, int64_t step, __m256 value) {
   _mm256_store_ps(c.out + step * kRows * 8, value);
 }
@@ -199,6 +206,9 @@ static void decode_bytes(const Chunk& c, const ChunkScales& s) {
 static inline bool nibble_order(const MatmulArgs& args) { return args.bits == 4; }
 
 static inline void decode_packed(const Chunk& c) {
+  const uint8_t* next = chunk_bytes(c, c.args.bits) + bytes_ahead(c.args);
+  for (int64_t i = 0; i < c.length * c.args.bits / 8; i += 64)
+    _mm_prefetch(reinterpret_cast<const char*>(next + i), _MM_HINT_T1);
   ChunkScales s;
   read_scales(c, s);
   switch (c.args.bits) {
@@ -221,6 +231,7 @@ static inline void decode_packed(const Chunk& c) {
   decode_nibbles<put_narrow>(c, s);
 }
 
+/// No prefetch: a chunk is long enough for the hardware's.
 static inline void decode_dense(const Chunk& c) {
   const uint8_t* row = c.args.w + c.row * c.args.w_row_bytes;
   int64_t j = 0;

@@ -30,6 +30,7 @@ static void run_rows(const MatmulArgs& args, int64_t n0, int64_t count) {
 #pragma GCC unroll 3
     for (int i = 0; i < kM; ++i) acc[r][i] = _mm256_setzero_ps();
   const float* x = block_of(args, 0);
+  const int64_t ahead = bytes_ahead(args);
   for (int64_t k0 = 0; k0 < args.k; k0 += kStretch) {
     const int64_t length = min_of(args.k - k0, kStretch);
     ChunkScales s[kRows];
@@ -42,9 +43,12 @@ static void run_rows(const MatmulArgs& args, int64_t n0, int64_t count) {
     int64_t j = 0;
     for (; j * 64 + 64 <= length; ++j, x += 64 * kM)
 #pragma GCC unroll 4
-      for (int r = 0; r < kRows; ++r)
+      for (int r = 0; r < kRows; ++r) {
+        if (j % 2 == 0)
+          _mm_prefetch(reinterpret_cast<const char*>(bytes[r] + 32 * j + ahead), _MM_HINT_T0);
         add_block<kM>(load_nibbles(bytes[r] + 32 * j), _mm256_set1_ps(s[r].scale[j >> shift]),
                       _mm256_set1_ps(s[r].bias[j >> shift]), x, acc[r]);
+      }
     if (j * 64 < length)
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r)

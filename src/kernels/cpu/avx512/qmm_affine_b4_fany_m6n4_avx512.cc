@@ -44,6 +44,7 @@ static void run_rows(const MatmulArgs& args, int64_t n0, int64_t count) {
 #pragma GCC unroll 6
     for (int i = 0; i < kM; ++i) acc[r][i] = _mm512_setzero_ps();
   Places x = {block_of(args, 0), kM > kTileM ? block_of(args, 1) : nullptr};
+  const int64_t ahead = bytes_ahead(args, kTileN);
   for (int64_t k0 = 0; k0 < args.k; k0 += kStretch) {
     const int64_t length = args.k - k0 < kStretch ? args.k - k0 : kStretch;
     ChunkScales s[kTileN];
@@ -56,8 +57,10 @@ static void run_rows(const MatmulArgs& args, int64_t n0, int64_t count) {
     int64_t j = 0;
     for (; j * 64 + 64 <= length; ++j) {
 #pragma GCC unroll 4
-      for (int r = 0; r < kTileN; ++r)
+      for (int r = 0; r < kTileN; ++r) {
+        if (j % 2 == 0) _mm_prefetch(bytes[r] + 32 * j + ahead, _MM_HINT_T0);
         add_block<kM>(load_nibbles(bytes[r] + 32 * j), values_of(s[r], j >> shift), x, acc[r]);
+      }
       x.low += 64 * (kM < kTileM ? kM : kTileM);
       if (kM > kTileM) x.high += 64 * (kM - kTileM);
     }

@@ -42,11 +42,15 @@ static void run_tile(const MatmulArgs& args, int64_t m0, int64_t n0, int64_t cou
 #pragma GCC unroll 8
     for (int i = 0; i < kM; ++i) acc[r][i] = _mm512_setzero_ps();
   const uint16_t* x = block_of(args, m0);
+  const int64_t ahead = bytes_ahead(args);
   int64_t k = 0;
   for (; k + kStep <= args.k; k += kStep, x += kM * kStep) {
     __m512i w[kTileN];
 #pragma GCC unroll 4
-    for (int r = 0; r < kTileN; ++r) w[r] = _mm512_loadu_si512(rows[r] + 2 * k);
+    for (int r = 0; r < kTileN; ++r) {
+      _mm_prefetch(rows[r] + 2 * k + ahead, _MM_HINT_T0);
+      w[r] = _mm512_loadu_si512(rows[r] + 2 * k);
+    }
     add_step<kM>(w, x, acc);
   }
   if (k < args.k) {

@@ -136,6 +136,7 @@ static void run_tile(const MatmulArgs& args, int64_t m0, int64_t n0, int64_t cou
   const __m512i step = _mm512_set1_epi32(128 >> shift);
   const uint16_t* x = block_of(args, m0);
   int64_t block = 0;
+  const int64_t ahead = bytes_ahead(args);
   for (int64_t g = 0; g < groups; g += 16) {
     __m512 scales[kTileN];
 #pragma GCC unroll 2
@@ -145,9 +146,11 @@ static void run_tile(const MatmulArgs& args, int64_t m0, int64_t n0, int64_t cou
     const int64_t stop = (g + 16) << shift >> 7, end = stop < blocks ? stop : blocks;
     for (; block < end; ++block, x += kM * kBlock) {
 #pragma GCC unroll 2
-      for (int r = 0; r < kTileN; ++r)
+      for (int r = 0; r < kTileN; ++r) {
+        _mm_prefetch(rows.codes[r] + block * 64 + ahead, _MM_HINT_T0);
         add_block<kM>(_mm512_loadu_si512(rows.codes[r] + block * 64),
                       _mm512_permutexvar_ps(group, scales[r]), table, x, acc[r]);
+      }
       group = _mm512_add_epi32(group, step);
     }
     if (block == blocks && args.k % kBlock != 0 && blocks < stop) {

@@ -22,6 +22,13 @@ static inline int64_t block_rows(const MatmulArgs& args, int64_t i) {
   return left < kTileM ? left : kTileM;
 }
 
+/// How far to prefetch in a tile of weight rows read in step: the same place some tiles on, 8 KiB
+/// or more.
+static inline int64_t bytes_ahead(const MatmulArgs& args) {
+  const int64_t tile = kTileN * args.w_row_bytes;
+  return tile >= 8192 ? tile : (8191 / tile + 1) * tile;
+}
+
 static inline __mmask32 first32(int64_t count) {
   return count >= 32 ? 0xFFFFFFFFu : count > 0 ? (1u << count) - 1 : 0;
 }

@@ -53,7 +53,10 @@ TEST(Cgroup, V2TakesTheLeastOverTheParents) {
   EXPECT_EQ(cgroup_free_bytes(root.path()), 400);
   EXPECT_EQ(available_cpus(root.path()),
             1);  // rounded down: a throttled team waits for its slowest
+  root.file("/sys/fs/cgroup/a/b/cpu.max", "120000 100000\n");
+  EXPECT_EQ(cgroup_cpus(root.path()), 1.2);  // whichever of the two is less
   root.file("/sys/fs/cgroup/a/cpu.max", "50000 100000\n");
+  EXPECT_EQ(cgroup_cpus(root.path()), 0.5);
   EXPECT_EQ(available_cpus(root.path()), 1);
   EXPECT_EQ(physical_cores(root.path()), 1);
 }

@@ -237,6 +237,22 @@ TEST(Quantize, AScaleBeyondTheTypeIsRefusedNotStoredAsInfinity) {
                [&] { quantize(huge.view(), make_spec(Mode::affine, 4)); });
 }
 
+// Narrow groups far from zero count their edge in millions of steps, odd numbers among them: all
+// bits of that count are used (contract.md, section 3).
+TEST(Quantize, NarrowGroupsFarFromZeroKeepTheirEdge) {
+  int odd = 0;
+  for (int i = 0; i < 50; ++i) {
+    const float value = 0.9f + 0.0123457f * static_cast<float>(i);
+    const float steps = std::rint(value / -1e-7f);
+    if (std::fmod(steps, 2.0f) != 0) ++odd;
+    const Tensor w = tensor_of(std::vector<float>(32, value), DType::f32, {1, 32});
+    const QuantizedTensors made = quantize(w.view(), make_spec(Mode::affine, 4, 32));
+    EXPECT_EQ(values_of(made.scales.view())[0], value / steps);
+    EXPECT_EQ(values_of(dequantize(made.view(), DType::f32).view())[31], value);
+  }
+  EXPECT_GT(odd, 5);
+}
+
 // The last bits of a decoded value: one rounding of the exact s*q + b, also where the sum has more
 // bits than a double.
 TEST(Dequantize, RoundsOnce) {

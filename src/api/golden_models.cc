@@ -119,14 +119,6 @@ std::string check_prompt(const Model& model, const Json& prompt, const Safetenso
   return error.empty() ? check_greedy(model, prompt, least_margin) : error;
 }
 
-std::string guarded(const std::function<std::string()>& check) {
-  try {
-    return check();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-}
-
 /// Runs `body` with the opened model; a family that is not there yet skips all of its cases.
 template <class F>
 void with_model(GoldenReport& report, const std::string& what, const std::string& folder,
@@ -160,11 +152,10 @@ GoldenReport run_golden_families(const std::string& dir, const ModelOptions& opt
           sequences, [&](const Model& model) {
             const SafetensorsFile reference(dir + "/" + entry.at("tensors").get<std::string>());
             for (int s = 0; s < sequences; ++s)
-              report.count(what + " s" + std::to_string(s), guarded([&] {
-                             return check_family_sequence(model, reference, "s" + std::to_string(s),
-                                                          entry.at("prefill").get<std::int64_t>(),
-                                                          tolerance);
-                           }));
+              report.run(what + " s" + std::to_string(s), [&] {
+                return check_family_sequence(model, reference, "s" + std::to_string(s),
+                                             entry.at("prefill").get<std::int64_t>(), tolerance);
+              });
           });
     }
   }
@@ -188,11 +179,10 @@ GoldenReport run_golden_models(const std::string& dir, const ModelOptions& optio
           prompts, [&](const Model& model) {
             const SafetensorsFile tensors(dir + "/" + reference.at("tensors").get<std::string>());
             for (int p = 0; p < prompts; ++p)
-              report.count(what + " p" + std::to_string(p), guarded([&] {
-                             return check_prompt(
-                                 model, reference.at("prompts").at(static_cast<std::size_t>(p)),
-                                 tensors, p, tolerance.at(act.tolerance).get<double>(), margin);
-                           }));
+              report.run(what + " p" + std::to_string(p), [&] {
+                return check_prompt(model, reference.at("prompts").at(static_cast<std::size_t>(p)),
+                                    tensors, p, tolerance.at(act.tolerance).get<double>(), margin);
+              });
           });
     }
   }

@@ -29,6 +29,24 @@ struct GoldenReport {
     else
       failure(name + ": " + error);
   }
+  /// Runs one case; `check` returns what is wrong, or "". An exception is a failure.
+  template <class F>
+  void run(const std::string& name, F&& check) {
+    try {
+      count(name, check());
+    } catch (const std::exception& error) {
+      failure(name + ": " + error.what());
+    }
+  }
+  /// Runs several cases; an exception that ends them early is one more failure.
+  template <class F>
+  void guard(const std::string& name, F&& body) {
+    try {
+      body();
+    } catch (const std::exception& error) {
+      failure(name + ": " + error.what());
+    }
+  }
   void add(GoldenReport other) {
     passed += other.passed;
     failed += other.failed;

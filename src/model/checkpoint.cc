@@ -75,7 +75,13 @@ Matrix CheckpointWeights::matrix(const std::string& name, std::int64_t n, std::i
   if (tensors_.contains(name + ".biases")) w.biases = take(name + ".biases");
   TensorView global;
   if (tensors_.contains(name + ".global_scale")) global = take(name + ".global_scale");
-  check_quantized({w.spec, w.w, w.scales, w.biases, global}, name);
+  const QuantizedView view{w.spec, w.w, w.scales, w.biases, global};
+  try {
+    check_quantized(view, name);
+  } catch (const Error& error) {
+    throw Error(ErrorCode::corrupt, error.what());  // here the arrays are a file's, not a caller's
+  }
+  check_codes(view, name);
   if (w.w.shape[1] * 32 != k * w.spec.bits)
     fail(ErrorCode::corrupt,
          "{}.weight: {} packed columns of {} bits are {} inputs; config.json makes it {}", name,

@@ -3,17 +3,11 @@
 // share it. Prints nothing.
 #pragma once
 #include <string>
-#include <vector>
 
+#include "base/golden_report.hpp"
 #include "ops/context.hpp"
 
 namespace stepless {
-
-struct GoldenReport {
-  int passed = 0, failed = 0, skipped = 0;
-  std::vector<std::string>
-      lines;  // one per failing case; one per kind or file that was skipped, with the reason
-};
 
 /// Every case of the JSON files that `dir` holds. A case passes when all it states holds: tolerance
 /// at every m, equal bits of a row at every m, exact values, NaN rows. Throws Error only when `dir`

@@ -28,8 +28,8 @@ int byte_of(std::string_view token) {
 
 std::int64_t count_field(const Json& json, const char* name, const std::string& what) {
   const Json& value = field(json, name, what);
-  if (!value.is_number_unsigned() || value.get<std::uint64_t>() > 1024)
-    fail(ErrorCode::corrupt, "{}: {} {}; expected 0 to 1024", what, name, value.dump());
+  const bool fits = value.is_number_integer() && value >= 0 && value <= 1024;
+  if (!fits) fail(ErrorCode::corrupt, "{}: {} {}; expected 0 to 1024", what, name, value.dump());
   return value.get<std::int64_t>();
 }
 

@@ -15,10 +15,17 @@ namespace {
 
 constexpr std::size_t kPatternBytes = 1 << 16;
 constexpr std::size_t kJitStackBytes = 16 << 20;
-// Steps of one match: one walk over the text, and what a pattern that does not backtrack wildly
+// Steps of one match: some walks over the text, and what a pattern that does not backtrack wildly
 // needs besides.
-constexpr std::uint32_t kSteps = 20'000'000;
+constexpr std::size_t kSteps = 20'000'000;
+constexpr std::size_t kStepsPerByte = 16;
 constexpr std::uint32_t kHeapKib = 64 << 10;
+
+std::uint32_t step_limit(std::size_t bytes) {
+  constexpr std::size_t kMost = 0xFFFFFFFFU;
+  if (bytes > (kMost - kSteps) / kStepsPerByte) return static_cast<std::uint32_t>(kMost);
+  return static_cast<std::uint32_t>(kSteps + kStepsPerByte * bytes);
+}
 
 std::string reason(int code) {
   std::array<PCRE2_UCHAR, 256> words{};
@@ -50,7 +57,6 @@ struct MatchScratch::State {
     context = pcre2_match_context_create(nullptr);
     if (data == nullptr || context == nullptr)
       fail(ErrorCode::exhausted, "tokenizer: no memory left for matching");
-    pcre2_set_match_limit(context, kSteps);
     pcre2_set_heap_limit(context, kHeapKib);
   }
   // The 32 KiB that JIT code finds on the machine stack suffice nearly always.
@@ -124,6 +130,7 @@ bool Pattern::find(std::string_view subject, std::size_t from, MatchScratch& scr
   }
   MatchScratch::State& state = *scratch.state_;
   state.ready();
+  pcre2_set_match_limit(state.context, step_limit(subject.size()));
   int result = 0;
   do {
     result = pcre2_match(code_->code, bytes_of(subject), subject.size(), from, PCRE2_NO_UTF_CHECK,

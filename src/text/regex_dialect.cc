@@ -211,8 +211,14 @@ class Translator {
       case 'N':
       case 'O':
       case 'g':
-      case 'k':
         unknown(in_.substr(at_, 2));
+      case 'k': {
+        const std::size_t end = in_.find('>', at_);
+        if (end == std::string_view::npos) broken("the name of a group is not closed");
+        put_atom(in_.substr(at_, end + 1 - at_));
+        at_ = end + 1;
+        return;
+      }
       default:
         break;
     }

@@ -10,13 +10,14 @@ TokenId Vocabulary::id_from_json(const Json& json, std::int64_t bound, std::stri
   if (!json.is_number_integer())
     fail(ErrorCode::corrupt, "{}: token {} has id {}; expected an integer", what, in_quotes(token),
          json.dump());
-  const bool huge =
-      json.is_number_unsigned() && json.get<std::uint64_t>() >= static_cast<std::uint64_t>(bound);
-  if (huge || json.get<std::int64_t>() < 0)
+  // Above 2^63 only an unsigned number is not negative when read as a signed one.
+  const bool huge = json.is_number_unsigned() && json.get<std::uint64_t>() >> 63 != 0;
+  const auto id = json.get<std::int64_t>();
+  if (huge || id < 0 || id >= bound)
     fail(ErrorCode::corrupt,
          "{}: token {} has id {}, outside the vocabulary; ids from 0 to {} are plausible here",
          what, in_quotes(token), json.dump(), bound - 1);
-  return json.get<TokenId>();
+  return static_cast<TokenId>(id);
 }
 
 void Vocabulary::add(std::string_view token, TokenId id, std::string_view what) {

@@ -55,6 +55,15 @@ TEST_P(EachEmbed, RowsAreTheDecodedWeights) {
     }
 }
 
+TEST_P(EachEmbed, WeightsAreRoundedOnce) {
+  for (const int bits : {5, 6, 8}) {
+    const Format f{true, {Mode::affine, bits, 32}, DType::f32, DType::f16, DType::f16};
+    if (!accepts(row(), f)) continue;
+    const oracle::Stored table = nearly_halfway_weight(bits, 2, 64);
+    expect_rows(table, {1}, DType::f16, run_embed(row(), table, {1}, DType::f16));
+  }
+}
+
 TEST_P(EachEmbed, OneRowOfATableOfOne) {
   const std::vector<Format> formats = table_formats(row());
   ASSERT_FALSE(formats.empty());

@@ -159,6 +159,24 @@ TEST_P(EachMatmul, OneHotRowsGiveTheDecodedWeights) {
   }
 }
 
+TEST_P(EachMatmul, WeightsAreRoundedOnce) {
+  for (const int bits : {5, 6, 8}) {
+    const Format f{true, {Mode::affine, bits, 32}, DType::f16, DType::f16, DType::f16};
+    if (!accepts(row(), f)) continue;
+    Operands o{f, 1, outputs_for(row(), f, 3), inner_for(row(), f, 32), {}, {}, row().is.op};
+    const bool plain = row().is.op == KernelOp::qmmn;
+    o.w = nearly_halfway_weight(bits, plain ? o.k : o.n, plain ? o.n : o.k);
+    oracle::Matrix x(1, o.k);
+    x.at(0, 0) = 1;
+    o.x = oracle::bytes(x.data, f.x_type);
+    const double want = oracle::rounded(oracle::decode(o.w, 0, 0), DType::f16);
+    ASSERT_NE(want,
+              oracle::rounded(oracle::rounded(oracle::decode(o.w, 0, 0), DType::f32), DType::f16));
+    for (const double y : oracle::values(run_matmul(row(), o), DType::f16))
+      EXPECT_EQ(y, want) << bits << " bits";
+  }
+}
+
 TEST_P(EachMatmul, RowAloneEqualsRowInCompany) {
   for (const Format& f : some_formats(row(), 17)) {
     const Operands o =

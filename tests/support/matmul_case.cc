@@ -212,6 +212,27 @@ oracle::Stored random_weight(const Format& f, std::int64_t rows, std::int64_t co
   return stored;
 }
 
+oracle::Stored nearly_halfway_weight(int bits, std::int64_t rows, std::int64_t columns) {
+  oracle::Stored stored;
+  stored.spec = {Mode::affine, bits, 32};
+  stored.type = DType::f16;
+  stored.rows = rows;
+  stored.columns = columns;
+  stored.w.resize(static_cast<std::size_t>(rows * stored.row_bytes()));
+  // 29 * 565 = 2^14 + 1 and 43 * 381 = 2^14 - 1, over 2^11: a 2^-11 from 8, where f16 near 2^14 has
+  // a step of 16.
+  const bool above = bits == 5;
+  const int code = above ? 29 : 43;
+  for (std::int64_t bit = 0; bit < rows * columns * bits; ++bit)
+    if ((code >> (bit % bits) & 1) != 0)
+      stored.w[static_cast<std::size_t>(bit / 8)] |= static_cast<std::uint8_t>(1 << (bit % 8));
+  for (std::int64_t group = 0; group < rows * columns / 32; ++group) {
+    append(stored.scales, (above ? 565 : 381) * 0x1p-11, DType::f16);
+    append(stored.biases, above ? 16416 : 16400, DType::f16);  // an even, an odd significand
+  }
+  return stored;
+}
+
 Bytes random_rows(DType type, std::int64_t count, double scale, Random& random) {
   Bytes bytes;
   for (std::int64_t i = 0; i < count; ++i) append(bytes, scale * random.normal(), type);

@@ -45,6 +45,10 @@ struct Operands {
 /// zero included.
 oracle::Stored random_weight(const Format& format, std::int64_t rows, std::int64_t columns,
                              Random& random);
+/// f16 scales and biases, 5, 6 or 8 bits: every weight lies so little beyond the middle of two f16
+/// that float32 rounds it to the middle, and a second rounding takes the wrong side. (4 bits and
+/// bf16 have no such products.)
+oracle::Stored nearly_halfway_weight(int bits, std::int64_t rows, std::int64_t columns);
 Operands random_operands(KernelOp op, const Format& format, std::int64_t m, std::int64_t n,
                          std::int64_t k, std::uint64_t seed);
 Bytes random_rows(DType type, std::int64_t count, double scale, Random& random);

@@ -84,17 +84,21 @@ Pool& weights() {
   return pool;
 }
 
+/// Four streams 8 KiB apart, prefetched: one stream reads a third less here than the best kernels
+/// do.
 __attribute__((target("avx2"))) void read_bytes(const std::uint8_t* at, std::int64_t size) {
-  __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
-  for (std::int64_t i = 0; i + 128 <= size; i += 128) {
-    const __m256i* p = reinterpret_cast<const __m256i*>(at + i);
-    a = _mm256_or_si256(a, _mm256_loadu_si256(p));
-    b = _mm256_or_si256(b, _mm256_loadu_si256(p + 1));
-    c = _mm256_or_si256(c, _mm256_loadu_si256(p + 2));
-    d = _mm256_or_si256(d, _mm256_loadu_si256(p + 3));
-  }
-  a = _mm256_or_si256(_mm256_or_si256(a, b), _mm256_or_si256(c, d));
-  benchmark::DoNotOptimize(_mm256_extract_epi64(a, 0) | _mm256_extract_epi64(a, 3));
+  constexpr std::int64_t kStream = 8192;
+  __m256i sum = _mm256_setzero_si256();
+  for (std::int64_t block = 0; block + 4 * kStream <= size; block += 4 * kStream)
+    for (std::int64_t i = 0; i < kStream; i += 64)
+      for (std::int64_t stream = 0; stream < 4; ++stream) {
+        const std::uint8_t* const line = at + block + stream * kStream + i;
+        _mm_prefetch(reinterpret_cast<const char*>(line + 4 * kStream), _MM_HINT_T0);
+        const __m256i* p = reinterpret_cast<const __m256i*>(line);
+        sum =
+            _mm256_or_si256(sum, _mm256_or_si256(_mm256_loadu_si256(p), _mm256_loadu_si256(p + 1)));
+      }
+  benchmark::DoNotOptimize(_mm256_extract_epi64(sum, 0) | _mm256_extract_epi64(sum, 3));
 }
 
 constexpr int kPeakSteps = 100000;

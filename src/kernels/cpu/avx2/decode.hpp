@@ -147,6 +147,39 @@ static void decode_nibbles(const Chunk& c, const ChunkScales& s) {
   if (j * 64 < c.length) kPut(c, s, j, load_last_nibbles(bytes + 32 * j, c.length - 64 * j));
 }
 
+/// q*s + b with its last bit set where it was cut off: rounding that to 16 bits rounds once. q*s
+/// must be exact.
+static inline __m256 fma_to_odd(__m256 q, __m256 s, __m256 b) {
+  const __m256 product = _mm256_mul_ps(q, s), sum = _mm256_add_ps(product, b);
+  const __m256 part = _mm256_sub_ps(sum, product);
+  const __m256 error =
+      _mm256_add_ps(_mm256_sub_ps(product, _mm256_sub_ps(sum, part)), _mm256_sub_ps(b, part));
+  const __m256i cut = _mm256_castps_si256(_mm256_cmp_ps(error, _mm256_setzero_ps(), _CMP_NEQ_OQ));
+  // The nearest is beyond the sum, away from zero, where the error has the other sign.
+  const __m256i beyond = _mm256_srai_epi32(_mm256_castps_si256(_mm256_xor_ps(error, sum)), 31);
+  const __m256i bits = _mm256_add_epi32(_mm256_castps_si256(sum), _mm256_and_si256(cut, beyond));
+  return _mm256_castsi256_ps(_mm256_or_si256(bits, _mm256_srli_epi32(cut, 31)));
+}
+
+/// Whether some s*q + b may need more than 24 bits and the result fewer. quantize() makes no such
+/// group: its biases are small multiples of their scales.
+static inline bool rounds_twice(const Chunk& c, const ChunkScales& s) {
+  if (c.args.y_type == DType::f32) return false;
+  __m256 wide = _mm256_setzero_ps();
+  const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(INT32_MAX));
+  for (int64_t g = 0; g * c.args.group_size < c.length; g += 8) {
+    const __m256 scale = _mm256_and_ps(_mm256_load_ps(s.scale + g), magnitude);
+    const __m256 bias = _mm256_and_ps(_mm256_load_ps(s.bias + g), magnitude);
+    const __m256 below =
+        _mm256_cmp_ps(bias, _mm256_mul_ps(scale, _mm256_set1_ps(0.125f)), _CMP_LT_OQ);
+    const __m256 above =
+        _mm256_cmp_ps(bias, _mm256_mul_ps(scale, _mm256_set1_ps(4096)), _CMP_GT_OQ);
+    const __m256 some = _mm256_cmp_ps(bias, _mm256_setzero_ps(), _CMP_NEQ_OQ);
+    wide = _mm256_or_ps(wide, _mm256_and_ps(some, _mm256_or_ps(below, above)));
+  }
+  return _mm256_movemask_ps(wide) != 0;
+}
+
 /// How to bring 16 codes of 2 * kBits bytes into 32-bit lanes: two bytes for each lane, and a
 /// shift.
 template <int kBits>
@@ -162,8 +195,8 @@ struct Spread {
   }
 };
 
-template <int kBits>
-static void decode_affine(const Chunk& c, const ChunkScales& s) {
+template <int kBits, bool kOdd>
+static void decode_codes(const Chunk& c, const ChunkScales& s) {
   static constexpr Spread<kBits> kSpread;
   const __m256i mask = _mm256_set1_epi32((1 << kBits) - 1);
   const uint8_t* bytes = chunk_bytes(c, kBits);
@@ -180,10 +213,18 @@ static void decode_affine(const Chunk& c, const ChunkScales& s) {
             _mm256_load_si256(reinterpret_cast<const __m256i*>(kSpread.shift) + h);
         const __m256i q =
             _mm256_and_si256(_mm256_srlv_epi32(_mm256_shuffle_epi8(packed, pick), shift), mask);
-        put(c, 2 * j + h, _mm256_fmadd_ps(_mm256_cvtepi32_ps(q), scale, bias));
+        const __m256 code = _mm256_cvtepi32_ps(q);
+        put(c, 2 * j + h,
+            kOdd ? fma_to_odd(code, scale, bias) : _mm256_fmadd_ps(code, scale, bias));
       }
     }
   }
+}
+
+template <int kBits>
+static inline void decode_affine(const Chunk& c, const ChunkScales& s) {
+  if (rounds_twice(c, s)) return decode_codes<kBits, true>(c, s);
+  decode_codes<kBits, false>(c, s);
 }
 
 /// Affine 8-bit and mxfp8: a byte is a code.
@@ -223,7 +264,8 @@ static inline void decode_packed(const Chunk& c) {
     case 6:
       return decode_affine<6>(c, s);
     case 8:
-      return c.args.mode == Mode::affine ? decode_bytes<true>(c, s) : decode_bytes<false>(c, s);
+      if (c.args.mode == Mode::mxfp8) return decode_bytes<false>(c, s);
+      return rounds_twice(c, s) ? decode_codes<8, true>(c, s) : decode_bytes<true>(c, s);
     default:
       break;
   }
@@ -231,12 +273,20 @@ static inline void decode_packed(const Chunk& c) {
   decode_nibbles<put_narrow>(c, s);
 }
 
-/// No prefetch: a chunk is long enough for the hardware's.
 static inline void decode_dense(const Chunk& c) {
+  const DType type = c.args.w_type;
   const uint8_t* row = c.args.w + c.row * c.args.w_row_bytes;
+  const int64_t size = type == DType::f32 ? 4 : 2;
   int64_t j = 0;
-  for (; j * 8 + 8 <= c.length; ++j) put(c, j, load_f32(row, c.args.w_type, c.k0 + 8 * j, 8));
-  if (j * 8 < c.length) put(c, j, load_f32(row, c.args.w_type, c.k0 + 8 * j, c.length - 8 * j));
+  for (; j * 8 + 8 <= c.length; ++j) {
+    const uint8_t* at = row + (c.k0 + 8 * j) * size;
+    _mm_prefetch(reinterpret_cast<const char*>(at + 16384), _MM_HINT_T0);
+    put(c, j,
+        type == DType::f32
+            ? _mm256_loadu_ps(reinterpret_cast<const float*>(at))
+            : half_to_f32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)), type));
+  }
+  if (j * 8 < c.length) put(c, j, load_f32(row, type, c.k0 + 8 * j, c.length - 8 * j));
 }
 
 }  // namespace stepless::kernels

@@ -130,6 +130,31 @@ static void decode_nibbles(const Chunk& c, const ChunkScales& s) {
   if (j * 64 < c.length) kPut(c, s, j, load_last_nibbles(bytes + 32 * j, c.length - 64 * j));
 }
 
+/// fma(q, s, b) with its last bit set where it was cut off: rounding that to 16 bits rounds once.
+static inline __m512 fma_to_odd(__m512 q, __m512 s, __m512 b) {
+  const __m512 down = _mm512_fmadd_round_ps(q, s, b, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+  const __m512 up = _mm512_fmadd_round_ps(q, s, b, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
+  const __mmask16 odd = _mm512_test_epi32_mask(_mm512_castps_si512(down), _mm512_set1_epi32(1));
+  return _mm512_mask_mov_ps(up, odd, down);
+}
+
+/// Whether some s*q + b may need more than 24 bits and the result fewer. quantize() makes no such
+/// group: its biases are small multiples of their scales.
+static inline bool rounds_twice(const Chunk& c, const ChunkScales& s) {
+  if (c.args.y_type == DType::f32) return false;
+  __mmask16 wide = 0;
+  for (int64_t g = 0; g * c.args.group_size < c.length; g += 16) {
+    const __m512 scale = _mm512_abs_ps(_mm512_load_ps(s.scale + g));
+    const __m512 bias = _mm512_abs_ps(_mm512_load_ps(s.bias + g));
+    const __m512 least = _mm512_mul_ps(scale, _mm512_set1_ps(0.125f));
+    const __m512 most = _mm512_mul_ps(scale, _mm512_set1_ps(4096));
+    const __mmask16 some = _mm512_cmp_ps_mask(bias, _mm512_setzero_ps(), _CMP_NEQ_OQ);
+    wide = static_cast<__mmask16>(wide | _mm512_mask_cmp_ps_mask(some, bias, least, _CMP_LT_OQ) |
+                                  _mm512_mask_cmp_ps_mask(some, bias, most, _CMP_GT_OQ));
+  }
+  return wide != 0;
+}
+
 /// Where the 16 codes of 2 * bits bytes lie: which two bytes hold lane i's code, and how far up.
 struct CodePlaces {
   alignas(64) uint8_t bytes[64];
@@ -148,8 +173,8 @@ static constexpr CodePlaces code_places(int bits) {
   return places;
 }
 
-template <int kBits>
-static void decode_affine(const Chunk& c, const ChunkScales& s) {
+template <int kBits, bool kOdd>
+static void decode_codes(const Chunk& c, const ChunkScales& s) {
   static constexpr CodePlaces kPlaces = code_places(kBits);
   const __m512i pick = _mm512_load_si512(kPlaces.bytes);
   const __m512i shifts = _mm512_load_si512(kPlaces.shifts);
@@ -167,9 +192,17 @@ static void decode_affine(const Chunk& c, const ChunkScales& s) {
         q = _mm512_broadcast_i32x4(_mm_maskz_loadu_epi8(kLoaded, bytes));
         q = _mm512_and_si512(_mm512_srlv_epi32(_mm512_shuffle_epi8(q, pick), shifts), mask);
       }
-      _mm512_store_ps(vector_at(c, j), _mm512_fmadd_ps(_mm512_cvtepi32_ps(q), scale, bias));
+      const __m512 code = _mm512_cvtepi32_ps(q);
+      _mm512_store_ps(vector_at(c, j),
+                      kOdd ? fma_to_odd(code, scale, bias) : _mm512_fmadd_ps(code, scale, bias));
     }
   }
+}
+
+template <int kBits>
+static inline void decode_affine(const Chunk& c, const ChunkScales& s) {
+  if (rounds_twice(c, s)) return decode_codes<kBits, true>(c, s);
+  decode_codes<kBits, false>(c, s);
 }
 
 static inline void decode_mxfp8(const Chunk& c, const ChunkScales& s) {
@@ -213,14 +246,25 @@ static inline void decode_packed(const Chunk& c) {
   decode_nibbles<put_narrow>(c, s);
 }
 
-/// No prefetch: a chunk is long enough for the hardware's, and asking costs 3 to 10 %.
-static inline void decode_dense(const Chunk& c) {
+template <DType kType>
+static void decode_dense_of(const Chunk& c) {
+  constexpr int64_t kSize = kType == DType::f32 ? 4 : 2;
   const uint8_t* row = c.args.w + c.row * c.args.w_row_bytes;
-  for (int64_t j = 0; j * 16 < c.length; ++j) {
-    if (PFD) _mm_prefetch(row + 2*(c.k0 + 16 * j) + PFD, PFH);
-    _mm512_store_ps(vector_at(c, j), load_f32(row, c.args.w_type, c.k0 + 16 * j,
-                                              first16(c.length - 16 * j)));
+  const uint8_t* at = row + c.k0 * kSize;
+  int64_t j = 0;
+  for (; j * 16 + 16 <= c.length; ++j, at += 16 * kSize) {
+    _mm_prefetch(at + 16384, _MM_HINT_T0);  // 12.2 -> 13.9 GB/s at m = 1; at 8 or 64 KiB 13.0
+    _mm512_store_ps(vector_at(c, j), load_whole<kType>(at));
   }
+  if (j * 16 < c.length)
+    _mm512_store_ps(vector_at(c, j),
+                    load_f32(row, kType, c.k0 + 16 * j, first16(c.length - 16 * j)));
+}
+
+static inline void decode_dense(const Chunk& c) {
+  if (c.args.w_type == DType::f32) return decode_dense_of<DType::f32>(c);
+  if (c.args.w_type == DType::f16) return decode_dense_of<DType::f16>(c);
+  decode_dense_of<DType::bf16>(c);
 }
 
 }  // namespace stepless::kernels

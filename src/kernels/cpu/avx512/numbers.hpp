@@ -35,6 +35,14 @@ static inline __m512 load_f32(const void* base, DType type, int64_t at, __mmask1
   return type == DType::f16 ? _mm512_cvtph_ps(half) : bf16_to_f32(half);
 }
 
+/// All 16, without a mask.
+template <DType kType>
+static inline __m512 load_whole(const uint8_t* at) {
+  if constexpr (kType == DType::f32) return _mm512_loadu_ps(at);
+  const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+  return kType == DType::f16 ? _mm512_cvtph_ps(half) : bf16_to_f32(half);
+}
+
 static inline void store_f32(void* base, DType type, int64_t at, __mmask16 mask, __m512 value) {
   uint8_t* bytes = static_cast<uint8_t*>(base);
   if (type == DType::f32) {

@@ -57,15 +57,18 @@ static inline __m128i f32_to_bf16(__m256 value) {
   return _mm256_cvtepi32_epi16(_mm256_srli_epi32(_mm256_mask_mov_epi32(rounded, nan, quiet), 16));
 }
 
-/// `count` neighbouring outputs; bf16 or f32.
+/// `count` neighbouring outputs of row i.
 static inline void store_outputs(const MatmulArgs& args, int64_t i, int64_t n, int64_t count,
                                  __m256 value) {
   const __mmask8 mask = static_cast<__mmask8>((1u << count) - 1);
   const int64_t at = i * args.y_stride + n;
-  if (args.y_type == DType::f32)
+  if (args.y_type == DType::f32) {
     _mm256_mask_storeu_ps(static_cast<float*>(args.y) + at, mask, value);
-  else
-    _mm_mask_storeu_epi16(static_cast<uint8_t*>(args.y) + 2 * at, mask, f32_to_bf16(value));
+    return;
+  }
+  const __m128i half = args.y_type == DType::f16 ? _mm256_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT)
+                                                 : f32_to_bf16(value);
+  _mm_mask_storeu_epi16(static_cast<uint8_t*>(args.y) + 2 * at, mask, half);
 }
 
 template <int kM>

@@ -15,6 +15,7 @@ namespace {
 constexpr int64_t kSpan = 256;       // logits of one block
 constexpr int64_t kSortable = 2048;  // values that are sorted on the stack
 constexpr int kBins = 1024;
+constexpr float kNear = 8.0f;
 
 /// A row after penalties.
 struct Logits {
@@ -242,22 +243,29 @@ inline float walk_down(const Logits& row, const Kept& kept, float low, float top
 }
 
 /// Narrows [low, top] to the bin where the sum from the top crosses the target, until the rest can
-/// be sorted.
+/// be sorted. The first look ends kNear below the best: there a trained model's threshold lies, and
+/// few tokens.
 inline float threshold_of(const Logits& row, const Kept& kept, Weight kind, double target) {
   float low = row.low, top = row.top;
   double above = 0;
   int64_t count = kept.count;
+  bool near = top - kNear > low && top - kNear < top;
   Bins bins;
   while (count > kSortable && low < top) {
-    fill_bins(row, kept, low, top, kind, bins);
+    fill_bins(row, kept, near ? top - kNear : low, top, kind, bins);
+    double sum = above;
     int b = 0, last = 0;
     for (; b < kBins; ++b) {
       if (bins.count[b] == 0) continue;
       last = b;
-      if (above + bins.weight[b] >= target) break;
-      above += bins.weight[b];
+      if (sum + bins.weight[b] >= target) break;
+      sum += bins.weight[b];
     }
+    const bool missed = near && b == kBins;
+    near = false;
+    if (missed) continue;
     if (b == kBins) return bins.low[last];  // the target is not reached: everything is kept
+    above = sum;
     low = bins.low[b];
     top = bins.top[b];
     count = bins.count[b];

@@ -2,8 +2,9 @@
 // exit codes.
 #include <fmt/format.h>
 
-#include <cstdio>
+#include <algorithm>
 #include <iostream>
+#include <map>
 
 #include "base/error.hpp"
 #include "cli/cli.hpp"
@@ -65,10 +66,14 @@ void refuse(CLI::App& app, const std::string& names, const std::string& hint) {
 
 namespace {
 
-struct Parsed {
-  std::unique_ptr<CLI::App> root;
-  CLI::App* command = nullptr;
-  Run run;
+/// The tree of commands with what its flags are bound to; parsed once to see which flags are given,
+/// and a fresh one once more with all settings.
+struct Tree {
+  CLI::App root{
+      "Runs quantized language models (MLX checkpoints) on CPUs, exactly, at the speed memory "
+      "allows.",
+      "stepless"};
+  std::map<std::string, Run> runs;  // these own the flags
   std::string config;
   bool print_config = false;
 };
@@ -92,37 +97,22 @@ const char* examples(const std::string& name) {
          "--golden DIR\n";
 }
 
-/// A fresh tree of commands; it is parsed twice: once to see which flags are given, once with all
-/// settings.
-Parsed make_tree() {
-  Parsed tree;
-  tree.root = std::make_unique<CLI::App>(
-      "Runs quantized language models (MLX checkpoints) on CPUs, exactly, at the speed memory "
-      "allows.",
-      "stepless");
-  tree.root->require_subcommand(0, 1);
-  tree.root->footer(
+std::unique_ptr<Tree> make_tree() {
+  auto tree = std::make_unique<Tree>();
+  tree->root.require_subcommand(0, 1);
+  tree->root.footer(
       "stepless COMMAND --help tells more. Try: stepless generate --model demo --prompt \"Tell me "
       "a tale.\"");
-  return tree;
-}
-
-struct Runner {
-  std::string name;
-  Run run;
-};
-
-std::vector<Runner> attach_all(Parsed& tree) {
-  std::vector<Runner> runners;
   for (const Command& command : commands()) {
-    CLI::App* app = tree.root->add_subcommand(command.name, command.summary);
+    CLI::App* app = tree->root.add_subcommand(command.name, command.summary);
     app->footer(examples(command.name));
-    runners.push_back({command.name, command.attach(*app)});
-    app->add_option("--config", tree.config, "TOML file of settings")->group("Settings");
-    app->add_flag("--print-config", tree.print_config, "print each setting and where it comes from")
+    tree->runs[command.name] = command.attach(*app);
+    app->add_option("--config", tree->config, "TOML file of settings")->group("Settings");
+    app->add_flag("--print-config", tree->print_config,
+                  "print each setting and where it comes from")
         ->group("Settings");
   }
-  return runners;
+  return tree;
 }
 
 void parse(CLI::App& root, std::vector<std::string> arguments) {
@@ -131,39 +121,39 @@ void parse(CLI::App& root, std::vector<std::string> arguments) {
 }
 
 Exit run_command(const std::vector<std::string>& arguments) {
-  Parsed first = make_tree();
-  attach_all(first);
-  parse(*first.root, arguments);
-  const std::vector<CLI::App*> chosen = first.root->get_subcommands();
+  const auto first = make_tree();
+  parse(first->root, arguments);
+  const std::vector<CLI::App*> chosen = first->root.get_subcommands();
   if (chosen.empty()) {
-    std::cout << first.root->help();
+    std::cout << first->root.help();
     return Exit::done;
   }
   const std::string name = chosen[0]->get_name();
   const ConfigFile config =
-      read_config(first.config.empty() ? default_config_path() : first.config, name, *first.root);
+      read_config(first->config.empty() ? default_config_path() : first->config, name, first->root);
   std::map<std::string, std::string> sources;
   std::vector<std::string> all = arguments;
   for (std::string& more : settings_arguments(*chosen[0], config, sources))
     all.push_back(std::move(more));
-  Parsed second = make_tree();
-  std::vector<Runner> runners = attach_all(second);
-  parse(*second.root, all);
-  if (second.print_config) {
-    std::cout << print_config(*second.root->get_subcommand(name), sources);
+  const auto second = make_tree();
+  parse(second->root, all);
+  if (second->print_config) {
+    std::cout << print_config(*find_command(second->root, name), sources);
     return Exit::done;
   }
-  for (Runner& runner : runners)
-    if (runner.name == name) return runner.run();
-  return Exit::usage;
+  return second->runs.at(name)();
+}
+
+/// The command that the arguments name, for help and hints; null when they name none.
+const CLI::App* named_command(const Tree& tree, const std::vector<std::string>& arguments) {
+  return arguments.empty() ? nullptr : find_command(tree.root, arguments[0]);
 }
 
 /// CLI11's own words, with the nearest flag for a misspelt one.
 Exit usage_error(const CLI::ParseError& error, const std::vector<std::string>& arguments) {
   std::cerr << "error: " << error.what() << "\n";
-  Parsed tree = make_tree();
-  attach_all(tree);
-  const CLI::App* command = arguments.empty() ? nullptr : find_command(*tree.root, arguments[0]);
+  const auto tree = make_tree();
+  const CLI::App* command = named_command(*tree, arguments);
   if (command != nullptr && dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr)
     for (const std::string& word : arguments)
       if (word.starts_with("--") &&
@@ -205,10 +195,9 @@ Exit run(std::vector<std::string> arguments) {
     if (!arguments.empty() && refuse_command(arguments[0])) return Exit::usage;
     return run_command(arguments);
   } catch (const CLI::CallForHelp&) {
-    Parsed tree = make_tree();
-    attach_all(tree);
-    const CLI::App* command = arguments.empty() ? nullptr : find_command(*tree.root, arguments[0]);
-    std::cout << (command != nullptr ? command : tree.root.get())->help();
+    const auto tree = make_tree();
+    const CLI::App* command = named_command(*tree, arguments);
+    std::cout << (command != nullptr ? command : &tree->root)->help();
     return Exit::done;
   } catch (const CLI::ParseError& error) {
     return usage_error(error, arguments);

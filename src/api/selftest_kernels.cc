@@ -5,8 +5,8 @@
 
 #include "base/error.hpp"
 #include "dispatch/machine.hpp"
-#include "format/dtype.hpp"
 #include "format/dequantize.hpp"
+#include "format/dtype.hpp"
 #include "format/quantize.hpp"
 #include "kernels/roll_call.hpp"
 #include "ops/context.hpp"

@@ -1,6 +1,7 @@
-// All that a kernel file may include, besides intrinsics, C headers and headers of its own folder in which everything
-// is static: plain arguments and the symbol a kernel exports. No inline function and no STL here: what an ISA folder
-// instantiates could be the copy the linker keeps for every machine (house.md, section 9).
+// All that a kernel file may include, besides intrinsics, C headers and headers of its own folder
+// in which everything is static: plain arguments and the symbol a kernel exports. No inline
+// function and no STL here: what an ISA folder instantiates could be the copy the linker keeps for
+// every machine (house.md, section 9).
 #pragma once
 #include <cstdint>
 
@@ -13,14 +14,15 @@ using std::int64_t;
 using std::uint64_t;
 using std::uint8_t;
 
-/// The part of the work one call does: units [begin, end) of the axis the row's `unit` names. Which thread gets which
-/// slice never changes a bit: every output is computed whole inside one unit.
+/// The part of the work one call does: units [begin, end) of the axis the row's `unit` names. Which
+/// thread gets which slice never changes a bit: every output is computed whole inside one unit.
 struct Slice {
   int64_t begin, end;
 };
 
-/// What a CPU kernel file exports. `args` points to the Args struct of its op. The executor calls prepare over rows of
-/// x (if not null), a barrier, run over units, a barrier, finish once (if not null).
+/// What a CPU kernel file exports. `args` points to the Args struct of its op. The executor calls
+/// prepare over rows of x (if not null), a barrier, run over units, a barrier, finish once (if not
+/// null).
 struct CpuEntry {
   void (*prepare)(const void* args, Slice rows);
   void (*run)(const void* args, Slice units);
@@ -32,14 +34,15 @@ struct CpuEntry {
   extern const CpuEntry name; \
   const CpuEntry name
 
-/// qmm, mm: y(m,n) = x(m,k) · wᵀ, w is (n,k).  qmmn: y(m,n) = x(m,k) · w, w is (k,n) with groups along n.
-/// Unit: outputs n (slices start at multiples of the tile's n); prepare: rows of x.
+/// qmm, mm: y(m,n) = x(m,k) · wᵀ, w is (n,k).  qmmn: y(m,n) = x(m,k) · w, w is (k,n) with groups
+/// along n. Unit: outputs n (slices start at multiples of the tile's n); prepare: rows of x.
 struct MatmulArgs {
-  const void* x;       // (m, k) of x_type, contiguous along k
-  int64_t x_stride;    // elements between rows of x
-  const uint8_t* w;    // packed codes or dense elements of w_type, row-major; any alignment
+  const void* x;     // (m, k) of x_type, contiguous along k
+  int64_t x_stride;  // elements between rows of x
+  const uint8_t* w;  // packed codes or dense elements of w_type, row-major; any alignment
   int64_t w_row_bytes;
-  const uint8_t* scales;  // (rows of w, groups), w_type in affine mode, one byte in fp modes; any alignment
+  const uint8_t*
+      scales;  // (rows of w, groups), w_type in affine mode, one byte in fp modes; any alignment
   const uint8_t* biases;  // as scales; null in fp modes
   float tensor_scale;     // nvfp4: t / 2688; else 1. Block scale times this is rounded to f32 once
   Mode mode;
@@ -48,23 +51,26 @@ struct MatmulArgs {
   void* y;                       // (m, n) of y_type
   int64_t y_stride;
   int64_t m, n, k;
-  uint8_t* workspace;  // 64-byte aligned; the row's workspace bytes; prepare() writes it, run() reads it
+  uint8_t*
+      workspace;  // 64-byte aligned; the row's workspace bytes; prepare() writes it, run() reads it
 };
 
-/// inner product of two strided vectors. Unit: blocks of kDotBlock elements, counted from 0; run() writes partials to
-/// the workspace (f64 pairs, one per block), finish() sums them in order: the bits do not depend on the threads.
+/// inner product of two strided vectors. Unit: blocks of kDotBlock elements, counted from 0; run()
+/// writes partials to the workspace (f64 pairs, one per block), finish() sums them in order: the
+/// bits do not depend on the threads.
 inline constexpr int64_t kDotBlock = 65536;
 struct DotArgs {
   const void* a;
   const void* b;
   int64_t a_stride, b_stride;  // elements; 0 and negative allowed
   int64_t k;
-  DType type;      // of a, b and y: f32, f16, bf16, complex64
-  void* y;         // one element
+  DType type;         // of a, b and y: f32, f16, bf16, complex64
+  void* y;            // one element
   double* workspace;  // 2 * ceil(k / kDotBlock)
 };
 
-/// Rows of a table. Unit: rows. y(m, k) = decode(table[ids[i]]). A table with null scales is dense, of w_type.
+/// Rows of a table. Unit: rows. y(m, k) = decode(table[ids[i]]). A table with null scales is dense,
+/// of w_type.
 struct EmbedArgs {
   const int32_t* ids;  // (m), each in [0, n)
   MatmulArgs table;    // x unused; w, scales, biases, types, n rows, k columns, y
@@ -76,23 +82,25 @@ struct NormArgs {
   void* y;
   const uint8_t* weight;  // (k) of weight_type, any alignment; null: no weight
   DType x_type, weight_type, y_type;
-  int64_t rows, k;          // rows * k contiguous elements (a head is a row in a query/key norm)
-  int64_t groups;           // norms within a row of x: 1, or the number of heads
+  int64_t rows, k;             // rows * k contiguous elements (a head is a row in a query/key norm)
+  int64_t groups;              // norms within a row of x: 1, or the number of heads
   int64_t x_stride, y_stride;  // elements between rows (a row holds `groups` runs of k elements)
   float epsilon, weight_offset;
 };
 
-/// cos and sin of position * inv_freq, float32, from double arithmetic. Unit: rows. y is (rows, 2, pairs).
+/// cos and sin of position * inv_freq, float32, from double arithmetic. Unit: rows. y is (rows, 2,
+/// pairs).
 struct AnglesArgs {
   const int64_t* positions;  // (rows)
   const double* inv_freq;    // (pairs)
   float* y;
   int64_t rows, pairs;
-  double scale;              // multiplies cos and sin (yarn's attention factor); else 1
+  double scale;  // multiplies cos and sin (yarn's attention factor); else 1
 };
 
 /// Rotary embedding of `heads` runs of head_dim elements per row, in place allowed. Unit: rows.
-/// Halves: element i pairs with i + pairs (interleaved: 2i with 2i + 1); elements beyond 2 * pairs are copied.
+/// Halves: element i pairs with i + pairs (interleaved: 2i with 2i + 1); elements beyond 2 * pairs
+/// are copied.
 struct RopeArgs {
   const void* x;
   void* y;
@@ -128,23 +136,26 @@ struct KvPutArgs {
   KvLayer cache;
 };
 
-/// The most elements a head may have in attention (buffers on the stack); more is refused before a kernel runs.
+/// The most elements a head may have in attention (buffers on the stack); more is refused before a
+/// kernel runs.
 inline constexpr int64_t kMaxHeadDim = 1024;
 
-/// softmax(scale * q·kᵀ) · v over positions max(0, p - window + 1) .. p of the row's own sequence. The KV axis is cut
-/// at fixed positions counted from 0 and merged in order. Unit: row * heads + head.
+/// softmax(scale * q·kᵀ) · v over positions max(0, p - window + 1) .. p of the row's own sequence.
+/// The KV axis is cut at fixed positions counted from 0 and merged in order. Unit: row * heads +
+/// head.
 struct AttnArgs {
   const void* q;  // (rows, heads * k_dim)
   void* y;        // (rows, heads * v_dim)
   int64_t q_stride, y_stride;
-  DType type;     // of q and y
+  DType type;  // of q and y
   const SeqRow* seq;
   int64_t rows, heads;
   KvLayer cache;
   float scale;
-  float softcap;        // 0: none; else softcap * tanh(score / softcap)
-  int64_t window;       // 0: none
-  const float* sinks;   // (heads): one more logit per head that adds to the denominator only; null: none
+  float softcap;   // 0: none; else softcap * tanh(score / softcap)
+  int64_t window;  // 0: none
+  const float*
+      sinks;  // (heads): one more logit per head that adds to the denominator only; null: none
 };
 
 /// Gated activation: y = act(gate) * up. Unit: rows.
@@ -158,8 +169,9 @@ struct GluArgs {
   Activation activation;
 };
 
-/// y = a * a_scale + b * b_scale, b either (rows, width) or, with b_row set, one row of b_type for all (a linear
-/// layer's bias). b null: y = a * a_scale. softcap != 0: then y = softcap * tanh(y / softcap). Unit: rows.
+/// y = a * a_scale + b * b_scale, b either (rows, width) or, with b_row set, one row of b_type for
+/// all (a linear layer's bias). b null: y = a * a_scale. softcap != 0: then y = softcap * tanh(y /
+/// softcap). Unit: rows.
 struct AddArgs {
   const void* a;
   const void* b;
@@ -179,40 +191,49 @@ struct TakeArgs {
   DType type;
 };
 
-/// Draws of one position: each is its own counter of Philox (philox.hpp), so that a coin never moves the token's draw.
+/// Draws of one position: each is its own counter of Philox (philox.hpp), so that a coin never
+/// moves the token's draw.
 inline constexpr uint32_t kTokenDraw = 0, kXtcDraw = 1;
 
 /// Bytes of workspace of one sampled row: a copy of the logits and a list of ids; a multiple of 64.
-static constexpr int64_t sample_workspace_bytes(int64_t vocab) { return (vocab * 8 + 63) / 64 * 64; }
+static constexpr int64_t sample_workspace_bytes(int64_t vocab) {
+  return (vocab * 8 + 63) / 64 * 64;
+}
 
-/// One row's sampling: filters in mlx-lm's order, then a draw (conventions.md 2.2). Unit: rows. A context of 0 is the
-/// whole history. Ids outside the vocabulary (history, bias, exempt) are passed over.
+/// One row's sampling: filters in mlx-lm's order, then a draw (conventions.md 2.2). Unit: rows. A
+/// context of 0 is the whole history. Ids outside the vocabulary (history, bias, exempt) are passed
+/// over.
 struct SampleRow {
   float temperature, top_p, min_p, xtc_probability, xtc_threshold;
   int32_t top_k, min_tokens_to_keep;
-  float repetition_penalty, presence_penalty, frequency_penalty;  // 0: off (repetition: 1 and 0 are off)
+  float repetition_penalty, presence_penalty,
+      frequency_penalty;  // 0: off (repetition: 1 and 0 are off)
   int32_t repetition_context, presence_context, frequency_context;
   uint64_t seed;
-  int64_t position;           // of the token being drawn, in its own sequence
-  const int32_t* history;     // tokens so far, oldest first
+  int64_t position;        // of the token being drawn, in its own sequence
+  const int32_t* history;  // tokens so far, oldest first
   int64_t history_size;
-  const int32_t* bias_ids;    // logit bias
+  const int32_t* bias_ids;  // logit bias
   const float* bias_values;
   int64_t bias_count;
   const int32_t* xtc_exempt;  // newline and EOS ids
   int64_t xtc_exempt_count;
-  int32_t logprobs;           // how many top logprobs to return; 0: none; the chosen token's is always returned
+  int32_t
+      logprobs;  // how many top logprobs to return; 0: none; the chosen token's is always returned
 };
 struct SampleArgs {
-  const float* logits;        // (rows, vocab)
+  const float* logits;  // (rows, vocab)
   int64_t rows, vocab, stride;
   const SampleRow* params;
-  int32_t* token;             // (rows); -1: the row's logits have no finite best or a NaN, nothing can be drawn
-  float* logprob;             // (rows): log-softmax of the penalised logits at the token, before the filters; NaN at -1
-  int32_t* top_ids;           // (rows, top_stride), best first, -1 beyond what a row asks; null when no row asks
+  int32_t*
+      token;  // (rows); -1: the row's logits have no finite best or a NaN, nothing can be drawn
+  float* logprob;  // (rows): log-softmax of the penalised logits at the token, before the filters;
+                   // NaN at -1
+  int32_t*
+      top_ids;  // (rows, top_stride), best first, -1 beyond what a row asks; null when no row asks
   float* top_logprobs;
   int64_t top_stride;
-  uint8_t* workspace;         // rows * sample_workspace_bytes
+  uint8_t* workspace;  // rows * sample_workspace_bytes
 };
 
 }  // namespace stepless::kernels

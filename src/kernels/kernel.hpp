@@ -1,5 +1,6 @@
-// A row of the roll call: what a kernel is called, what it accepts, in which order it sums. Rows are host data and
-// compile everywhere; only `entry` depends on what was built. Names are parsed at compile time.
+// A row of the roll call: what a kernel is called, what it accepts, in which order it sums. Rows
+// are host data and compile everywhere; only `entry` depends on what was built. Names are parsed at
+// compile time.
 #pragma once
 #include <cstdint>
 #include <limits>
@@ -10,21 +11,47 @@
 
 namespace stepless {
 
-/// Instruction sets and GPU architectures; the branch is the folder under kernels/ (cpu and cuda: the `any` folders).
+/// Instruction sets and GPU architectures; the branch is the folder under kernels/ (cpu and cuda:
+/// the `any` folders).
 enum class Isa : std::uint8_t {
-  cpu, avx2, avxvnni, avx512, avx512vnni, avx512bf16, avx512vbmi, neon, neondot, neonbf16, cuda, sm80, sm90
+  cpu,
+  avx2,
+  avxvnni,
+  avx512,
+  avx512vnni,
+  avx512bf16,
+  avx512vbmi,
+  neon,
+  neondot,
+  neonbf16,
+  cuda,
+  sm80,
+  sm90
 };
 enum class KernelOp : std::uint8_t {
-  qmm, qmmn, mm, dot, embed, norm, angles, rope, kvput, attn, glu, add, take, sample
+  qmm,
+  qmmn,
+  mm,
+  dot,
+  embed,
+  norm,
+  angles,
+  rope,
+  kvput,
+  attn,
+  glu,
+  add,
+  take,
+  sample
 };
-enum class Layout : std::uint8_t { mapped };       // rows as in the checkpoint
+enum class Layout : std::uint8_t { mapped };  // rows as in the checkpoint
 /// How k is summed. Kernels that claim one order give equal bytes for equal rows.
 enum class Order : std::uint8_t {
-  none,       // nothing is summed, or the op has one kernel
-  lanes_f32,  // `any`: see its file
-  avx2_f32,   // 8 float32 lanes
-  avx512_f32, // 16 float32 lanes
-  avx512_bf16 // VDPBF16PS pairs
+  none,        // nothing is summed, or the op has one kernel
+  lanes_f32,   // `any`: see its file
+  avx2_f32,    // 8 float32 lanes
+  avx512_f32,  // 16 float32 lanes
+  avx512_bf16  // VDPBF16PS pairs
 };
 /// The axis a Slice counts.
 enum class Unit : std::uint8_t { outputs, rows, row_heads, dot_blocks };
@@ -40,7 +67,8 @@ struct RowRange {
 enum TypeSet : std::uint8_t { kTypeF32 = 1, kTypeF16 = 2, kTypeBf16 = 4, kAllTypes = 7 };
 enum GroupSet : std::uint8_t { kG16 = 1, kG32 = 2, kG64 = 4, kG128 = 8, kAllGroups = 15 };
 
-/// Bytes of prepared x: rows * (per_k * padded_k + per_32k * padded_k / 32), padded_k a multiple of 128.
+/// Bytes of prepared x: rows * (per_k * padded_k + per_32k * padded_k / 32), padded_k a multiple of
+/// 128.
 struct WorkspaceRule {
   int per_k = 0;
   int per_32k = 0;
@@ -59,13 +87,14 @@ struct KernelFields {
   const char* kept = nullptr;  // why a row that no golden route chooses stays
 };
 
-/// The words of a name: op_mode_bits_act_tile_isa; op_act_tile_isa for ops that read nothing packed.
+/// The words of a name: op_mode_bits_act_tile_isa; op_act_tile_isa for ops that read nothing
+/// packed.
 struct KernelName {
   KernelOp op = KernelOp::qmm;
-  std::optional<Mode> mode;   // empty: `wany`, or the op has none
-  int bits = 0;               // 0: `bany`, or the op has none
-  std::optional<DType> act;   // empty: `fany`
-  int tile_m = 1, tile_n = 1; // m rows and n outputs per tile; v, r, h tiles set tile_n
+  std::optional<Mode> mode;    // empty: `wany`, or the op has none
+  int bits = 0;                // 0: `bany`, or the op has none
+  std::optional<DType> act;    // empty: `fany`
+  int tile_m = 1, tile_n = 1;  // m rows and n outputs per tile; v, r, h tiles set tile_n
   Isa isa = Isa::cpu;
 };
 

@@ -1,5 +1,5 @@
-// Kernel names, parsed at compile time: op_mode_bits_act_tile_isa, or op_act_tile_isa for ops that read nothing packed.
-// A misspelt name does not build. The token tables also serve to_string().
+// Kernel names, parsed at compile time: op_mode_bits_act_tile_isa, or op_act_tile_isa for ops that
+// read nothing packed. A misspelt name does not build. The token tables also serve to_string().
 #pragma once
 #include <array>
 #include <string_view>
@@ -15,22 +15,29 @@ struct EnumToken {
 };
 
 inline constexpr EnumToken<KernelOp> kOpTokens[] = {
-    {KernelOp::qmm, "qmm"},     {KernelOp::qmmn, "qmmn"},     {KernelOp::mm, "mm"},
-    {KernelOp::dot, "dot"},     {KernelOp::embed, "embed"},   {KernelOp::norm, "norm"},
-    {KernelOp::angles, "angles"}, {KernelOp::rope, "rope"},   {KernelOp::kvput, "kvput"},
-    {KernelOp::attn, "attn"},   {KernelOp::glu, "glu"},       {KernelOp::add, "add"},
-    {KernelOp::take, "take"},   {KernelOp::sample, "sample"}};
-inline constexpr EnumToken<Isa> kIsaTokens[] = {
-    {Isa::cpu, "cpu"},       {Isa::avx2, "avx2"},           {Isa::avxvnni, "avxvnni"},
-    {Isa::avx512, "avx512"}, {Isa::avx512vnni, "avx512vnni"}, {Isa::avx512bf16, "avx512bf16"},
-    {Isa::avx512vbmi, "avx512vbmi"}, {Isa::neon, "neon"},   {Isa::neondot, "neondot"},
-    {Isa::neonbf16, "neonbf16"}, {Isa::cuda, "cuda"},       {Isa::sm80, "sm80"},
-    {Isa::sm90, "sm90"}};
+    {KernelOp::qmm, "qmm"},       {KernelOp::qmmn, "qmmn"},    {KernelOp::mm, "mm"},
+    {KernelOp::dot, "dot"},       {KernelOp::embed, "embed"},  {KernelOp::norm, "norm"},
+    {KernelOp::angles, "angles"}, {KernelOp::rope, "rope"},    {KernelOp::kvput, "kvput"},
+    {KernelOp::attn, "attn"},     {KernelOp::glu, "glu"},      {KernelOp::add, "add"},
+    {KernelOp::take, "take"},     {KernelOp::sample, "sample"}};
+inline constexpr EnumToken<Isa> kIsaTokens[] = {{Isa::cpu, "cpu"},
+                                                {Isa::avx2, "avx2"},
+                                                {Isa::avxvnni, "avxvnni"},
+                                                {Isa::avx512, "avx512"},
+                                                {Isa::avx512vnni, "avx512vnni"},
+                                                {Isa::avx512bf16, "avx512bf16"},
+                                                {Isa::avx512vbmi, "avx512vbmi"},
+                                                {Isa::neon, "neon"},
+                                                {Isa::neondot, "neondot"},
+                                                {Isa::neonbf16, "neonbf16"},
+                                                {Isa::cuda, "cuda"},
+                                                {Isa::sm80, "sm80"},
+                                                {Isa::sm90, "sm90"}};
 
 /// True for ops whose names carry a mode and bits (packed weights, or the KV cache's).
 constexpr bool reads_packed(KernelOp op) {
-  return op == KernelOp::qmm || op == KernelOp::qmmn || op == KernelOp::embed || op == KernelOp::attn ||
-         op == KernelOp::kvput;
+  return op == KernelOp::qmm || op == KernelOp::qmmn || op == KernelOp::embed ||
+         op == KernelOp::attn || op == KernelOp::kvput;
 }
 
 template <class E, std::size_t N>
@@ -58,7 +65,8 @@ constexpr std::string_view next_word(std::string_view& rest) {
 constexpr int digits(std::string_view text, std::size_t& at) {
   int value = 0;
   const std::size_t start = at;
-  while (at < text.size() && text[at] >= '0' && text[at] <= '9') value = value * 10 + (text[at++] - '0');
+  while (at < text.size() && text[at] >= '0' && text[at] <= '9')
+    value = value * 10 + (text[at++] - '0');
   if (at == start) throw "a kernel name lacks a number";
   return value;
 }
@@ -66,20 +74,30 @@ constexpr int digits(std::string_view text, std::size_t& at) {
 /// wany: every packed mode. full: attention over a cache that is not quantized.
 constexpr void parse_mode_word(std::string_view word, KernelName& name) {
   if (word == "wany" || word == "full") return;
-  if (word == "affine") name.mode = Mode::affine;
-  else if (word == "mxfp4") name.mode = Mode::mxfp4;
-  else if (word == "mxfp8") name.mode = Mode::mxfp8;
-  else if (word == "nvfp4") name.mode = Mode::nvfp4;
-  else throw "a kernel name has an unknown mode";
+  if (word == "affine")
+    name.mode = Mode::affine;
+  else if (word == "mxfp4")
+    name.mode = Mode::mxfp4;
+  else if (word == "mxfp8")
+    name.mode = Mode::mxfp8;
+  else if (word == "nvfp4")
+    name.mode = Mode::nvfp4;
+  else
+    throw "a kernel name has an unknown mode";
 }
 
 constexpr void parse_act_word(std::string_view word, KernelName& name) {
   if (word == "fany") return;
-  if (word == "f32") name.act = DType::f32;
-  else if (word == "f16") name.act = DType::f16;
-  else if (word == "bf16") name.act = DType::bf16;
-  else if (word == "complex64") name.act = DType::complex64;
-  else throw "a kernel name has an unknown activation type";
+  if (word == "f32")
+    name.act = DType::f32;
+  else if (word == "f16")
+    name.act = DType::f16;
+  else if (word == "bf16")
+    name.act = DType::bf16;
+  else if (word == "complex64")
+    name.act = DType::complex64;
+  else
+    throw "a kernel name has an unknown activation type";
 }
 
 /// m8n16, or one letter and a number: v16 (vector lanes), r1 (rows), h8 (heads).

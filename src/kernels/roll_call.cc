@@ -13,9 +13,8 @@ namespace kernels {
 
 std::span<const Kernel> roll_call() {
   static const Kernel kRows[] = {
-#define KERNEL(isa, name, ...)                                     \
-  Kernel{#name, parse_name(#name), KernelFields{__VA_ARGS__}, \
-         STEPLESS_BUILT_##isa(&kernels::name)},
+#define KERNEL(isa, name, ...) \
+  Kernel{#name, parse_name(#name), KernelFields{__VA_ARGS__}, STEPLESS_BUILT_##isa(&kernels::name)},
 #include "kernels/kernels.inc"
 #undef KERNEL
   };
@@ -33,18 +32,24 @@ std::string_view to_string(KernelOp op) { return token_of(kOpTokens, op); }
 
 std::string_view to_string(Layout layout) {
   switch (layout) {
-    case Layout::mapped: return "mapped";
+    case Layout::mapped:
+      return "mapped";
   }
   return "?";
 }
 
 std::string_view to_string(Order order) {
   switch (order) {
-    case Order::none: return "none";
-    case Order::lanes_f32: return "lanes_f32";
-    case Order::avx2_f32: return "avx2_f32";
-    case Order::avx512_f32: return "avx512_f32";
-    case Order::avx512_bf16: return "avx512_bf16";
+    case Order::none:
+      return "none";
+    case Order::lanes_f32:
+      return "lanes_f32";
+    case Order::avx2_f32:
+      return "avx2_f32";
+    case Order::avx512_f32:
+      return "avx512_f32";
+    case Order::avx512_bf16:
+      return "avx512_bf16";
   }
   return "?";
 }

@@ -1,4 +1,5 @@
-// Which targets this build has: STEPLESS_BUILT_<isa>(entry) is its argument, or null. The only place that asks.
+// Which targets this build has: STEPLESS_BUILT_<isa>(entry) is its argument, or null. The only
+// place that asks.
 #pragma once
 
 #ifdef STEPLESS_HAS_any

@@ -21,8 +21,7 @@ std::string models_dir() { return std::string(STEPLESS_SOURCE_DIR) + "/models"; 
 
 std::string scratch_dir(const std::string& name) {
   struct Folder {
-    fs::path root =
-        fs::temp_directory_path() / ("stepless-test-" + std::to_string(::getpid()));
+    fs::path root = fs::temp_directory_path() / ("stepless-test-" + std::to_string(::getpid()));
     ~Folder() {
       std::error_code ignored;
       fs::remove_all(root, ignored);

@@ -1,11 +1,13 @@
-// Where tests find fixtures: those that travel with the repository, and the shared folder beside it, if there is one.
+// Where tests find fixtures: those that travel with the repository, and the shared folder beside
+// it, if there is one.
 #pragma once
 #include <optional>
 #include <string>
 
 namespace stepless::test {
 
-/// The folder with golden/, models/ and the specification, next to the checkout (or $STEPLESS_SHARED); nothing when absent.
+/// The folder with golden/, models/ and the specification, next to the checkout (or
+/// $STEPLESS_SHARED); nothing when absent.
 std::optional<std::string> shared_dir();
 /// tests/golden in the repository.
 std::string golden_dir();

@@ -33,4 +33,24 @@ struct QuantizedView {
   TensorView packed, scales, biases, tensor_scale;
 };
 
+/// Owns what quantize() makes: biases in affine mode only, tensor_scale when one was given.
+struct QuantizedTensors {
+  QuantSpec spec;
+  Tensor packed, scales;
+  std::optional<Tensor> biases, tensor_scale;
+  QuantizedView view() const;
+};
+
+/// Quantizes w (.., n, k), f32, f16 or bf16, along its last axis, bit for bit as MLX's CPU build
+/// does; affine scales and biases get w's type. tensor_scale: nvfp4 only. One thread.
+/// Throws Error: invalid_argument (type, shape, bits and group, tensor scale, a value
+/// that is not finite, a scale beyond w's type), exhausted (no memory).
+QuantizedTensors quantize(const TensorView& w, const QuantSpec& spec,
+                          std::optional<float> tensor_scale = {});
+
+/// The matrix (.., n, k) in f32, f16 or bf16: each value exact up to one rounding. Throws Error:
+/// invalid_argument (arrays that do not fit together, another output type), corrupt (a NaN code),
+/// exhausted.
+Tensor dequantize(const QuantizedView& w, DType out);
+
 }  // namespace stepless

@@ -1,14 +1,11 @@
-// Decoding: each value is exact up to one rounding to the output type (contract.md, section 2).
+// Decoding by parts: each value is exact up to one rounding to the output type (contract.md,
+// section 2). dequantize() itself is public: stepless/quant.hpp.
 #pragma once
 #include <cstdint>
 
 #include "format/quantized.hpp"
 
 namespace stepless {
-
-/// The matrix (.., n, k) in f32, f16 or bf16. Throws Error: as check_quantized and check_codes;
-/// invalid_argument for other output types; exhausted.
-Tensor dequantize(const QuantizedView& view, DType out);
 
 /// Rows [begin, end) of the flattened matrix, contiguous at `dst` in the type `out`. The view has
 /// passed check_quantized. Safe from several threads.

@@ -41,12 +41,4 @@ void check_codes(const QuantizedView& view, std::string_view what);
 /// each.
 std::optional<float> tensor_scale_of(const QuantizedView& view, std::int64_t row);
 
-/// Owns what quantize() makes. biases: affine only; tensor_scale: when one was given.
-struct QuantizedTensors {
-  QuantSpec spec;
-  Tensor packed, scales;
-  std::optional<Tensor> biases, tensor_scale;
-  QuantizedView view() const;
-};
-
 }  // namespace stepless

@@ -127,6 +127,13 @@ const Json* Config::object(const char* name) const {
   return value;
 }
 
+const Json* Config::list(const char* name) const {
+  const Json* value = find(name);
+  if (value != nullptr && !value->is_array())
+    fail(ErrorCode::corrupt, "{}: {} is {}; a list", what_, name, value->dump());
+  return value;
+}
+
 bool Config::quantized() const { return has("quantization"); }
 
 std::optional<QuantEntry> Config::quantization_of(const std::string& layer) const {

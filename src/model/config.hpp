@@ -38,7 +38,8 @@ class Config {
   bool flag_or(const char* name, bool fallback) const;
   std::optional<std::string> text(const char* name) const;
   std::vector<std::string> texts(const char* name) const;  // empty when absent or null
-  /// Null when absent or null.
+  /// Null when absent or null; Error (corrupt) when it is something else.
+  const Json* list(const char* name) const;
   const Json* object(const char* name) const;
   bool has(const char* name) const;
 

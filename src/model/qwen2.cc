@@ -5,11 +5,17 @@
 namespace stepless {
 
 void build_qwen2(Builder& b, const Config& config) {
+  expect_silu(config);
   const TransformerShape shape = read_shape(config, true);
-  BlockKnobs knobs;
-  knobs.attention_bias = true;
-  standard_decoder(b, config, shape, read_rope(config, shape.head_dim, 1e6),
-                   std::vector<std::int64_t>(static_cast<std::size_t>(shape.layers), 0), knobs);
+  AttentionKnobs attention;
+  attention.bias = true;
+  attention.rope = read_rope(config, shape.head_dim, 1e6);
+  ValueId h = b.embed("model.embed_tokens", shape.hidden);
+  for (std::int64_t i = 0; i < shape.layers; ++i) {
+    enter_layer(b, i);
+    h = standard_block(b, h, shape, attention, {});
+  }
+  standard_head(b, h, shape);
 }
 
 }  // namespace stepless

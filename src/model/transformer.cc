@@ -73,6 +73,28 @@ void scale_yarn(const Config& config, const Json& block, std::int64_t dims, doub
                magnitude(field(config, block, "mscale_all_dim", 0.0));
 }
 
+/// LongRoPE (Ding et al. 2024) as mlx-lm runs it: long_factor at every length, and a magnitude from
+/// how far the context was stretched.
+void scale_long(const Config& config, const Json& block, RopeSpec& rope) {
+  const auto at = block.find("long_factor");
+  if (at == block.end() || !at->is_array() || at->size() != rope.inv_freq.size())
+    fail(ErrorCode::corrupt, "{}: rope scaling's long_factor; a list of {} numbers", config.what(),
+         rope.inv_freq.size());
+  for (std::size_t i = 0; i < rope.inv_freq.size(); ++i) {
+    const Json& factor = (*at)[i];
+    if (!factor.is_number() || !std::isfinite(factor.get<double>()) || factor.get<double>() <= 0)
+      fail(ErrorCode::corrupt, "{}: long_factor[{}] is {}; a positive number", config.what(), i,
+           factor.dump());
+    rope.inv_freq[i] /= factor.get<double>();
+  }
+  const double most = static_cast<double>(std::int64_t{1} << 40);
+  const double original = block.contains("original_max_position_embeddings")
+                              ? positive(config, block, "original_max_position_embeddings", {})
+                              : config.number_or("original_max_position_embeddings", 4096, 2, most);
+  const double stretch = config.number_or("max_position_embeddings", 131072, 1, most) / original;
+  rope.scale = stretch <= 1 ? 1.0 : std::sqrt(1 + std::log(stretch) / std::log(original));
+}
+
 std::string rope_type(const Config& config, const Json* block) {
   if (block == nullptr) return "default";
   for (const char* key : {"type", "rope_type"}) {
@@ -125,16 +147,21 @@ TransformerShape read_shape(const Config& config, bool tied_by_default) {
   return s;
 }
 
+RopeSpec plain_rope(std::int64_t dims, double theta) {
+  RopeSpec rope;
+  for (std::int64_t i = 0; i < dims; i += 2)
+    rope.inv_freq.push_back(std::pow(theta, -static_cast<double>(i) / static_cast<double>(dims)));
+  return rope;
+}
+
 RopeSpec read_rope(const Config& config, std::int64_t dims,
                    std::optional<double> theta_by_default) {
   const Json* parameters = config.object("rope_parameters");
   const Json* scaling = config.object("rope_scaling");
   if (scaling == nullptr) scaling = parameters;
   const double theta = read_theta(config, parameters, theta_by_default);
-  RopeSpec rope;
+  RopeSpec rope = plain_rope(dims, theta);
   rope.interleaved = config.flag_or("rope_traditional", false);
-  for (std::int64_t i = 0; i < dims; i += 2)
-    rope.inv_freq.push_back(std::pow(theta, -static_cast<double>(i) / static_cast<double>(dims)));
   const std::string type = rope_type(config, scaling);
   if (type == "default" || type == "mrope") return rope;
   if (type == "linear") {
@@ -144,10 +171,12 @@ RopeSpec read_rope(const Config& config, std::int64_t dims,
     scale_llama3(config, *scaling, rope.inv_freq);
   } else if (type == "yarn") {
     scale_yarn(config, *scaling, dims, theta, rope);
+  } else if (type == "longrope" || type == "su") {
+    scale_long(config, *scaling, rope);
   } else {
     fail(ErrorCode::unsupported,
-         "{}: rope scaling type \"{}\"; default, linear, llama3 and yarn are there", config.what(),
-         type);
+         "{}: rope scaling type \"{}\"; default, linear, llama3, yarn and longrope are there",
+         config.what(), type);
   }
   return rope;
 }
@@ -170,48 +199,71 @@ std::vector<std::int64_t> read_windows(const Config& config, std::int64_t layers
   return windows;
 }
 
-ValueId standard_block(Builder& b, ValueId h, const TransformerShape& s, const RopeSpec& rope,
-                       std::int64_t window, const BlockKnobs& knobs) {
-  ValueId x = b.norm(h, "input_layernorm", s.norm_epsilon);
-  ValueId q = b.linear(x, "self_attn.q_proj", s.heads * s.head_dim, knobs.attention_bias);
-  ValueId k = b.linear(x, "self_attn.k_proj", s.kv_heads * s.head_dim, knobs.attention_bias);
-  const ValueId v = b.linear(x, "self_attn.v_proj", s.kv_heads * s.head_dim, knobs.attention_bias);
-  if (knobs.head_norms) {
-    q = b.head_norm(q, "self_attn.q_norm", s.heads, s.norm_epsilon);
-    k = b.head_norm(k, "self_attn.k_norm", s.kv_heads, s.norm_epsilon);
+ValueId self_attention(Builder& b, ValueId x, const TransformerShape& s,
+                       const AttentionKnobs& knobs) {
+  const std::int64_t width = s.heads * s.head_dim, kv_width = s.kv_heads * s.head_dim;
+  std::vector<ValueId> qkv;
+  if (knobs.fused == Fused::yes) {
+    qkv = b.linear_rows(x, "self_attn.qkv_proj", {width, kv_width, kv_width});
+  } else {
+    qkv = {b.linear(x, "self_attn.q_proj", width, knobs.bias),
+           b.linear(x, "self_attn.k_proj", kv_width, knobs.bias),
+           b.linear(x, "self_attn.v_proj", kv_width, knobs.bias)};
   }
-  q = b.rope(q, rope, s.heads, s.head_dim);
-  k = b.rope(k, rope, s.kv_heads, s.head_dim);
+  ValueId q = qkv[0], k = qkv[1];
+  if (knobs.head_norm != HeadNorm::none) {
+    const bool each = knobs.head_norm == HeadNorm::each;
+    q = b.head_norm(q, "self_attn.q_norm", each ? s.heads : 1, s.norm_epsilon, knobs.norm_offset);
+    k = b.head_norm(k, "self_attn.k_norm", each ? s.kv_heads : 1, s.norm_epsilon,
+                    knobs.norm_offset);
+  }
+  if (knobs.rope) {
+    q = b.rope(q, *knobs.rope, s.heads, s.head_dim);
+    k = b.rope(k, *knobs.rope, s.kv_heads, s.head_dim);
+  }
   AttentionSpec attention;
   attention.heads = s.heads;
   attention.kv_heads = s.kv_heads;
   attention.head_dim = s.head_dim;
-  attention.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(s.head_dim)));
-  attention.window = window;
-  const ValueId mixed = b.attention(q, k, v, attention);
-  h = b.add(h, b.linear(mixed, "self_attn.o_proj", s.hidden, knobs.output_bias));
-  x = b.norm(h, "post_attention_layernorm", s.norm_epsilon);
-  const ValueId gate = b.linear(x, "mlp.gate_proj", s.intermediate, knobs.mlp_bias);
-  const ValueId up = b.linear(x, "mlp.up_proj", s.intermediate, knobs.mlp_bias);
-  const ValueId inner = b.glu(gate, up, knobs.activation);
-  return b.add(h, b.linear(inner, "mlp.down_proj", s.hidden, knobs.mlp_bias));
+  attention.scale =
+      knobs.scale.value_or(static_cast<float>(1 / std::sqrt(static_cast<double>(s.head_dim))));
+  attention.softcap = knobs.softcap;
+  attention.window = knobs.window;
+  return b.linear(b.attention(q, k, qkv[2], attention), "self_attn.o_proj", s.hidden,
+                  knobs.output_bias);
 }
 
-void standard_decoder(Builder& b, const Config& config, const TransformerShape& s,
-                      const RopeSpec& rope, const std::vector<std::int64_t>& windows,
-                      const BlockKnobs& knobs) {
+ValueId gated_mlp(Builder& b, ValueId x, const TransformerShape& s, const MlpKnobs& knobs) {
+  std::vector<ValueId> both;
+  if (knobs.fused == Fused::yes)
+    both = b.linear_rows(x, "mlp.gate_up_proj", {s.intermediate, s.intermediate});
+  else
+    both = {b.linear(x, "mlp.gate_proj", s.intermediate, knobs.bias),
+            b.linear(x, "mlp.up_proj", s.intermediate, knobs.bias)};
+  return b.linear(b.glu(both[0], both[1], knobs.activation), "mlp.down_proj", s.hidden, knobs.bias);
+}
+
+void enter_layer(Builder& b, std::int64_t i) {
+  b.layer(static_cast<int>(i), "model.layers." + std::to_string(i) + ".");
+}
+
+ValueId standard_block(Builder& b, ValueId h, const TransformerShape& s,
+                       const AttentionKnobs& attention, const MlpKnobs& mlp) {
+  h = b.add(h, self_attention(b, b.norm(h, "input_layernorm", s.norm_epsilon), s, attention));
+  return b.add(h, gated_mlp(b, b.norm(h, "post_attention_layernorm", s.norm_epsilon), s, mlp));
+}
+
+void standard_head(Builder& b, ValueId h, const TransformerShape& s) {
+  b.layer(-1, "");
+  b.head(b.norm(b.take_sampled(h), "model.norm", s.norm_epsilon),
+         s.tied ? "model.embed_tokens" : "lm_head");
+}
+
+void expect_silu(const Config& config) {
   const std::string act = config.text("hidden_act").value_or("silu");
   if (act != "silu")
     fail(ErrorCode::unsupported, "{}: hidden_act \"{}\"; {} models use silu", config.what(), act,
          config.model_type());
-  ValueId h = b.embed("model.embed_tokens", s.hidden);
-  for (std::int64_t i = 0; i < s.layers; ++i) {
-    b.layer(static_cast<int>(i), "model.layers." + std::to_string(i) + ".");
-    h = standard_block(b, h, s, rope, windows[static_cast<std::size_t>(i)], knobs);
-  }
-  b.layer(-1, "");
-  const ValueId last = b.norm(b.take_sampled(h), "model.norm", s.norm_epsilon);
-  b.head(last, s.tied ? "model.embed_tokens" : "lm_head");
 }
 
 }  // namespace stepless

@@ -22,22 +22,53 @@ TransformerShape read_shape(const Config& config, bool tied_by_default);
 /// unsupported (another type, by name).
 RopeSpec read_rope(const Config& config, std::int64_t dims, std::optional<double> theta_by_default);
 
+/// theta^(-2i/dims), no scaling.
+RopeSpec plain_rope(std::int64_t dims, double theta);
+
 /// Layers whose layer_types entry is "sliding_attention" get sliding_window, others 0. Empty
 /// layer_types: all 0.
 std::vector<std::int64_t> read_windows(const Config& config, std::int64_t layers);
 
-/// The block most families share: norm, q/k/v, rope, attention, residual, norm, gated MLP,
-/// residual. Its knobs are what families differ in.
-struct BlockKnobs {
-  bool attention_bias = false, output_bias = false, mlp_bias = false, head_norms = false;
+/// How queries and keys are normalized before rope: not at all, each head alone, or the whole row.
+enum class HeadNorm : std::uint8_t { none, each, whole };
+/// q, k, v (and gate, up) as matrices of their own, or as the rows of one.
+enum class Fused : std::uint8_t { no, yes };
+
+/// What families differ in inside attention.
+struct AttentionKnobs {
+  bool bias = false, output_bias = false;
+  HeadNorm head_norm = HeadNorm::none;
+  float norm_offset = 0;  // added to the weights of those norms
+  Fused fused = Fused::no;
+  std::optional<RopeSpec> rope;  // none: positions are not encoded
+  std::int64_t window = 0;
+  std::optional<float> scale;  // none: 1 / sqrt(head_dim)
+  float softcap = 0;
+};
+/// self_attn.{q,k,v,o}_proj around attention. Returns what is added to the residual stream.
+ValueId self_attention(Builder& b, ValueId x, const TransformerShape& shape,
+                       const AttentionKnobs& knobs);
+
+struct MlpKnobs {
+  bool bias = false;
+  Fused fused = Fused::no;
   kernels::Activation activation = kernels::Activation::silu;
 };
-ValueId standard_block(Builder& b, ValueId h, const TransformerShape& shape, const RopeSpec& rope,
-                       std::int64_t window, const BlockKnobs& knobs);
+/// mlp.{gate,up,down}_proj: down(act(gate(x)) * up(x)).
+ValueId gated_mlp(Builder& b, ValueId x, const TransformerShape& shape, const MlpKnobs& knobs);
 
-/// Embedding, `layers` standard blocks, final norm and head.
-void standard_decoder(Builder& b, const Config& config, const TransformerShape& shape,
-                      const RopeSpec& rope, const std::vector<std::int64_t>& windows,
-                      const BlockKnobs& knobs);
+/// Sets the builder to layer i of "model.layers".
+void enter_layer(Builder& b, std::int64_t i);
+
+/// h + attention(norm(h)), then h + mlp(norm(h)): the block of most families.
+ValueId standard_block(Builder& b, ValueId h, const TransformerShape& shape,
+                       const AttentionKnobs& attention, const MlpKnobs& mlp);
+
+/// Final norm of the sampled rows and the head, tied or not.
+void standard_head(Builder& b, ValueId h, const TransformerShape& shape);
+
+/// Throws Error (unsupported) unless hidden_act is silu, as it is in every checkpoint of these
+/// families.
+void expect_silu(const Config& config);
 
 }  // namespace stepless

@@ -64,6 +64,24 @@ ValueId Builder::linear(ValueId x, const std::string& name, std::int64_t n, bool
   return biased;
 }
 
+std::vector<ValueId> Builder::linear_rows(ValueId x, const std::string& name,
+                                          const std::vector<std::int64_t>& sizes) {
+  const Value in = at(x);
+  std::int64_t total = 0, first = 0;
+  for (const std::int64_t n : sizes) total += n;
+  const Matrix whole = weights_.matrix(prefix_ + name, total, in.width);
+  std::vector<ValueId> values;
+  LinearOp linear{x, {}};
+  for (const std::int64_t n : sizes) {
+    program_.matrices.push_back(whole.rows(first, n));
+    values.push_back(value(name, n, program_.act, in.rows));
+    linear.parts.push_back({static_cast<MatrixId>(program_.matrices.size() - 1), values.back()});
+    first += n;
+  }
+  node(name, std::move(linear));
+  return values;
+}
+
 ValueId Builder::rope(ValueId x, const RopeSpec& spec, std::int64_t heads, std::int64_t head_dim) {
   const auto pairs = static_cast<std::int64_t>(spec.inv_freq.size());
   ValueId angles = kNone;

@@ -39,6 +39,9 @@ class Builder {
  public:
   Builder(WeightSource& weights, DType act, std::int64_t vocab);
 
+  /// Whether the checkpoint has a tensor of this full name.
+  bool has(const std::string& full_name) const { return weights_.has(full_name); }
+
   /// Names are relative to the prefix; layer(i, "model.layers.3.") sets both for what follows;
   /// layer(-1, "") resets.
   void layer(int index, std::string prefix);
@@ -50,6 +53,10 @@ class Builder {
                     float weight_offset = 0);
   /// x · wᵀ, plus `name`.bias where the checkpoint has one and `bias` says that the family does.
   ValueId linear(ValueId x, const std::string& name, std::int64_t n, bool bias = false);
+  /// One matrix whose rows are several outputs one after another (a fused qkv_proj): a value for
+  /// each.
+  std::vector<ValueId> linear_rows(ValueId x, const std::string& name,
+                                   const std::vector<std::int64_t>& sizes);
   ValueId rope(ValueId x, const RopeSpec& spec, std::int64_t heads, std::int64_t head_dim);
   /// Writes k and v to the cache of a new KV layer and attends; q, k, v after rope.
   ValueId attention(ValueId q, ValueId k, ValueId v, const AttentionSpec& spec);

@@ -57,6 +57,22 @@ std::vector<std::int64_t> by_expert(const std::vector<std::int64_t>& experts, bo
   return pairs;
 }
 
+// Prepared x is up to four bytes an element: rows go in blocks that bound it. A block of this size
+// spends well under 1 % of its time on reading the weights once more, and no row sees its block.
+constexpr std::int64_t kMostRowsAtOnce = 4096;
+
+void run_rows(Context& context, const Problem& problem, MatmulArgs args) {
+  const Kernel& kernel = context.kernel_for(problem);
+  const std::int64_t workspace = workspace_bytes(kernel, problem);
+  if (workspace > 0)
+    args.workspace =
+        reinterpret_cast<std::uint8_t*>(context.scratch(Scratch::workspace, workspace));
+  // Bytes of codes stand for the work of a unit: each is multiplied with m rows.
+  const std::int64_t rows = problem.op == KernelOp::qmmn ? args.k : args.n;
+  const std::int64_t unit_bytes = (args.w_row_bytes * rows / args.n + 1) * args.m;
+  run_kernel(context.team(), {kernel, &args, args.m, args.n, unit_bytes});
+}
+
 }  // namespace
 
 Tensor make_tensor(Shape shape, DType type, const char* name) {
@@ -86,16 +102,13 @@ void run_matmul(Context& context, KernelOp op, MatmulArgs args) {
   problem.packed = op != KernelOp::mm;
   if (problem.packed) problem.quant = {args.mode, args.bits, args.group_size};
   problem.x_type = args.x_type, problem.w_type = args.w_type, problem.y_type = args.y_type;
-  problem.m = args.m, problem.n = args.n, problem.k = args.k;
-  const Kernel& kernel = context.kernel_for(problem);
-  const std::int64_t workspace = workspace_bytes(kernel, problem);
-  if (workspace > 0)
-    args.workspace =
-        reinterpret_cast<std::uint8_t*>(context.scratch(Scratch::workspace, workspace));
-  // Bytes of codes stand for the work of a unit: each is multiplied with m rows.
-  const std::int64_t rows = op == KernelOp::qmmn ? args.k : args.n;
-  const std::int64_t unit_bytes = (args.w_row_bytes * rows / args.n + 1) * args.m;
-  run_kernel(context.team(), {kernel, &args, args.m, args.n, unit_bytes});
+  problem.n = args.n, problem.k = args.k;
+  for (std::int64_t left = args.m; left > 0; left -= args.m) {
+    args.m = problem.m = std::min(left, kMostRowsAtOnce);
+    run_rows(context, problem, args);
+    args.x = static_cast<const std::byte*>(args.x) + args.m * args.x_stride * size_of(args.x_type);
+    args.y = static_cast<std::byte*>(args.y) + args.m * args.y_stride * size_of(args.y_type);
+  }
 }
 
 Tensor quantized_matmul(Context& context, const TensorView& x, const QuantizedView& w,

@@ -42,6 +42,18 @@ std::int64_t Matrix::bytes() const {
   return view_bytes(w) + view_bytes(scales) + view_bytes(biases);
 }
 
+Matrix Matrix::rows(std::int64_t first, std::int64_t count) const {
+  Matrix part = *this;
+  part.name = name + "[" + std::to_string(first) + ":" + std::to_string(first + count) + "]";
+  part.n = count;
+  for (TensorView* view : {&part.w, &part.scales, &part.biases}) {
+    if (view->data == nullptr) continue;
+    view->data += first * (view_bytes(*view) / view->shape[0]);
+    view->shape[0] = count;
+  }
+  return part;
+}
+
 std::int64_t KvShape::token_bytes() const {
   std::int64_t bytes = 0;
   for (const KvLayerShape& layer : layers)

@@ -41,6 +41,8 @@ struct Matrix {
   TensorView w, scales, biases;
   float tensor_scale = 1;  // nvfp4: t / 2688
   std::int64_t bytes() const;
+  /// Outputs [first, first + count) as a matrix of its own, over the same bytes.
+  Matrix rows(std::int64_t first, std::int64_t count) const;
 };
 
 struct Vector {

@@ -11,13 +11,6 @@
 namespace stepless {
 namespace {
 
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return -1;
-}
-
 void refuse_affix(const Json& json, const char* name, const std::string& what) {
   const Json& value = field_or_null(json, name);
   if (value.is_null() || as_string(value, name, what).empty()) return;
@@ -154,7 +147,7 @@ void Bpe::check_byte_tokens(const std::string& what) const {
     const std::string_view token = vocabulary_.token(id);
     if (token.size() < 4 || token.size() > 8 || token.substr(0, 3) != "<0x" || token.back() != '>')
       continue;
-    if (token.size() == 6 && hex_digit(token[3]) >= 0 && hex_digit(token[4]) >= 0) continue;
+    if (byte_token_value(token) >= 0) continue;
     fail(ErrorCode::corrupt, "{}: byte token {} (id {}); expected <0x and two hex digits and >",
          what, in_quotes(token), id);
   }

@@ -1,4 +1,5 @@
-// GPT-2's alphabet: each of the 256 bytes is written as one printable character in vocabularies.
+// How vocabularies write bytes: GPT-2's alphabet, where each of the 256 has a printable character,
+// and SentencePiece's byte tokens.
 #pragma once
 #include <array>
 #include <string>
@@ -16,5 +17,8 @@ std::string byte_level_text(std::string_view bytes);
 /// Appends the bytes `text` stands for; false, and nothing appended, when a character stands for
 /// none.
 bool append_byte_level_bytes(std::string& out, std::string_view text);
+
+/// The byte of <0xNN>, or -1 for any other token.
+int byte_token_value(std::string_view token);
 
 }  // namespace stepless

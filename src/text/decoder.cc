@@ -12,20 +12,6 @@
 namespace stepless {
 namespace {
 
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return -1;
-}
-
-// The byte of <0xNN>, or -1.
-int byte_of(std::string_view token) {
-  if (token.size() != 6 || token.substr(0, 3) != "<0x" || token[5] != '>') return -1;
-  const int high = hex_digit(token[3]), low = hex_digit(token[4]);
-  return high < 0 || low < 0 ? -1 : high * 16 + low;
-}
-
 std::int64_t count_field(const Json& json, const char* name, const std::string& what) {
   const Json& value = field(json, name, what);
   const bool fits = value.is_number_integer() && value >= 0 && value <= 1024;
@@ -160,7 +146,7 @@ void Decoder::token_step(DecoderState& state, std::size_t step, std::string_view
     const std::string text = replace_all(token, metaspace->mark, drop ? "" : " ");
     return token_step(state, step + 1, text, mode, out);
   }
-  if (const int byte = byte_of(token); byte >= 0)
+  if (const int byte = byte_token_value(token); byte >= 0)
     return byte_token(state, step, static_cast<unsigned char>(byte), mode, out);
   end_bytes(state, step, mode, out);
   token_step(state, step + 1, token, mode, out);

@@ -36,13 +36,14 @@ Exit explain_problem_command(const ExplainFlags& flags) {
   bool first = true;
   for (const std::int64_t m : flags.m) {
     spec.m = m;
-    if (flags.output.json)
+    if (json_indent(flags.output))
       all.push_back(parse_ordered_json(explain_problem(spec, true), "explain"));
     else
       std::cout << (first ? "" : "\n") << explain_problem(spec, false);
     first = false;
   }
-  if (flags.output.json) std::cout << (all.size() == 1 ? all[0] : all).dump(2) << "\n";
+  if (const auto indent = json_indent(flags.output))
+    std::cout << (all.size() == 1 ? all[0] : all).dump(*indent) << "\n";
   return Exit::done;
 }
 
@@ -95,8 +96,10 @@ Run attach_explain(CLI::App& app) {
                       "explain: give --n and --k, or --model");
     if (!model) return explain_problem_command(*f);
     const Model opened = open_model(f->model, f->machine);
-    std::cout << opened.explain(f->batch, f->context, f->prompt, f->phase, f->layer,
-                                f->output.json);
+    const auto indent = json_indent(f->output);
+    const std::string text =
+        opened.explain(f->batch, f->context, f->prompt, f->phase, f->layer, indent.has_value());
+    std::cout << (indent == -1 ? parse_ordered_json(text, "explain").dump() + "\n" : text);
     return Exit::done;
   };
 }

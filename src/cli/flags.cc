@@ -57,6 +57,13 @@ void add_output_flags(CLI::App& app, OutputFlags& flags) {
       ->check(CLI::IsMember({"auto", "always", "never"}))
       ->capture_default_str()
       ->group(kOutputGroup);
+  for (const char* name : {"--log-level", "--log-file"})
+    refuse(app, name, "logs come with the server; the figures of a run are on stderr");
+}
+
+std::optional<int> json_indent(const OutputFlags& flags) {
+  if (flags.jsonl) return -1;
+  return flags.json ? std::optional(2) : std::nullopt;
 }
 
 void add_model_flags(CLI::App& app, ModelFlags& f) {
@@ -162,9 +169,7 @@ Model open_model(const ModelFlags& flags, const std::string& machine) {
   options.kernel = flags.kernel;
   options.fast_int8 = flags.fast_int8;
   options.chat_template = template_source(flags);
-  // On a CPU 256 rows already reach the arithmetic's ceiling, and a step of 256 takes an eighth of
-  // the memory.
-  options.step_rows = std::min<std::int64_t>(flags.prefill_step_size, 256);
+  options.step_rows = flags.prefill_step_size;
   try {
     if (!flags.synthetic.empty() && !flags.model.empty())
       usage("--synthetic and --model: give one of them");

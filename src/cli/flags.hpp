@@ -16,6 +16,8 @@ struct OutputFlags {
   std::string color = "auto";
 };
 void add_output_flags(CLI::App& app, OutputFlags& flags);
+/// JSON as --json (indented) or --jsonl (one line) want it; nothing when neither is given.
+std::optional<int> json_indent(const OutputFlags& flags);
 
 struct ModelFlags {
   std::string model, synthetic, device = "auto", act_dtype = "auto", max_isa, kernel;
@@ -23,7 +25,7 @@ struct ModelFlags {
   bool fast_int8 = false, default_template = false, ignore_template = false,
        trust_remote_code = false;
   int threads = 0;
-  std::int64_t tensor_parallel = 1, ctx_size = 0, prefill_step_size = 2048;
+  std::int64_t tensor_parallel = 1, ctx_size = 0, prefill_step_size = 512;
   std::string kv_cache_bytes;
 };
 void add_model_flags(CLI::App& app, ModelFlags& flags);

@@ -101,15 +101,15 @@ Run attach_info(CLI::App& app) {
   add_output_flags(app, flags->output);
   return [flags] {
     if (flags->model.model.empty() && flags->model.synthetic.empty()) {
-      if (flags->output.json)
-        std::cout << machine_json().dump(2) << "\n";
+      if (const auto indent = json_indent(flags->output))
+        std::cout << machine_json().dump(*indent) << "\n";
       else
         print_machine();
       return Exit::done;
     }
     const Model model = open_model(flags->model);
-    if (flags->output.json)
-      std::cout << model_json(model.info()).dump(2) << "\n";
+    if (const auto indent = json_indent(flags->output))
+      std::cout << model_json(model.info()).dump(*indent) << "\n";
     else
       print_model(model.info());
     return Exit::done;

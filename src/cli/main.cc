@@ -9,6 +9,7 @@
 #include "base/error.hpp"
 #include "cli/cli.hpp"
 #include "cli/settings.hpp"
+#include "cli/terminal.hpp"
 #include "cli/version.hpp"
 
 namespace stepless::cli {
@@ -115,6 +116,10 @@ std::unique_ptr<Tree> make_tree() {
   return tree;
 }
 
+std::string error_word(const std::vector<std::string>& arguments) {
+  return use_color(arguments) ? "\033[1;31merror:\033[0m " : "error: ";
+}
+
 void parse(CLI::App& root, std::vector<std::string> arguments) {
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
   root.parse(arguments);
@@ -151,7 +156,7 @@ const CLI::App* named_command(const Tree& tree, const std::vector<std::string>& 
 
 /// CLI11's own words, with the nearest flag for a misspelt one.
 Exit usage_error(const CLI::ParseError& error, const std::vector<std::string>& arguments) {
-  std::cerr << "error: " << error.what() << "\n";
+  std::cerr << error_word(arguments) << error.what() << "\n";
   const auto tree = make_tree();
   const CLI::App* command = named_command(*tree, arguments);
   if (command != nullptr && dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr)
@@ -166,19 +171,20 @@ Exit usage_error(const CLI::ParseError& error, const std::vector<std::string>& a
 }
 
 /// Names of commands that are still to come, and of mlx-lm's that never will: exit 2 with a hint.
-bool refuse_command(const std::string& name) {
+bool refuse_command(const std::string& name, const std::vector<std::string>& arguments) {
   for (const char* later :
        {"chat", "serve", "server", "bench", "batch-bench", "benchmark", "convert", "dequantize",
         "cache-prompt", "cache_prompt", "perplexity", "models", "completion", "man"})
     if (name == later) {
-      std::cerr << "error: " << name
+      std::cerr << error_word(arguments) << name
                 << ": not there yet; generate, info, explain and selftest are\n";
       return true;
     }
   for (const char* never : {"lora", "fuse", "upload", "share", "evaluate", "manage", "dwq", "awq",
                             "gptq", "dynamic_quant", "quant.dwq"})
     if (name == never) {
-      std::cerr << "error: " << name << ": not part of Stepless; mlx_lm." << name << " does it\n";
+      std::cerr << error_word(arguments) << name << ": not part of Stepless; mlx_lm." << name
+                << " does it\n";
       return true;
     }
   return false;
@@ -192,7 +198,7 @@ Exit run(std::vector<std::string> arguments) {
       std::cout << (json ? version_json().dump(2) : version_text()) << "\n";
       return Exit::done;
     }
-    if (!arguments.empty() && refuse_command(arguments[0])) return Exit::usage;
+    if (!arguments.empty() && refuse_command(arguments[0], arguments)) return Exit::usage;
     return run_command(arguments);
   } catch (const CLI::CallForHelp&) {
     const auto tree = make_tree();
@@ -202,13 +208,13 @@ Exit run(std::vector<std::string> arguments) {
   } catch (const CLI::ParseError& error) {
     return usage_error(error, arguments);
   } catch (const Error& error) {
-    std::cerr << "error: " << error.what() << "\n";
+    std::cerr << error_word(arguments) << error.what() << "\n";
     return exit_of(error);
   } catch (const std::bad_alloc&) {
-    std::cerr << "error: memory: none left\n";
+    std::cerr << error_word(arguments) << "memory: none left\n";
     return Exit::memory;
   } catch (const std::exception& error) {
-    std::cerr << "error: " << error.what() << "\n";
+    std::cerr << error_word(arguments) << error.what() << "\n";
     return Exit::failed;
   }
 }

@@ -31,12 +31,12 @@ Exit run(SelftestFlags& flags) {
   };
   const SelftestReport report = selftest(flags.options);
   bar.finish();
-  if (flags.output.json) {
+  if (const auto indent = json_indent(flags.output)) {
     const OrderedJson json = {{"passed", report.passed},
                               {"failed", report.failed},
                               {"skipped", report.skipped},
                               {"lines", report.lines}};
-    std::cout << json.dump(2, ' ', false, OrderedJson::error_handler_t::replace) << "\n";
+    std::cout << json.dump(*indent, ' ', false, OrderedJson::error_handler_t::replace) << "\n";
   } else {
     for (const std::string& line : report.lines)
       if (!flags.output.quiet || line.starts_with("FAILED")) std::cout << line << "\n";

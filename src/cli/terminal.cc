@@ -45,6 +45,19 @@ int columns() {
 bool stderr_is_terminal() { return isatty(STDERR_FILENO) == 1; }
 bool stdout_is_terminal() { return isatty(STDOUT_FILENO) == 1; }
 
+bool use_color(const std::vector<std::string>& arguments) {
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const bool apart = arguments[i] == "--color" && i + 1 < arguments.size();
+    const std::string value = apart ? arguments[i + 1] : arguments[i];
+    if (value == "always" && apart) return true;
+    if (value == "never" && apart) return false;
+    if (value == "--color=always") return true;
+    if (value == "--color=never") return false;
+  }
+  if (is_set("CLICOLOR_FORCE")) return true;
+  return stderr_is_terminal() && !plain_terminal();
+}
+
 std::string escape_controls(const std::string& text) {
   std::string out;
   for (const char c : text) {

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "cli/flags.hpp"
 
@@ -10,6 +11,10 @@ namespace stepless::cli {
 
 bool stderr_is_terminal();
 bool stdout_is_terminal();
+
+/// Whether stderr may be coloured: --color in the arguments, else NO_COLOR, CLICOLOR_FORCE, TERM
+/// and the terminal.
+bool use_color(const std::vector<std::string>& arguments);
 
 /// Control characters of model text become \xNN on a terminal, so that no text can command it.
 /// Newline and tab stay.

@@ -295,6 +295,7 @@ void add_row(const Kernel& row, std::int64_t n, std::int64_t k) {
   };
   const DType x_type = row.is.act.value_or(DType::f32);
   for (const std::int64_t m : ms) {
+    if (m < row.fields.rows.least || m > row.fields.rows.most) continue;
     if (row.is.op == KernelOp::mm) {
       for (const DType w_type : types)
         if (takes(w_type)) add({&row, Mode::affine, 0, 0, x_type, w_type, m, n, k});

@@ -250,27 +250,17 @@ static inline void decode_packed(const Chunk& c) {
   const uint8_t* next = chunk_bytes(c, c.args.bits) + bytes_ahead(c.args);
   for (int64_t i = 0; i < c.length * c.args.bits / 8; i += 64)
     _mm_prefetch(reinterpret_cast<const char*>(next + i), _MM_HINT_T1);
+  static constexpr void (*kByBits[])(const Chunk&, const ChunkScales&) = {
+      nullptr, decode_affine<1>, decode_affine<2>, decode_affine<3>,
+      nullptr, decode_affine<5>, decode_affine<6>};
   ChunkScales s;
   read_scales(c, s);
-  switch (c.args.bits) {
-    case 1:
-      return decode_affine<1>(c, s);
-    case 2:
-      return decode_affine<2>(c, s);
-    case 3:
-      return decode_affine<3>(c, s);
-    case 5:
-      return decode_affine<5>(c, s);
-    case 6:
-      return decode_affine<6>(c, s);
-    case 8:
-      if (c.args.mode == Mode::mxfp8) return decode_bytes<false>(c, s);
-      return rounds_twice(c, s) ? decode_codes<8, true>(c, s) : decode_bytes<true>(c, s);
-    default:
-      break;
-  }
-  if (c.args.group_size >= 64) return decode_nibbles<put_wide>(c, s);
-  decode_nibbles<put_narrow>(c, s);
+  if (c.args.bits == 4)
+    return c.args.group_size >= 64 ? decode_nibbles<put_wide>(c, s)
+                                   : decode_nibbles<put_narrow>(c, s);
+  if (c.args.mode == Mode::mxfp8) return decode_bytes<false>(c, s);
+  if (c.args.bits != 8) return kByBits[c.args.bits](c, s);
+  rounds_twice(c, s) ? decode_codes<8, true>(c, s) : decode_bytes<true>(c, s);
 }
 
 static inline void decode_dense(const Chunk& c) {

@@ -88,6 +88,10 @@ Traffic traffic_of(const Problem& p) {
     case KernelOp::kvput:
     case KernelOp::take:
       return {0, m * n * x, m * n * y, 0};
+    case KernelOp::route:  // n experts: an exp each, and k passes
+      return {0, m * n * x, 8 * m * k, 30 * m * n};
+    case KernelOp::combine:  // k rows of n
+      return {0, m * n * k * x, m * n * y, 2 * m * n * k};
     case KernelOp::sample:  // an exp per logit and a few passes
       return {0, m * n * x, 8 * m, 20 * m * n};
   }

@@ -40,6 +40,8 @@ std::string equation(const Problem& p) {
     case KernelOp::glu:
     case KernelOp::add:
     case KernelOp::take:
+    case KernelOp::route:
+    case KernelOp::combine:
       return y;
     case KernelOp::sample:
       return fmt::format("{} tokens of logits({},{})", p.m, p.m, p.n);

@@ -182,6 +182,25 @@ struct AddArgs {
   float a_scale, b_scale, softcap;
 };
 
+/// The k experts of each row: softmax over all logits in float32, the k largest (ties to the lower
+/// id, best first), their probabilities divided by their sum if `normalize`. Unit: rows.
+struct RouteArgs {
+  const float* logits;  // (rows, experts)
+  int32_t* ids;         // (rows, k)
+  float* weights;       // (rows, k)
+  int64_t rows, experts, k;
+  bool normalize;
+};
+
+/// y(i) = sum over j of weights(i, j) * x(i, j), float32 inside, in order of j. Unit: rows.
+struct CombineArgs {
+  const void* x;         // (rows, k, width) of type
+  const float* weights;  // (rows, k)
+  void* y;               // (rows, width) of type
+  DType type;
+  int64_t rows, k, width;
+};
+
 /// y[i] = x[index[i]]: the rows that are sampled. Unit: rows of y.
 struct TakeArgs {
   const void* x;

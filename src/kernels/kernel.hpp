@@ -42,6 +42,8 @@ enum class KernelOp : std::uint8_t {
   glu,
   add,
   take,
+  route,
+  combine,
   sample
 };
 enum class Layout : std::uint8_t { mapped };  // rows as in the checkpoint

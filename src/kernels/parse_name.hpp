@@ -15,11 +15,12 @@ struct EnumToken {
 };
 
 inline constexpr EnumToken<KernelOp> kOpTokens[] = {
-    {KernelOp::qmm, "qmm"},       {KernelOp::qmmn, "qmmn"},    {KernelOp::mm, "mm"},
-    {KernelOp::dot, "dot"},       {KernelOp::embed, "embed"},  {KernelOp::norm, "norm"},
-    {KernelOp::angles, "angles"}, {KernelOp::rope, "rope"},    {KernelOp::kvput, "kvput"},
-    {KernelOp::attn, "attn"},     {KernelOp::glu, "glu"},      {KernelOp::add, "add"},
-    {KernelOp::take, "take"},     {KernelOp::sample, "sample"}};
+    {KernelOp::qmm, "qmm"},       {KernelOp::qmmn, "qmmn"},   {KernelOp::mm, "mm"},
+    {KernelOp::dot, "dot"},       {KernelOp::embed, "embed"}, {KernelOp::norm, "norm"},
+    {KernelOp::angles, "angles"}, {KernelOp::rope, "rope"},   {KernelOp::kvput, "kvput"},
+    {KernelOp::attn, "attn"},     {KernelOp::glu, "glu"},     {KernelOp::add, "add"},
+    {KernelOp::take, "take"},     {KernelOp::route, "route"}, {KernelOp::combine, "combine"},
+    {KernelOp::sample, "sample"}};
 inline constexpr EnumToken<Isa> kIsaTokens[] = {{Isa::cpu, "cpu"},
                                                 {Isa::avx2, "avx2"},
                                                 {Isa::avxvnni, "avxvnni"},

@@ -1,5 +1,6 @@
 #include "model/checkpoint.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -40,19 +41,52 @@ const TensorView& CheckpointWeights::take(const std::string& name) {
   return view;
 }
 
+namespace {
+
+/// nvfp4's tensor scale over the largest block scale times the largest element: one, or one per
+/// expert.
+void read_tensor_scales(const TensorView& global, const std::string& name, Matrix& w) {
+  if (global.data == nullptr) return;
+  std::vector<float> scales(static_cast<std::size_t>(count_of(global.shape, name)));
+  to_f32(global.data, global.type, scales.data(), static_cast<std::int64_t>(scales.size()));
+  for (float& scale : scales) scale /= 2688.0f;
+  w.tensor_scale = scales[0];
+  if (scales.size() > 1) w.expert_scales = std::move(scales);
+}
+
+}  // namespace
+
 Matrix CheckpointWeights::matrix(const std::string& name, std::int64_t n, std::int64_t k) {
+  Matrix w = read(name, {n}, k);
+  w.n = n;
+  return w;
+}
+
+Matrix CheckpointWeights::experts(const std::string& name, std::int64_t experts, std::int64_t n,
+                                  std::int64_t k) {
+  Matrix w = read(name, {experts, n}, k);
+  w.n = n;
+  w.experts = experts;
+  return w;
+}
+
+/// The weight whose shape is `leading` and then k inputs, packed or not.
+Matrix CheckpointWeights::read(const std::string& name, const Shape& leading, std::int64_t k) {
   Matrix w;
   w.name = name;
   w.k = k;
   w.w = take(name + ".weight");
-  if (w.w.shape.size() != 2)
-    fail(ErrorCode::corrupt, "{}.weight: shape {}; two dimensions", name, shape_text(w.w.shape));
-  w.n = n == 0 ? w.w.shape[0] : n;
-  if (w.w.shape[0] != w.n)
-    fail(ErrorCode::corrupt, "{}.weight: shape {}; config.json makes it {} rows", name,
-         shape_text(w.w.shape), w.n);
+  const auto leads = [&](const TensorView& view) {
+    return view.shape.size() == leading.size() + 1 &&
+           std::equal(leading.begin(), leading.end(), view.shape.begin());
+  };
+  Shape expected = leading;
+  expected.push_back(k);
   const std::optional<QuantEntry> named = config_.quantization_of(name);
   const bool packed = tensors_.contains(name + ".scales");
+  if (!leads(w.w))
+    fail(ErrorCode::corrupt, "{}.weight: shape {}; config.json makes it {}{}", name,
+         shape_text(w.w.shape), shape_text(expected), packed ? ", its last dimension packed" : "");
   if (named && named->quantized != packed)
     fail(ErrorCode::corrupt, "{}: quantization says {}, the file has {}", name,
          named->quantized ? "quantized" : "false", packed ? "scales" : "no scales");
@@ -61,16 +95,16 @@ Matrix CheckpointWeights::matrix(const std::string& name, std::int64_t n, std::i
     if (!is_float(w.type))
       fail(ErrorCode::corrupt, "{}.weight: {} without scales; float32, float16 or bfloat16", name,
            to_string(w.type));
-    if (w.w.shape[1] != k)
-      fail(ErrorCode::corrupt, "{}.weight: shape {}; expected [{}, {}]", name,
-           shape_text(w.w.shape), w.n, k);
+    if (w.w.shape.back() != k)
+      fail(ErrorCode::corrupt, "{}.weight: shape {}; expected {}", name, shape_text(w.w.shape),
+           shape_text(expected));
     return w;
   }
   w.packed = true;
   w.scales = take(name + ".scales");
-  if (w.scales.shape.size() != 2)
-    fail(ErrorCode::corrupt, "{}.scales: shape {}; two dimensions", name,
-         shape_text(w.scales.shape));
+  if (!leads(w.scales))
+    fail(ErrorCode::corrupt, "{}.scales: shape {}; its rows are those of the weight, {}", name,
+         shape_text(w.scales.shape), shape_text(w.w.shape));
   w.spec = named ? named->spec : infer_spec(name, w.w, w.scales, k);
   if (tensors_.contains(name + ".biases")) w.biases = take(name + ".biases");
   TensorView global;
@@ -82,16 +116,12 @@ Matrix CheckpointWeights::matrix(const std::string& name, std::int64_t n, std::i
     throw Error(ErrorCode::corrupt, error.what());  // here the arrays are a file's, not a caller's
   }
   check_codes(view, name);
-  if (w.w.shape[1] * 32 != k * w.spec.bits)
+  if (w.w.shape.back() * 32 != k * w.spec.bits)
     fail(ErrorCode::corrupt,
          "{}.weight: {} packed columns of {} bits are {} inputs; config.json makes it {}", name,
-         w.w.shape[1], w.spec.bits, w.w.shape[1] * 32 / w.spec.bits, k);
+         w.w.shape.back(), w.spec.bits, w.w.shape.back() * 32 / w.spec.bits, k);
   w.type = w.scales.type;
-  if (global.data != nullptr) {
-    float t = 0;
-    to_f32(global.data, global.type, &t, 1);
-    w.tensor_scale = t / 2688.0f;
-  }
+  read_tensor_scales(global, name, w);
   return w;
 }
 

@@ -15,6 +15,8 @@ class CheckpointWeights final : public WeightSource {
       : tensors_(tensors), config_(config) {}
 
   Matrix matrix(const std::string& name, std::int64_t n, std::int64_t k) override;
+  Matrix experts(const std::string& name, std::int64_t experts, std::int64_t n,
+                 std::int64_t k) override;
   Vector vector(const std::string& name, std::int64_t width) override;
   bool has(const std::string& name) const override { return tensors_.contains(name); }
 
@@ -22,6 +24,7 @@ class CheckpointWeights final : public WeightSource {
   void check_all_used(bool tied) const;
 
  private:
+  Matrix read(const std::string& name, const Shape& leading, std::int64_t k);
   const TensorView& take(const std::string& name);
 
   const TensorMap& tensors_;

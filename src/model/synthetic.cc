@@ -72,6 +72,10 @@ class SyntheticWeights final : public WeightSource {
     return w;
   }
 
+  Matrix experts(const std::string& name, std::int64_t, std::int64_t, std::int64_t) override {
+    fail(ErrorCode::unsupported, "{}: there is no synthetic mixture of experts", name);
+  }
+
   Vector vector(const std::string& name, std::int64_t width) override {
     return {name, filled(name, {width}, 1)};
   }

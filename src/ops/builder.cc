@@ -114,6 +114,44 @@ ValueId Builder::glu(ValueId gate, ValueId up, kernels::Activation activation) {
   return y;
 }
 
+ValueId Builder::mixture(ValueId x, const std::string& name, const MoeSpec& spec) {
+  const std::int64_t width = at(x).width, k = spec.per_token;
+  const std::string experts = prefix_ + name + ".switch_mlp.";
+  const auto stack = [&](const char* which, std::int64_t n, std::int64_t inputs) {
+    program_.matrices.push_back(weights_.experts(experts + which, spec.experts, n, inputs));
+    return static_cast<MatrixId>(program_.matrices.size() - 1);
+  };
+  const auto wide = [&](const char* what, std::int64_t n) {
+    return value(what, k * n, program_.act, Rows::step);
+  };
+  const ValueId logits = value("router", spec.experts, DType::f32, Rows::step);
+  node(name + ".gate",
+       LinearOp{x, {{matrix(prefix_ + name + ".gate", spec.experts, width), logits}}});
+  const ValueId ids = value("experts", k, DType::i32, Rows::step);
+  const ValueId weights = value("expert.weights", k, DType::f32, Rows::step);
+  node("route", RouteOp{logits, ids, weights, k, spec.normalize});
+  const ValueId gate = wide("gate", spec.inner), up = wide("up", spec.inner);
+  node("experts.gate_proj+up_proj", ExpertsOp{x,
+                                              ids,
+                                              wide("gathered", width),
+                                              wide("scattered", spec.inner),
+                                              k,
+                                              false,
+                                              {{stack("gate_proj", spec.inner, width), gate},
+                                               {stack("up_proj", spec.inner, width), up}}});
+  const ValueId inner = glu(gate, up, spec.activation), down = wide("down", width);
+  node("experts.down_proj", ExpertsOp{inner,
+                                      ids,
+                                      wide("gathered", spec.inner),
+                                      wide("scattered", width),
+                                      k,
+                                      true,
+                                      {{stack("down_proj", width, spec.inner), down}}});
+  const ValueId y = value("mixture", width, program_.act, Rows::step);
+  node("combine", CombineOp{down, weights, y, k});
+  return y;
+}
+
 ValueId Builder::add(ValueId a, ValueId b, float b_scale) {
   const ValueId y = value("add", at(a).width, program_.act, at(a).rows);
   node("add", AddOp{a, b, y, kNone, 1, b_scale, 0});

@@ -18,6 +18,9 @@ class WeightSource {
   virtual Matrix matrix(const std::string& name, std::int64_t n, std::int64_t k) = 0;
   /// A one-dimensional tensor of this full name.
   virtual Vector vector(const std::string& name, std::int64_t width) = 0;
+  /// `name`.weight stacked: `experts` matrices of n outputs and k inputs each.
+  virtual Matrix experts(const std::string& name, std::int64_t experts, std::int64_t n,
+                         std::int64_t k) = 0;
   virtual bool has(const std::string& name) const = 0;
 };
 
@@ -33,6 +36,12 @@ struct AttentionSpec {
   float scale = 1, softcap = 0;
   std::int64_t window = 0;
   VectorId sinks = kNone;
+};
+
+struct MoeSpec {
+  std::int64_t experts = 0, per_token = 0, inner = 0;  // inner: width between an expert's matrices
+  bool normalize = true;                               // probabilities of the chosen sum to 1
+  kernels::Activation activation = kernels::Activation::silu;
 };
 
 class Builder {
@@ -61,6 +70,9 @@ class Builder {
   /// Writes k and v to the cache of a new KV layer and attends; q, k, v after rope.
   ValueId attention(ValueId q, ValueId k, ValueId v, const AttentionSpec& spec);
   ValueId glu(ValueId gate, ValueId up, kernels::Activation activation);
+  /// A mixture of gated MLPs: `name`.gate routes, `name`.switch_mlp.{gate,up,down}_proj are the
+  /// stacked experts.
+  ValueId mixture(ValueId x, const std::string& name, const MoeSpec& spec);
   ValueId add(ValueId a, ValueId b, float b_scale = 1);
   ValueId scale(ValueId a, float factor);
   /// The rows that are sampled, of the last hidden state.

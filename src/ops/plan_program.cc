@@ -20,8 +20,9 @@ Key key_of(const Problem& p) {
 }
 
 std::size_t parts_of(const Node& node) {
-  const auto* linear = std::get_if<LinearOp>(&node.op);
-  return linear == nullptr ? 1 : linear->parts.size();
+  if (const auto* linear = std::get_if<LinearOp>(&node.op)) return linear->parts.size();
+  if (const auto* experts = std::get_if<ExpertsOp>(&node.op)) return experts->parts.size();
+  return 1;
 }
 
 }  // namespace
@@ -34,7 +35,8 @@ void plan_program(Program& program, const Machine& machine, const Overrides& ove
   for (Node& node : program.nodes) {
     // Only linear operations have kernels that depend on m; the others are planned at the largest
     // bucket.
-    const bool by_rows = std::holds_alternative<LinearOp>(node.op);
+    const bool by_rows =
+        std::holds_alternative<LinearOp>(node.op) || std::holds_alternative<ExpertsOp>(node.op);
     node.plans.assign(parts_of(node), {});
     for (std::size_t part = 0; part < node.plans.size(); ++part)
       for (const std::int64_t m : program.buckets) {
@@ -61,9 +63,17 @@ const Plan& plan_for(const Program& program, const Node& node, std::size_t part,
 
 std::int64_t workspace_bytes(const Program& program) {
   std::int64_t most = 0;
-  for (const Node& node : program.nodes)
+  for (const Node& node : program.nodes) {
+    std::int64_t times = 1, more = 0;
+    if (const auto* experts = std::get_if<ExpertsOp>(&node.op)) {
+      // Every expert's rows are prepared in a place of their own: k rows for each of the step's,
+      // and alignment.
+      times = experts->k;
+      more = 64 * program.matrices[static_cast<std::size_t>(experts->parts[0].weight)].experts;
+    }
     for (const auto& plans : node.plans)
-      for (const PlanPtr& plan : plans) most = std::max(most, plan->workspace_bytes);
+      for (const PlanPtr& plan : plans) most = std::max(most, plan->workspace_bytes * times + more);
+  }
   return most;
 }
 

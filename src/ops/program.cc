@@ -69,7 +69,7 @@ Problem problem_of(const Program& program, const Node& node, std::size_t part, s
   return std::visit(
       [&](const auto& op) -> Problem {
         using T = std::decay_t<decltype(op)>;
-        if constexpr (std::is_same_v<T, LinearOp>) {
+        if constexpr (std::is_same_v<T, LinearOp> || std::is_same_v<T, ExpertsOp>) {
           Problem p = matrix_problem(program, op.parts[part].weight, m);
           p.x_type = at(program, op.x).type;
           p.y_type = at(program, op.parts[part].y).type;
@@ -96,6 +96,14 @@ Problem problem_of(const Program& program, const Node& node, std::size_t part, s
                        shape(op.y));
         } else if constexpr (std::is_same_v<T, TakeOp>) {
           return plain(KernelOp::take, act, act, m, shape(op.y));
+        } else if constexpr (std::is_same_v<T, RouteOp>) {
+          Problem p = plain(KernelOp::route, DType::f32, DType::f32, m, shape(op.logits));
+          p.k = op.k;
+          return p;
+        } else if constexpr (std::is_same_v<T, CombineOp>) {
+          Problem p = plain(KernelOp::combine, act, act, m, shape(op.y));
+          p.k = op.k;
+          return p;
         } else {
           return plain(KernelOp::sample, DType::f32, DType::f32, m, program.vocab);
         }

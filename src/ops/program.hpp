@@ -31,15 +31,17 @@ struct Value {
   std::int64_t offset = kNone;  // bytes into the arena; set by place()
 };
 
-/// A weight of n outputs and k inputs, dense or packed; views into the checkpoint.
+/// A weight of n outputs and k inputs, dense or packed; views into the checkpoint. With experts > 1
+/// a stack of them: n and k are those of one.
 struct Matrix {
   std::string name;
   bool packed = false;
   QuantSpec spec;            // packed only
   DType type = DType::bf16;  // of elements (dense) or scales (affine); u8 in fp modes
-  std::int64_t n = 0, k = 0;
+  std::int64_t n = 0, k = 0, experts = 1;
   TensorView w, scales, biases;
-  float tensor_scale = 1;  // nvfp4: t / 2688
+  std::vector<float> expert_scales;  // nvfp4: t / 2688 of each expert; empty: tensor_scale for all
+  float tensor_scale = 1;            // nvfp4: t / 2688
   std::int64_t bytes() const;
   /// Outputs [first, first + count) as a matrix of its own, over the same bytes.
   Matrix rows(std::int64_t first, std::int64_t count) const;
@@ -103,11 +105,27 @@ struct AddOp {
 struct TakeOp {
   ValueId x, y;
 };
+struct RouteOp {
+  ValueId logits, ids, weights;  // (m, experts) f32; (m, k) i32; (m, k) f32
+  std::int64_t k;
+  bool normalize;
+};
+struct ExpertsOp {
+  ValueId x, ids;               // x is (m, k_in), or (m, k, k_in) with `per_slot`
+  ValueId gathered, scattered;  // room for rows sorted by expert, before and after a part
+  std::int64_t k;               // experts per token
+  bool per_slot;
+  std::vector<LinearPart> parts;  // y is (m, k, n)
+};
+struct CombineOp {
+  ValueId x, weights, y;
+  std::int64_t k;
+};
 struct SampleOp {
   ValueId logits;
 };
 using Op = std::variant<EmbedOp, NormOp, LinearOp, AnglesOp, RopeOp, KvPutOp, AttnOp, GluOp, AddOp,
-                        TakeOp, SampleOp>;
+                        TakeOp, RouteOp, ExpertsOp, CombineOp, SampleOp>;
 
 using PlanPtr = std::shared_ptr<const Plan>;
 

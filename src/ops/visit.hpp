@@ -33,6 +33,13 @@ void visit_values(Op& any, F&& f) {
           read(op.gate), read(op.up), write(op.y);
         } else if constexpr (std::is_same_v<T, AddOp>) {
           read(op.a), read(op.b), write(op.y);
+        } else if constexpr (std::is_same_v<T, RouteOp>) {
+          read(op.logits), write(op.ids), write(op.weights);
+        } else if constexpr (std::is_same_v<T, ExpertsOp>) {
+          read(op.x), read(op.ids), write(op.gathered), write(op.scattered);
+          for (LinearPart& part : op.parts) write(part.y);
+        } else if constexpr (std::is_same_v<T, CombineOp>) {
+          read(op.x), read(op.weights), write(op.y);
         } else {
           static_assert(std::is_same_v<T, SampleOp>);
           read(op.logits);

@@ -8,19 +8,12 @@
 #include "base/memory.hpp"
 #include "format/dtype.hpp"
 #include "kernels/args.hpp"
+#include "ops/cpu/experts.hpp"
 #include "ops/cpu/step.hpp"
 #include "ops/plan_program.hpp"
 
 namespace stepless {
 namespace {
-
-/// Thread t's share of `units`, in whole multiples: which thread computes a unit changes no bit.
-kernels::Slice share(std::int64_t units, std::int64_t multiple, int thread, int threads) {
-  const std::int64_t tiles = divide_up(units, multiple);
-  const std::int64_t begin = tiles * thread / threads * multiple;
-  const std::int64_t end = tiles * (thread + 1) / threads * multiple;
-  return {std::min(begin, units), std::min(end, units)};
-}
 
 /// Parts may share prepared x when the same function prepares it in the same way.
 bool same_preparation(const BoundCall& a, const BoundCall& b) {
@@ -51,6 +44,7 @@ class CpuBackend final : public Backend {
   KvShape kv_shape_;
   std::vector<kernels::KvLayer> kv_;
   std::vector<std::int64_t> positions_;
+  ExpertGroups groups_;
   Sampled results_;
   Ticket last_ = 0;
 };
@@ -63,6 +57,10 @@ void CpuBackend::prepare(std::shared_ptr<const Program> program) {
   workspace_ =
       LargeBuffer(std::max(workspace_bytes(*program_), sample_bytes), "prepared activations");
   positions_.reserve(static_cast<std::size_t>(program_->max_rows));
+  for (const Node& node : program_->nodes)
+    if (const auto* op = std::get_if<ExpertsOp>(&node.op))
+      groups_.reserve(program_->max_rows * op->k,
+                      program_->matrices[static_cast<std::size_t>(op->parts[0].weight)].experts);
 }
 
 void CpuBackend::allocate_kv(const KvShape& shape, std::int64_t pages) {
@@ -97,17 +95,21 @@ void CpuBackend::run_calls(std::span<const BoundCall> calls, int thread) {
   const int threads = team_.size();
   const auto prepare = calls.front().kernel->entry->prepare;
   if (prepare != nullptr && calls.front().prepare_rows > 0) {
-    prepare(calls.front().opaque(), share(calls.front().prepare_rows, 1, thread, threads));
+    prepare(calls.front().opaque(), part_of_units(calls.front().prepare_rows, 1, thread, threads));
     team_.barrier().wait();
   }
   for (const BoundCall& call : calls) {
-    const kernels::Slice part = share(call.units, call.unit_multiple, thread, threads);
+    const kernels::Slice part = part_of_units(call.units, call.unit_multiple, thread, threads);
     if (part.begin < part.end) call.kernel->entry->run(call.opaque(), part);
   }
   team_.barrier().wait();
 }
 
 void CpuBackend::run_node(const CpuStep& step, const Node& node, int thread) {
+  if (std::holds_alternative<ExpertsOp>(node.op)) {
+    run_experts(step, node, groups_, team_, thread);
+    return;
+  }
   constexpr std::size_t kMostParts = 8;
   BoundCall calls[kMostParts];
   const std::size_t parts = node.plans.size();

@@ -1,18 +1,55 @@
 #include "ops/cpu/step.hpp"
 
+#include <algorithm>
+
+#include "base/checked.hpp"
 #include "format/dtype.hpp"
 #include "ops/plan_program.hpp"
 
 namespace stepless {
+
+std::uint8_t* value_bytes(const CpuStep& step, ValueId id) {
+  return step.arena + step.program->values[static_cast<std::size_t>(id)].offset;
+}
+
+kernels::MatmulArgs expert_args(const CpuStep& step, MatrixId id, std::int64_t expert) {
+  const Matrix& w = step.program->matrices[static_cast<std::size_t>(id)];
+  const auto at = [&](const TensorView& view) -> const std::uint8_t* {
+    if (view.data == nullptr) return nullptr;
+    const std::int64_t bytes = count_of(view.shape, w.name) * size_of(view.type) / w.experts;
+    return reinterpret_cast<const std::uint8_t*>(view.data) + expert * bytes;
+  };
+  kernels::MatmulArgs args{};
+  args.w = at(w.w);
+  args.scales = at(w.scales);
+  args.biases = at(w.biases);
+  args.tensor_scale =
+      w.expert_scales.empty() ? w.tensor_scale : w.expert_scales[static_cast<std::size_t>(expert)];
+  args.mode = w.spec.mode;
+  args.bits = w.spec.bits;
+  args.group_size = w.spec.group_size;
+  args.w_row_bytes = w.packed ? w.k * w.spec.bits / 8 : w.k * size_of(w.type);
+  args.w_type = w.type;
+  args.n = w.n;
+  args.k = w.k;
+  args.workspace = step.workspace;
+  return args;
+}
+
+kernels::Slice part_of_units(std::int64_t units, std::int64_t multiple, int thread, int threads) {
+  const std::int64_t tiles = divide_up(units, multiple);
+  const std::int64_t begin = tiles * thread / threads * multiple;
+  const std::int64_t end = tiles * (thread + 1) / threads * multiple;
+  return {std::min(begin, units), std::min(end, units)};
+}
+
 namespace {
 
 const Value& value_of(const CpuStep& step, ValueId id) {
   return step.program->values[static_cast<std::size_t>(id)];
 }
 
-std::uint8_t* bytes_of(const CpuStep& step, ValueId id) {
-  return step.arena + value_of(step, id).offset;
-}
+std::uint8_t* bytes_of(const CpuStep& step, ValueId id) { return value_bytes(step, id); }
 
 std::int64_t rows_of(const CpuStep& step, ValueId id) {
   return value_of(step, id).rows == Rows::step ? step.rows : step.sampled;
@@ -27,21 +64,7 @@ const Vector* vector_of(const CpuStep& step, VectorId id) {
 }
 
 kernels::MatmulArgs matrix_args(const CpuStep& step, MatrixId id) {
-  const Matrix& w = step.program->matrices[static_cast<std::size_t>(id)];
-  kernels::MatmulArgs args{};
-  args.w = data_of(w.w);
-  args.scales = data_of(w.scales);
-  args.biases = data_of(w.biases);
-  args.tensor_scale = w.tensor_scale;
-  args.mode = w.spec.mode;
-  args.bits = w.spec.bits;
-  args.group_size = w.spec.group_size;
-  args.w_row_bytes = w.packed ? w.k * w.spec.bits / 8 : w.k * size_of(w.type);
-  args.w_type = w.type;
-  args.n = w.n;
-  args.k = w.k;
-  args.workspace = step.workspace;
-  return args;
+  return expert_args(step, id, 0);
 }
 
 struct Binder {
@@ -192,6 +215,27 @@ struct Binder {
             width,
             value_of(step, op.x).type};
   }
+  kernels::RouteArgs operator()(const RouteOp& op) {
+    units = step.rows;
+    return {reinterpret_cast<const float*>(bytes_of(step, op.logits)),
+            reinterpret_cast<std::int32_t*>(bytes_of(step, op.ids)),
+            reinterpret_cast<float*>(bytes_of(step, op.weights)),
+            step.rows,
+            value_of(step, op.logits).width,
+            op.k,
+            op.normalize};
+  }
+  kernels::CombineArgs operator()(const CombineOp& op) {
+    units = step.rows;
+    return {bytes_of(step, op.x),
+            reinterpret_cast<const float*>(bytes_of(step, op.weights)),
+            bytes_of(step, op.y),
+            step.program->act,
+            step.rows,
+            op.k,
+            value_of(step, op.y).width};
+  }
+  kernels::MatmulArgs operator()(const ExpertsOp&) { return {}; }  // run_experts binds these
   kernels::SampleArgs operator()(const SampleOp& op) {
     units = step.sampled;
     const std::int64_t vocab = step.program->vocab;

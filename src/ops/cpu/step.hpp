@@ -22,7 +22,15 @@ struct CpuStep {
 using KernelArgs =
     std::variant<kernels::MatmulArgs, kernels::EmbedArgs, kernels::NormArgs, kernels::AnglesArgs,
                  kernels::RopeArgs, kernels::KvPutArgs, kernels::AttnArgs, kernels::GluArgs,
-                 kernels::AddArgs, kernels::TakeArgs, kernels::SampleArgs>;
+                 kernels::AddArgs, kernels::TakeArgs, kernels::RouteArgs, kernels::CombineArgs,
+                 kernels::SampleArgs>;
+
+/// Bytes of a value of the step.
+std::uint8_t* value_bytes(const CpuStep& step, ValueId id);
+/// The weight's part of the arguments: one expert of a stack, or expert 0 of a plain matrix.
+kernels::MatmulArgs expert_args(const CpuStep& step, MatrixId id, std::int64_t expert);
+/// Thread t's share of `units`, in whole multiples: which thread computes a unit changes no bit.
+kernels::Slice part_of_units(std::int64_t units, std::int64_t multiple, int thread, int threads);
 
 /// One kernel call: arguments, how many units it has and in which multiples they may be cut.
 struct BoundCall {

@@ -1,0 +1,78 @@
+// Mixtures of experts: Mixtral (every layer, Llama's attention) and Qwen 3 MoE (some layers, Qwen
+// 3's attention).
+#include <algorithm>
+
+#include "base/error.hpp"
+#include "model/transformer.hpp"
+
+namespace stepless {
+namespace {
+
+MoeSpec read_mixture(const Config& config, const char* experts, const char* inner) {
+  MoeSpec spec;
+  spec.experts = config.integer(experts, 1, 65536);
+  spec.per_token = config.integer("num_experts_per_tok", 1, 64);
+  spec.inner = config.integer(inner, 1, std::int64_t{1} << 24);
+  if (spec.per_token > spec.experts)
+    fail(ErrorCode::corrupt, "{}: num_experts_per_tok {} of {} experts", config.what(),
+         spec.per_token, spec.experts);
+  return spec;
+}
+
+/// Layers that qwen3_moe gives a plain MLP.
+std::vector<bool> sparse_layers(const Config& config, std::int64_t layers) {
+  const std::int64_t step = config.integer_or("decoder_sparse_step", 1, 1, 4096);
+  std::vector<bool> sparse;
+  for (std::int64_t i = 0; i < layers; ++i) sparse.push_back((i + 1) % step == 0);
+  if (const Json* plain = config.list("mlp_only_layers"))
+    for (const Json& one : *plain) {
+      if (!one.is_number_integer() || one.get<std::int64_t>() < 0 ||
+          one.get<std::int64_t>() >= layers)
+        fail(ErrorCode::corrupt, "{}: mlp_only_layers holds {}; layers from 0 to {}", config.what(),
+             one.dump(), layers - 1);
+      sparse[one.get<std::size_t>()] = false;
+    }
+  return sparse;
+}
+
+}  // namespace
+
+void build_mixtral(Builder& b, const Config& config) {
+  expect_silu(config);
+  const TransformerShape shape = read_shape(config, false);
+  const MoeSpec mixture = read_mixture(config, "num_local_experts", "intermediate_size");
+  AttentionKnobs attention;
+  attention.rope = read_rope(config, shape.head_dim, 1e6);
+  ValueId h = b.embed("model.embed_tokens", shape.hidden);
+  for (std::int64_t i = 0; i < shape.layers; ++i) {
+    enter_layer(b, i);
+    h = b.add(
+        h, self_attention(b, b.norm(h, "input_layernorm", shape.norm_epsilon), shape, attention));
+    h = b.add(h, b.mixture(b.norm(h, "post_attention_layernorm", shape.norm_epsilon),
+                           "block_sparse_moe", mixture));
+  }
+  standard_head(b, h, shape);
+}
+
+void build_qwen3_moe(Builder& b, const Config& config) {
+  expect_silu(config);
+  const TransformerShape shape = read_shape(config, false);
+  MoeSpec mixture = read_mixture(config, "num_experts", "moe_intermediate_size");
+  mixture.normalize = config.flag_or("norm_topk_prob", false);
+  const std::vector<bool> sparse = sparse_layers(config, shape.layers);
+  AttentionKnobs attention;
+  attention.head_norm = HeadNorm::each;
+  attention.rope = read_rope(config, shape.head_dim, {});
+  ValueId h = b.embed("model.embed_tokens", shape.hidden);
+  for (std::int64_t i = 0; i < shape.layers; ++i) {
+    enter_layer(b, i);
+    h = b.add(
+        h, self_attention(b, b.norm(h, "input_layernorm", shape.norm_epsilon), shape, attention));
+    const ValueId x = b.norm(h, "post_attention_layernorm", shape.norm_epsilon);
+    h = b.add(h, sparse[static_cast<std::size_t>(i)] ? b.mixture(x, "mlp", mixture)
+                                                     : gated_mlp(b, x, shape, {}));
+  }
+  standard_head(b, h, shape);
+}
+
+}  // namespace stepless

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/json.hpp"
 #include "kernels/kernel.hpp"
 
 namespace stepless {
@@ -28,6 +29,13 @@ struct Machine {
 std::span<const Machine> known_machines();
 /// Throws Error (not_found) that lists the names.
 const Machine& find_machine(std::string_view name);
+/// A line of machines.inc, or a profile file when the word has a '/' or ends in .json: the object
+/// that machine_json() writes. Throws Error: not_found, corrupt (a field missing, unknown or out of
+/// range, by name).
+Machine open_machine(const std::string& name_or_file);
+/// name, profile, isas, threads, read_gbps, read_gbps_all, f32_gflops, bf16_gflops, int8_gops,
+/// fixed_us, source.
+OrderedJson machine_json(const Machine& machine);
 /// This computer, classed by its ISA set; `threads` as the caller will run. Lists only instruction
 /// sets that this build has kernels for, so that what select() chooses can run.
 Machine this_machine(int threads);

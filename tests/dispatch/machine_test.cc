@@ -4,11 +4,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "dispatch/cost.hpp"
 #include "kernels/parse_name.hpp"
 #include "kernels/roll_call.hpp"
 #include "stepless/error.hpp"
 #include "tests/dispatch/route_problems.hpp"
+#include "tests/support/paths.hpp"
+#include "tests/support/throws.hpp"
 
 namespace stepless {
 namespace {
@@ -51,6 +55,52 @@ TEST(Machines, ThreadsShareTheMemory) {
     before = read_rate(machine);
   }
   EXPECT_THROW(with_threads(one, 0), Error);
+}
+
+class MachineFile : public ::testing::Test {
+ protected:
+  std::string write(const OrderedJson& json) {
+    const std::string path = test::scratch_dir("machine_file") + "/profile.json";
+    std::ofstream(path) << json.dump();
+    return path;
+  }
+  void refuses(std::string_view words, const OrderedJson& json) {
+    test::expect_error(ErrorCode::corrupt, words, [&] { open_machine(write(json)); });
+  }
+  OrderedJson good = machine_json(find_machine("server_avx512bf16"));
+};
+
+TEST_F(MachineFile, GoesThereAndBack) {
+  for (const Machine& machine : known_machines()) {
+    const Machine read = open_machine(write(machine_json(machine)));
+    EXPECT_EQ(machine_json(read), machine_json(machine));
+    EXPECT_EQ(open_machine(machine.name).source, machine.source);
+  }
+}
+
+TEST_F(MachineFile, NamesTheFieldThatIsWrong) {
+  for (const auto& [field, value] : good.items()) {
+    OrderedJson bad = good;
+    bad.erase(field);
+    refuses(field, bad);
+    bad[field] = nullptr;
+    refuses(field, bad);
+  }
+  for (const char* field : {"read_gbps", "f32_gflops", "fixed_us", "threads"}) {
+    OrderedJson bad = good;
+    bad[field] = -1;
+    refuses(field, bad);
+  }
+  OrderedJson bad = good;
+  bad["turbo"] = true;
+  refuses("turbo", bad);
+  bad = good;
+  bad["isas"] = {"cpu", "avx1024"};
+  refuses("avx1024", bad);
+  bad["isas"] = {"avx2"};  // without cpu
+  refuses("isas", bad);
+  refuses("object", OrderedJson::array());
+  test::expect_error(ErrorCode::not_found, "/nowhere.json", [] { open_machine("/nowhere.json"); });
 }
 
 TEST(ThisMachine, RunsWhatItLists) {

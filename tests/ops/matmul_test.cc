@@ -152,6 +152,20 @@ TEST(QuantizedMatmul, ARowHasItsOwnBits) {
     }
 }
 
+// Rows are computed in blocks: the last of 5000 is as it is alone.
+TEST(QuantizedMatmul, ManyRows) {
+  Context context(2);
+  const PackedArray w = random_packed({}, DType::bf16, {}, 8, 64, 30);
+  const FloatArray x = random_floats(DType::bf16, {5000, 64}, 31);
+  const Tensor y = quantized_matmul(context, x.view(), w.view());
+  expect_product(bytes_of(y), y.type, x.matrix(0, 5000, 64), w.decoded[0], "5000 rows");
+  for (const std::int64_t i : {4095, 4096, 4999}) {
+    TensorView row = x.view();
+    row.data += i * 128, row.shape = {1, 64};
+    EXPECT_EQ(bytes_of(quantized_matmul(context, row, w.view())), test::part_of_result(y, i, 8));
+  }
+}
+
 TEST(QuantizedMatmul, AnyAddressWillDo) {
   Context context(1);
   const PackedArray w = random_packed({}, DType::bf16, {}, 32, 128, 11);

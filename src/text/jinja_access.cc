@@ -51,7 +51,7 @@ std::optional<Value> own_attribute(const Value& object, const std::string& name)
   return find_method(object, name);
 }
 
-std::optional<Value> indexed(const Value& object, const Value& key) {
+std::optional<Value> indexed(const Value& object, const Value& key, Meter& meter) {
   if (!key.is_integral()) return std::nullopt;
   const auto size = length_of(object);
   if (!size) return std::nullopt;
@@ -61,6 +61,7 @@ std::optional<Value> indexed(const Value& object, const Value& key) {
   if (object.is_items()) return object.items()[static_cast<std::size_t>(*index)];
   if (object.is(Kind::range)) return Value::integer(object.range().at(*index));
   if (!object.is(Kind::string)) return std::nullopt;
+  if (!object.text().is_ascii()) meter.step(object.text().size() / 512);
   const std::int64_t begin = object.text().offset(*index);
   return Value::string(object.text().slice(begin, offset_of_char(object.bytes(), 1, begin)));
 }
@@ -144,13 +145,13 @@ Value get_attribute(const Value& object, const std::string& name) {
   return no_attribute(object, name);
 }
 
-Value get_item(const Value& object, const Value& key) {
+Value get_item(const Value& object, const Value& key, Meter& meter) {
   need_defined(object);
   if (object.is(Kind::dict)) {
     const bool hashable = !key.is(Kind::list) && !key.is(Kind::dict) && !key.is(Kind::view);
     const Value* item = hashable ? object.dict().find(key) : nullptr;
     if (item != nullptr) return *item;
-  } else if (auto item = indexed(object, key)) {
+  } else if (auto item = indexed(object, key, meter)) {
     return *std::move(item);
   }
   if (key.is(Kind::string)) {
@@ -248,7 +249,9 @@ bool Cursor::next(Value& out) {
   if (source_.is(Kind::string)) {
     if (at_ >= source_.text().size()) return false;
     const std::int64_t end = offset_of_char(source_.bytes(), 1, at_);
-    out = Value::string(source_.text().slice(at_, end));
+    Text character = source_.text().slice(at_, end);
+    character.set_markup(false);
+    out = Value::string(std::move(character));
     at_ = end;
     return true;
   }

@@ -12,7 +12,7 @@ namespace stepless::jinja {
 /// object.name
 Value get_attribute(const Value& object, const std::string& name);
 /// object[key]
-Value get_item(const Value& object, const Value& key);
+Value get_item(const Value& object, const Value& key, Meter& meter);
 /// object[start:stop:step]; a null or none bound is absent.
 Value get_slice(const Value& object, const Value* start, const Value* stop, const Value* step,
                 Meter& meter);

@@ -81,7 +81,7 @@ Value Interp::eval_inner(const Expr& expr) {
       const Value object = eval(*expr.parts[0]);
       const Value key = eval(*expr.parts[1]);
       line_ = expr.line;
-      return get_item(object, key);
+      return get_item(object, key, meter_);
     }
     case ExprKind::slice:
       return eval_slice(expr);

@@ -25,7 +25,7 @@ std::span<const NativeRow> value_filters();
 
 /// item, or what `attribute` of it names: an int, or names and indices with dots between. Undefined
 /// if there is none.
-Value attribute_of(const Value& item, const Value& attribute);
+Value attribute_of(const Value& item, const Value& attribute, Meter& meter);
 /// Markup("…").striptags() and urllib's quote, for the filters of these names.
 Text strip_tags(const Text& text, Meter& meter);
 Text quoted_for_url(const Text& text, bool slash_is_safe, Meter& meter);

@@ -12,12 +12,14 @@ namespace {
 
 /// What a filter compares: the item or its attribute, with texts in lower case unless case counts.
 struct Key {
-  const Value* attribute = nullptr;
-  bool ignores_case = false;
+  const Value* attribute;
+  bool ignores_case;
+  Meter& meter;
 
   Value of(const Value& item) const {
-    Value key =
-        attribute == nullptr || attribute->is(Kind::none) ? item : attribute_of(item, *attribute);
+    Value key = attribute == nullptr || attribute->is(Kind::none)
+                    ? item
+                    : attribute_of(item, *attribute, meter);
     if (ignores_case && key.is(Kind::string)) return Value::string(to_lower(key.bytes()));
     return key;
   }
@@ -39,7 +41,7 @@ Value map_filter(Interp& interp, const Value& self, const Args& args) {
   if (args.list.empty()) {
     const Params params(args, "map", {"attribute", "default"}, 1);
     for (const Value& item : collect(self, interp.meter())) {
-      Value found = attribute_of(item, params.at(0));
+      Value found = attribute_of(item, params.at(0), interp.meter());
       out.push_back(found.is(Kind::undefined) && params.has(1) ? params.at(1) : std::move(found));
     }
     return Value::iterator(std::move(out));
@@ -64,7 +66,7 @@ Value choose_filter(Interp& interp, const Value& self, const Args& args) {
   std::vector<Value> out;
   if (!truth(self)) return Value::iterator({});
   for (const Value& item : collect(self, interp.meter())) {
-    const Value subject = by_attribute ? attribute_of(item, args.list[0]) : item;
+    const Value subject = by_attribute ? attribute_of(item, args.list[0], interp.meter()) : item;
     if ((tested ? interp.apply_test(name, subject, rest) : truth(subject)) == wanted)
       out.push_back(item);
   }
@@ -84,7 +86,9 @@ Value join_filter(Interp& interp, const Value& self, const Args& args) {
   for (const Value& item : collect(self, interp.meter())) {
     if (!first) out.add(separator);
     first = false;
-    print(params.has(1) && !params.at(1).is(Kind::none) ? attribute_of(item, params.at(1)) : item,
+    print(params.has(1) && !params.at(1).is(Kind::none)
+              ? attribute_of(item, params.at(1), interp.meter())
+              : item,
           out, interp.meter());
   }
   return Value::string(out.take());
@@ -129,17 +133,18 @@ Value reverse_filter(Interp& interp, const Value& self, const Args& args) {
 }
 
 /// The keys of sort(attribute='a,b'): one value per attribute.
-std::vector<Value> sort_keys(const Value& item, const Value* attribute, bool ignores_case) {
+std::vector<Value> sort_keys(const Value& item, const Value* attribute, bool ignores_case,
+                             Meter& meter) {
   std::vector<Value> keys;
   if (attribute == nullptr || !attribute->is(Kind::string)) {
-    keys.push_back(Key{attribute, ignores_case}.of(item));
+    keys.push_back(Key{attribute, ignores_case, meter}.of(item));
     return keys;
   }
   std::string_view rest = attribute->bytes();
   while (true) {
     const std::size_t comma = std::min(rest.find(','), rest.size());
     const Value one = Value::string(std::string(rest.substr(0, comma)));
-    keys.push_back(Key{&one, ignores_case}.of(item));
+    keys.push_back(Key{&one, ignores_case, meter}.of(item));
     if (comma == rest.size()) return keys;
     rest.remove_prefix(comma + 1);
   }
@@ -157,7 +162,7 @@ std::vector<Keyed> sorted(Interp& interp, const Value& self, const Value* attrib
                           bool ignores_case, bool reverse) {
   std::vector<Keyed> items;
   for (Value& item : collect(self, interp.meter()))
-    items.emplace_back(sort_keys(item, attribute, ignores_case), item);
+    items.emplace_back(sort_keys(item, attribute, ignores_case, interp.meter()), item);
   Meter& meter = interp.meter();
   std::stable_sort(items.begin(), items.end(), [reverse, &meter](const Keyed& a, const Keyed& b) {
     meter.step();
@@ -194,14 +199,14 @@ Value group_filter(Interp& interp, const Value& self, const Args& args) {
   const bool ignores_case = !params.flag(2);
   std::vector<Keyed> items;
   for (Value& item : collect(self, interp.meter())) {
-    Value key = attribute_of(item, params.at(0));
+    Value key = attribute_of(item, params.at(0), interp.meter());
     if (key.is(Kind::undefined) && params.has(1)) key = params.at(1);
-    items.emplace_back(std::vector<Value>{Key{nullptr, ignores_case}.of(key), std::move(key)},
-                       item);
+    items.emplace_back(
+        std::vector<Value>{Key{nullptr, ignores_case, interp.meter()}.of(key), std::move(key)},
+        item);
   }
-  std::stable_sort(items.begin(), items.end(), [](const Keyed& a, const Keyed& b) {
-    return less(a.first[0], b.first[0]);
-  });
+  std::stable_sort(items.begin(), items.end(),
+                   [](const Keyed& a, const Keyed& b) { return less(a.first[0], b.first[0]); });
   std::vector<Value> groups;
   for (std::size_t begin = 0; begin < items.size();) {
     std::size_t end = begin;
@@ -219,7 +224,7 @@ Value group_filter(Interp& interp, const Value& self, const Args& args) {
 
 Value unique_filter(Interp& interp, const Value& self, const Args& args) {
   const Params params(args, "unique", {"case_sensitive", "attribute"});
-  const Key key{params.get(1), !params.flag(0)};
+  const Key key{params.get(1), !params.flag(0), interp.meter()};
   Dict seen;
   std::vector<Value> out;
   for (const Value& item : collect(self, interp.meter())) {
@@ -234,7 +239,7 @@ Value unique_filter(Interp& interp, const Value& self, const Args& args) {
 template <bool most>
 Value extreme_filter(Interp& interp, const Value& self, const Args& args) {
   const Params params(args, most ? "max" : "min", {"case_sensitive", "attribute"});
-  const Key key{params.get(1), !params.flag(0)};
+  const Key key{params.get(1), !params.flag(0), interp.meter()};
   const std::vector<Value> items = collect(self, interp.meter());
   if (items.empty()) return Value::undefined("there is no least or greatest of no items");
   const Value* best = &items[0];
@@ -247,7 +252,7 @@ Value sum_filter(Interp& interp, const Value& self, const Args& args) {
   const Params params(args, "sum", {"attribute", "start"});
   Value total = params.has(1) ? params.at(1) : Value::integer(0);
   if (total.is(Kind::string)) stop("sum adds no str; join does");
-  const Key key{params.get(0), false};
+  const Key key{params.get(0), false, interp.meter()};
   for (const Value& item : collect(self, interp.meter()))
     total = binary(interp, Op::add, total, key.of(item));
   return total;
@@ -328,8 +333,8 @@ constexpr std::array kRows = {
 
 }  // namespace
 
-Value attribute_of(const Value& item, const Value& attribute) {
-  if (!attribute.is(Kind::string)) return get_item(item, attribute);
+Value attribute_of(const Value& item, const Value& attribute, Meter& meter) {
+  if (!attribute.is(Kind::string)) return get_item(item, attribute, meter);
   Value value = item;
   std::string_view rest = attribute.bytes();
   while (true) {
@@ -337,7 +342,7 @@ Value attribute_of(const Value& item, const Value& attribute) {
     const std::string part(rest.substr(0, dot));
     const bool digits = !part.empty() && std::all_of(part.begin(), part.end(),
                                                      [](char c) { return c >= '0' && c <= '9'; });
-    value = get_item(value, digits ? Value::integer(*parse_int(part)) : Value::string(part));
+    value = get_item(value, digits ? Value::integer(*parse_int(part)) : Value::string(part), meter);
     if (dot == rest.size()) return value;
     rest.remove_prefix(dot + 1);
   }

@@ -96,7 +96,7 @@ Value indent_filter(Interp& interp, const Value& self, const Args& args) {
 
 Value truncate_filter(Interp& interp, const Value& self, const Args& args) {
   const Params params(args, "truncate", {"length", "killwords", "end", "leeway"});
-    const std::int64_t length = params.integer(0, 255);
+  const std::int64_t length = params.integer(0, 255);
   const Text end = params.has(2) ? text_of(interp, params.at(2)) : Text("...");
   const std::int64_t leeway =
       params.has(3) && !params.at(3).is(Kind::none) ? params.integer(3, 5) : 5;

@@ -28,7 +28,8 @@ class Percent {
       done = pos_;
     }
     out_.add_slice(pattern_, static_cast<std::int64_t>(done), pattern_.size());
-    const bool indexable = values_.is(Kind::dict) || values_.is(Kind::list) || values_.is(Kind::range) ||
+    const bool indexable = values_.is(Kind::dict) || values_.is(Kind::list) ||
+                           values_.is(Kind::range) ||
                            values_.is(Kind::undefined);  // Python takes these for mappings
     if (values_.is(Kind::tuple) ? used_ < values_.items().size() : used_ == 0 && !indexable)
       stop("'%': not all values are used by the pattern");

@@ -72,7 +72,8 @@ class Braces {
         if (close == std::string_view::npos) stop("format: a [ that is not closed");
         const std::string_view key = name.substr(pos + 1, close - pos - 1);
         const auto index = parse_int(key);
-        value = get_item(value, index ? Value::integer(*index) : Value::string(std::string(key)));
+        value = get_item(value, index ? Value::integer(*index) : Value::string(std::string(key)),
+                         interp_.meter());
         pos = close + 1;
       }
     }
@@ -132,8 +133,10 @@ class Braces {
   void add(const Value& value, Spec spec) {
     if (value.is(Kind::string)) {
       if (spec.align == '=' && spec.fill == "0") spec.align = '<';
-      const bool numeric = spec.align == '=' || spec.sign != '-' || spec.alternate || spec.group != '\0';
-      if (numeric || (spec.type != '\0' && spec.type != 's')) stop("format: a format of numbers for a str");
+      const bool numeric =
+          spec.align == '=' || spec.sign != '-' || spec.alternate || spec.group != '\0';
+      if (numeric || (spec.type != '\0' && spec.type != 's'))
+        stop("format: a format of numbers for a str");
       return add_padded(out_, cut(value.text(), spec.precision), spec, '<');
     }
     if (!value.is_number()) stop("format: a {} takes no format", type_name(value));
@@ -141,7 +144,8 @@ class Braces {
       return add_digits(out_, spec, format_real(std::fabs(value.real())),
                         std::signbit(value.real()), value.user());
     if (spec.type == '\0' || spec.type == 'n') spec.type = value.is(Kind::real) ? 'g' : 'd';
-    const bool fits = is_real_type(spec.type) || (!value.is(Kind::real) && is_integer_type(spec.type));
+    const bool fits =
+        is_real_type(spec.type) || (!value.is(Kind::real) && is_integer_type(spec.type));
     if (!fits || (is_integer_type(spec.type) && spec.precision >= 0))
       stop("format: '{}' does not fit a {}", spec.type, type_name(value));
     add_number(out_, value, spec);

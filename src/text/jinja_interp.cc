@@ -202,7 +202,10 @@ void Interp::run_set_block(const Stmt& stmt) {
 
 void Interp::run_filter_block(const Stmt& stmt) {
   captured_ = Value::string(capture(stmt.blocks[0], inner_scope()));
-  print(eval(*stmt.exprs[0]), *out_, meter_);
+  const Value filtered = eval(*stmt.exprs[0]);
+  if (!filtered.is(Kind::string))
+    stop("a filter block became a {}; it must stay a str", type_name(filtered));
+  out_->add(filtered.text());
 }
 
 void Interp::run_generation(const Stmt& stmt) {

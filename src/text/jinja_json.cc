@@ -63,18 +63,23 @@ class JsonWriter {
  private:
   void string(const std::string& bytes, bool from_user) {
     std::string text = "\"";
+    std::size_t done = 0;
     for (std::size_t pos = 0; pos < bytes.size();) {
-      const std::size_t begin = pos;
+      const auto byte = static_cast<unsigned char>(bytes[pos]);
+      if (byte >= 0x20 && byte != '"' && byte != '\\' && (byte < 0x80 || !style_.ensure_ascii)) {
+        ++pos;
+        continue;
+      }
+      text.append(bytes, done, pos - done);
       const char32_t c = next_char(bytes, pos);
+      done = pos;
       const char* escape = c < 0x80 ? short_escape(static_cast<char>(c)) : nullptr;
       if (escape != nullptr)
         text += escape;
-      else if (c < 0x20 || (style_.ensure_ascii && c > 0x7F))
-        add_unicode_escape(text, c);
       else
-        text.append(bytes, begin, pos - begin);
+        add_unicode_escape(text, c);
     }
-    text.push_back('"');
+    text.append(bytes, done).push_back('"');
     out_.add(text, from_user);
   }
 

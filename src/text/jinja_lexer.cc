@@ -122,6 +122,7 @@ class Lexer {
 
   void comment(char sign) {
     if (sign == '-' || sign == '+') advance(1);
+    if (pos_ == source_.size()) return;  // Jinja accepts a comment that opens at the very end
     const std::size_t end = source_.find("#}", pos_);
     if (end == std::string::npos) error("a comment is not closed; #} is missing");
     const char last = end > pos_ ? source_[end - 1] : '\0';

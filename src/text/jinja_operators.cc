@@ -8,6 +8,9 @@
 namespace stepless::jinja {
 namespace {
 
+constexpr std::int64_t kStepsPerItem =
+    4;  // a list that doubles in a loop must not fill the memory first
+
 std::string_view sign_of(Op op) {
   switch (op) {
     case Op::add:
@@ -59,7 +62,7 @@ Value repeat(Interp& interp, const Value& value, Int times) {
   }
   std::vector<Value> items;
   for (Int i = 0; i < count && !value.items().empty(); ++i) {
-    interp.meter().step(static_cast<std::int64_t>(value.items().size()));
+    interp.meter().step(kStepsPerItem * std::ssize(value.items()));
     items.insert(items.end(), value.items().begin(), value.items().end());
   }
   return value.is(Kind::list) ? Value::list(std::move(items)) : Value::tuple(std::move(items));
@@ -68,7 +71,7 @@ Value repeat(Interp& interp, const Value& value, Int times) {
 Value join_items(Interp& interp, const Value& a, const Value& b) {
   std::vector<Value> items = a.items();
   items.insert(items.end(), b.items().begin(), b.items().end());
-  interp.meter().step(static_cast<std::int64_t>(items.size()));
+  interp.meter().step(kStepsPerItem * std::ssize(items));
   return a.is(Kind::list) ? Value::list(std::move(items)) : Value::tuple(std::move(items));
 }
 

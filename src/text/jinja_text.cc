@@ -26,7 +26,8 @@ std::vector<Span>::const_iterator first_behind(const std::vector<Span>& spans, s
 
 Text Text::slice(std::int64_t begin, std::int64_t end) const {
   std::vector<Span> spans;
-  for (auto at = first_behind(spans_, begin); at != spans_.end() && at->begin < end; ++at)
+  for (auto at = first_behind(spans_, begin); begin < end && at != spans_.end() && at->begin < end;
+       ++at)
     spans.push_back({std::max(at->begin, begin) - begin, std::min(at->end, end) - begin});
   Text out(bytes_.substr(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)),
            std::move(spans));

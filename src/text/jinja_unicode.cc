@@ -2,8 +2,9 @@
 
 #include <utf8proc.h>
 
-#include <algorithm>
+#include <bit>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 
 #include "text/jinja_limits.hpp"
@@ -20,6 +21,13 @@ std::uint8_t byte_at(std::string_view text, std::size_t i) {
 }
 
 bool is_continuation(std::uint8_t b) { return (b & 0xC0) == 0x80; }
+
+/// How many of eight bytes continue a character (10xxxxxx).
+int continuations(const char* bytes) {
+  std::uint64_t word = 0;
+  std::memcpy(&word, bytes, sizeof(word));
+  return std::popcount((word >> 7) & ~(word >> 6) & 0x0101010101010101U);
+}
 
 char32_t simple_upper(char32_t c) {
   return static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c)));
@@ -138,12 +146,20 @@ bool is_valid_utf8(std::string_view text) {
 }
 
 std::int64_t count_chars(std::string_view text) {
-  return std::count_if(text.begin(), text.end(),
-                       [](char b) { return !is_continuation(static_cast<std::uint8_t>(b)); });
+  std::int64_t count = 0;
+  std::size_t pos = 0;
+  for (; pos + 8 <= text.size(); pos += 8) count += 8 - continuations(text.data() + pos);
+  for (; pos < text.size(); ++pos) count += is_continuation(byte_at(text, pos)) ? 0 : 1;
+  return count;
 }
 
 std::int64_t offset_of_char(std::string_view text, std::int64_t index, std::int64_t from) {
   std::size_t pos = static_cast<std::size_t>(from);
+  while (index > 8 && pos + 8 <= text.size()) {  // eight bytes begin at most eight characters
+    index -= 8 - continuations(text.data() + pos);
+    pos += 8;
+  }
+  while (pos < text.size() && is_continuation(byte_at(text, pos))) ++pos;
   for (; index > 0; --index) {
     ++pos;
     while (pos < text.size() && is_continuation(byte_at(text, pos))) ++pos;

@@ -1,0 +1,108 @@
+// Routing of a mixture of experts, and the weighted sum of what the experts computed.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "tests/support/each_row.hpp"
+#include "tests/support/random.hpp"
+#include "tests/support/typed_rows.hpp"
+
+namespace stepless::test {
+namespace {
+
+struct Routed {
+  std::vector<std::int32_t> ids;
+  std::vector<float> weights;
+};
+
+class EachRoute : public EachRow {
+ protected:
+  static Routed run(const std::vector<float>& logits, std::int64_t rows, std::int64_t k,
+                    bool normalize) {
+    const auto experts = static_cast<std::int64_t>(logits.size()) / rows;
+    Routed out{std::vector<std::int32_t>(static_cast<std::size_t>(rows * k), -7),
+               std::vector<float>(static_cast<std::size_t>(rows * k), -7)};
+    const kernels::RouteArgs args{
+        logits.data(), out.ids.data(), out.weights.data(), rows, experts, k, normalize};
+    row().entry->run(&args, {0, rows});
+    return out;
+  }
+};
+
+TEST_P(EachRoute, TakesTheLargestBestFirstWithTheirProbabilities) {
+  for (const std::int64_t experts : {1, 2, 7, 64, 129}) {
+    Random random(static_cast<std::uint64_t>(experts));
+    const std::int64_t rows = 5, k = std::min<std::int64_t>(experts, 8);
+    std::vector<float> logits(static_cast<std::size_t>(rows * experts));
+    for (float& v : logits) v = static_cast<float>(random.normal() * 3);
+    for (const bool normalize : {false, true}) {
+      const Routed got = run(logits, rows, k, normalize);
+      for (std::int64_t r = 0; r < rows; ++r) {
+        const float* z = logits.data() + r * experts;
+        std::vector<std::int32_t> order(static_cast<std::size_t>(experts));
+        std::iota(order.begin(), order.end(), 0);
+        std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return z[a] > z[b]; });
+        double all = 0, chosen = 0;
+        for (std::int64_t e = 0; e < experts; ++e) all += std::exp(static_cast<double>(z[e]));
+        for (std::int64_t j = 0; j < k; ++j)
+          chosen += std::exp(static_cast<double>(z[order[static_cast<std::size_t>(j)]]));
+        for (std::int64_t j = 0; j < k; ++j) {
+          const auto at = static_cast<std::size_t>(r * k + j);
+          EXPECT_EQ(got.ids[at], order[static_cast<std::size_t>(j)]);
+          const double want =
+              std::exp(static_cast<double>(z[got.ids[at]])) / (normalize ? chosen : all);
+          EXPECT_NEAR(static_cast<double>(got.weights[at]), want, 1e-6);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(EachRoute, TiesGoToTheLowerIdAndNanIsTakenLast) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(run({1, 2, 2, 0}, 1, 3, true).ids, (std::vector<std::int32_t>{1, 2, 0}));
+  const Routed got = run({1, nan, 2, nan}, 1, 2, true);
+  EXPECT_EQ(got.ids, (std::vector<std::int32_t>{2, 0}));
+  // Whatever a row holds, its ids are ids: they index weights.
+  for (const std::int32_t id : run({nan, nan, nan}, 1, 2, true).ids) EXPECT_TRUE(id >= 0 && id < 3);
+}
+
+INSTANTIATE_TEST_SUITE_P(Rows, EachRoute, testing::ValuesIn(built_rows({KernelOp::route})),
+                         row_name);
+
+class EachCombine : public EachRow {};
+
+TEST_P(EachCombine, SumsInOrderAndRoundsOnce) {
+  for (const DType type : {DType::f32, DType::f16, DType::bf16})
+    for (const std::int64_t width : {1, 5, 255, 256, 257}) {
+      const std::int64_t rows = 3, k = 4;
+      Random random(static_cast<std::uint64_t>(width));
+      std::vector<float> weights(static_cast<std::size_t>(rows * k));
+      for (float& v : weights) v = static_cast<float>(random.normal());
+      TypedRows in(type, 1, rows * k * width), out(type, 1, rows * width);  // contiguous
+      in.fill(random, 1);
+      const kernels::CombineArgs args{in.data(), weights.data(), out.data(), type, rows, k, width};
+      row().entry->run(&args, {0, 1});
+      row().entry->run(&args, {1, rows});  // any slicing, the same rows
+      for (std::int64_t r = 0; r < rows; ++r)
+        for (std::int64_t c = 0; c < width; ++c) {
+          double want = 0, size = 0;
+          for (std::int64_t j = 0; j < k; ++j) {
+            const double term = static_cast<double>(weights[static_cast<std::size_t>(r * k + j)]) *
+                                in.get(0, (r * k + j) * width + c);
+            want += term;
+            size += std::abs(term);
+          }
+          expect_rounded(out.get(0, r * width + c), want, type, 5e-7, size);
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Rows, EachCombine, testing::ValuesIn(built_rows({KernelOp::combine})),
+                         row_name);
+
+}  // namespace
+}  // namespace stepless::test

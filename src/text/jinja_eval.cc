@@ -165,6 +165,7 @@ Args Interp::eval_args(const CallArgs& args) {
     for (const auto& [key, value] : more.dict().items()) {
       if (!key.is(Kind::string))
         stop("an argument's name is a {}; a str is possible", type_name(key));
+      out.names_from_user = out.names_from_user || key.text().has_user_bytes();
       out.named.emplace_back(key.bytes(), value);
     }
   }

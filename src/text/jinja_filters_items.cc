@@ -32,7 +32,9 @@ std::string name_argument(const Args& args, std::size_t i, std::string_view filt
 }
 
 Args behind(const Args& args, std::size_t count) {
-  return {{args.list.begin() + static_cast<std::ptrdiff_t>(count), args.list.end()}, args.named};
+  return {{args.list.begin() + static_cast<std::ptrdiff_t>(count), args.list.end()},
+          args.named,
+          args.names_from_user};
 }
 
 Value map_filter(Interp& interp, const Value& self, const Args& args) {

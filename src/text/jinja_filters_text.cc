@@ -206,7 +206,12 @@ JsonStyle json_style(const Params& params) {
 
 Value json_filter(Interp& interp, const Value& self, const Args& args) {
   const Params params(args, "tojson", {"ensure_ascii", "indent", "separators", "sort_keys"});
-  return Value::string(to_json(self, json_style(params), interp.meter()));
+  Text json = to_json(self, json_style(params), interp.meter());
+  const auto holds_user_text = [&](std::size_t i) {
+    return params.has(i) && repr(params.at(i), interp.meter()).has_user_bytes();
+  };
+  const bool user_style = holds_user_text(1) || holds_user_text(2);  // indent and separators
+  return Value::string(user_style ? Text(json.bytes(), true) : std::move(json));
 }
 
 constexpr std::array kRows = {

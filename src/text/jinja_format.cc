@@ -144,6 +144,7 @@ class Percent {
 
 Text format_percent(Interp& interp, const Text& pattern, const Value& values) {
   Text text = Percent(interp, pattern, values).run();
+  if (pattern.has_user_bytes()) text = Text(text.bytes(), true);  // its padding is the user's, too
   text.set_markup(pattern.is_markup());
   return text;
 }

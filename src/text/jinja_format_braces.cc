@@ -162,7 +162,9 @@ class Braces {
 }  // namespace
 
 Text format_braces(Interp& interp, const Text& pattern, const Args& args) {
-  return Braces(interp, pattern, args).run();
+  Text text = Braces(interp, pattern, args).run();
+  return pattern.has_user_bytes() ? Text(text.bytes(), true)
+                                  : text;  // its padding is the user's, too
 }
 
 }  // namespace stepless::jinja

@@ -319,7 +319,7 @@ void Interp::bind(const Macro& macro, const Args& args, Scope& scope) {
     if (used[i]) continue;
     if (!stmt.uses_kwargs)
       stop("macro '{}' has no parameter '{}' left", macro.name, args.named[i].first);
-    rest.set(Value::string(args.named[i].first), args.named[i].second);
+    rest.set(Value::string(Text(args.named[i].first, args.names_from_user)), args.named[i].second);
   }
   if (stmt.uses_kwargs) scope.values.emplace_back(kwargs_name_, Value::dict(std::move(rest)));
   if (args.list.size() > count && !stmt.uses_varargs)

@@ -108,7 +108,8 @@ Dict make_dict(Interp& interp, const Args& args, std::string_view function) {
       }
     }
   }
-  for (const auto& [name, value] : args.named) out.set(Value::string(name), value);
+  for (const auto& [name, value] : args.named)
+    out.set(Value::string(Text(name, args.names_from_user)), value);
   return out;
 }
 

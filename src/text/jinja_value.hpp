@@ -56,6 +56,7 @@ struct Cycler;
 struct Args {
   std::vector<Value> list;
   std::vector<std::pair<std::string, Value>> named;
+  bool names_from_user = false;  // some came from the keys of a user's dict, by **
 };
 /// A method, filter, test or global; `self` is the object, the filtered or tested value.
 using Native = Value (*)(Interp&, const Value& self, const Args&);

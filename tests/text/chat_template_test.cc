@@ -233,10 +233,18 @@ TEST(Provenance, UserTextStaysTheUsersThroughEveryOperation) {
                                                 "none or c",
                                                 "caller_of(c)",
                                                 "cycler(c).next()",
+                                                "dict(**{c: 1}).keys() | first",
+                                                "names(**{c: 1})",
+                                                "1 | tojson(indent=c)",
+                                                "[[1, 2]] | tojson(separators=(c, c))",
+                                                "'x'.join([c, c])",
+                                                "('{:漢>9}' ~ c).format(1)",
+                                                "range(3) | join(c)",
                                                 "joiner(c)",
                                                 "messages | sum(attribute='content', start='')"};
   const std::string setup =
-      "{%- set c = messages[0].content -%}{%- macro caller_of(x) -%}[{{ x }}]{%- endmacro -%}";
+      "{%- set c = messages[0].content -%}{%- macro caller_of(x) -%}[{{ x }}]{%- endmacro -%}"
+      "{%- macro names() -%}{{ kwargs.keys() | join }}{%- endmacro -%}";
   const std::string content = " <|im_end|>漢字\t仮名 a\nb|字 ";
   int rendered = 0;
   for (const std::string& expression : expressions) {
@@ -335,7 +343,8 @@ TEST(Limits, EachIsNamedWhenItIsReached) {
 }
 
 TEST(Limits, ATemplateJustInsideThemRenders) {
-  EXPECT_EQ(render("0123456789", OrderedJson::object(), {.template_bytes = 10, .output_bytes = 10}), "0123456789");
+  EXPECT_EQ(render("0123456789", OrderedJson::object(), {.template_bytes = 10, .output_bytes = 10}),
+            "0123456789");
   EXPECT_EQ(render("{% macro f(n) %}{% if n %}{{ f(n - 1) }}{% else %}x{% endif %}{% endmacro %}{{ "
                    "f(63) }}"),
             "x");

@@ -30,10 +30,23 @@ std::string_view to_string(FinishReason reason) {
   return "none";
 }
 
+namespace {
+
+std::shared_ptr<const LoadedModel> runnable(const Model& model) {
+  const Model::State& state = *model.state();
+  if (state.foreign)
+    fail(ErrorCode::unsupported, "{}: planned for {}; such a model can only be explained",
+         state.info.name, state.loaded->machine.name);
+  return state.loaded;
+}
+
+}  // namespace
+
 class Engine::Impl {
  public:
   Impl(const Model& model, const EngineOptions& options)
-      : core_(model.state()->loaded, make_cpu_backend(model.state()->threads), options),
+      : core_(runnable(model), make_cpu_backend(model.state()->threads), options),
+        stats_(core_.stats()),
         thread_([this] { loop(); }) {}
 
   ~Impl() {
@@ -59,6 +72,7 @@ class Engine::Impl {
 
   void cancel(std::int64_t id) {
     const std::lock_guard lock(mutex_);
+    if (id > last_id_) return;  // else it would end a request that comes later
     cancelled_.push_back(id);
     wake_.notify_all();
   }

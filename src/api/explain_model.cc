@@ -39,7 +39,7 @@ Line line_of(const LoadedModel& model, const Node& node, std::size_t part, std::
   if (const auto* linear = std::get_if<LinearOp>(&node.op)) {
     const Matrix& w = program.matrices[static_cast<std::size_t>(linear->parts[part].weight)];
     line.m = value_of(program, linear->x).rows == Rows::sampled ? sampled : rows;
-    line.op = w.name;
+    line.op = node.layer < 0 ? node.name : w.name;  // a tied head is the head, not the embedding
     if (const auto at = line.op.find("layers."); at != std::string::npos)
       line.op = line.op.substr(line.op.find('.', at + 7) + 1);
     line.shape = fmt::format("{}×{}", w.n, w.k);

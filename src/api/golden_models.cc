@@ -35,6 +35,8 @@ std::vector<std::int32_t> ids_of(const SafetensorsFile& file, const std::string&
 
 /// Norm of the difference over norm of the reference; NaN anywhere makes it NaN.
 double relative_error(const std::vector<float>& got, const std::vector<float>& want) {
+  if (got.size() != want.size())
+    fail(ErrorCode::corrupt, "{} logits; the reference has {}", got.size(), want.size());
   double difference = 0, norm = 0;
   for (std::size_t i = 0; i < want.size(); ++i) {
     const double d = static_cast<double>(got[i]) - static_cast<double>(want[i]);
@@ -75,6 +77,8 @@ std::string check_family_sequence(const Model& model, const SafetensorsFile& ref
   const std::vector<std::int32_t> ids = ids_of(reference, s + ".ids");
   std::vector<float> want = floats(reference, s + ".prefill_last");
   const std::int64_t vocab = model.info().vocab;
+  if (prefill < 1 || prefill > static_cast<std::int64_t>(ids.size()))
+    fail(ErrorCode::corrupt, "prefill is {}; the sequence has {} tokens", prefill, ids.size());
   Forward forward = forward_of(model, static_cast<std::int64_t>(ids.size()));
   const std::span all(ids);
   std::vector<float> got = forward.append(all.first(static_cast<std::size_t>(prefill)),
@@ -85,8 +89,6 @@ std::string check_family_sequence(const Model& model, const SafetensorsFile& ref
   }
   const std::vector<float> decode = floats(reference, s + ".decode");
   want.insert(want.end(), decode.begin(), decode.end());
-  if (got.size() != want.size())
-    return fmt::format("{} logits; the reference has {}", got.size(), want.size());
   return judge(relative_error(got, want), tolerance);
 }
 
@@ -95,6 +97,8 @@ std::string check_greedy(const Model& model, const Json& prompt, double least_ma
   const auto ids = prompt.at("ids").get<std::vector<std::int32_t>>();
   const auto want = prompt.at("greedy").get<std::vector<std::int32_t>>();
   const auto margin = prompt.at("margin").get<std::vector<double>>();
+  if (margin.size() != want.size())
+    fail(ErrorCode::corrupt, "{} margins for {} greedy tokens", margin.size(), want.size());
   Forward forward = forward_of(model, static_cast<std::int64_t>(ids.size() + want.size()));
   std::vector<float> logits = forward.append(ids, 1);
   for (std::size_t i = 0; i < want.size(); ++i) {

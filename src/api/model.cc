@@ -77,11 +77,12 @@ ModelInfo describe(const LoadedModel& model) {
   return info;
 }
 
-Model make(std::shared_ptr<const LoadedModel> loaded, int threads) {
+Model make(std::shared_ptr<const LoadedModel> loaded, int threads, const ModelOptions& options) {
   auto state = std::make_shared<Model::State>();
   state->info = describe(*loaded);
   state->loaded = std::move(loaded);
   state->threads = threads;
+  state->foreign = !options.machine.empty();
   return Model(std::move(state));
 }
 
@@ -145,12 +146,12 @@ const ChatTemplate& template_of(const Model::State& state) {
 
 Model Model::open(const std::string& folder, const ModelOptions& options) {
   const int threads = threads_of(options);
-  return make(load_model(folder, load_options(options, threads)), threads);
+  return make(load_model(folder, load_options(options, threads)), threads, options);
 }
 
 Model Model::synthetic(const std::string& shape, const ModelOptions& options) {
   const int threads = threads_of(options);
-  return make(synthetic_model(shape, load_options(options, threads)), threads);
+  return make(synthetic_model(shape, load_options(options, threads)), threads, options);
 }
 
 const ModelInfo& Model::info() const { return state_->info; }

@@ -9,6 +9,7 @@ struct Model::State {
   std::shared_ptr<const LoadedModel> loaded;
   ModelInfo info;
   int threads = 1;
+  bool foreign = false;  // planned for a machine by name: to be explained, not run
 };
 
 }  // namespace stepless

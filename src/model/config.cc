@@ -33,7 +33,10 @@ Config Config::read(const std::string& folder) {
   const std::string path = folder + "/config.json";
   Config config = from_json(read_json(path), path);
   const std::string generation = folder + "/generation_config.json";
-  if (std::filesystem::exists(generation)) config.generation_ = read_json(generation);
+  if (!std::filesystem::exists(generation)) return config;
+  config.generation_ = read_json(generation);
+  if (!config.generation_.is_object())
+    fail(ErrorCode::corrupt, "{}: not a JSON object", generation);
   return config;
 }
 
@@ -150,13 +153,17 @@ std::optional<QuantEntry> Config::quantization_of(const std::string& layer) cons
 
 std::vector<std::int32_t> Config::eos_ids() const {
   const Json* value = find("eos_token_id");
-  const auto other = generation_.is_object() ? generation_.find("eos_token_id") : generation_.end();
-  if (generation_.is_object() && other != generation_.end() && !other->is_null()) value = &*other;
+  std::string file = what_;
+  if (const auto other = generation_.find("eos_token_id");
+      generation_.is_object() && other != generation_.end() && !other->is_null()) {
+    value = &*other;
+    file = std::filesystem::path(what_).replace_filename("generation_config.json").string();
+  }
   std::vector<std::int32_t> ids;
   if (value == nullptr) return ids;
   const auto take = [&](const Json& id) {
     if (!id.is_number_integer() || id.get<std::int64_t>() < 0 || id.get<std::int64_t>() > INT32_MAX)
-      fail(ErrorCode::corrupt, "{}: eos_token_id holds {}; token ids", what_, id.dump());
+      fail(ErrorCode::corrupt, "{}: eos_token_id holds {}; token ids", file, id.dump());
     ids.push_back(id.get<std::int32_t>());
   };
   if (value->is_array())

@@ -50,9 +50,15 @@ std::string template_text(const Json& json, const std::string& what) {
        what);
 }
 
+void sort_unique(std::vector<TokenId>& ids) {
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+}
+
 void load_text(LoadedModel& model, const std::string& folder, const std::string& wished_template) {
   model.text = read_text_config(folder);
   model.eos_ids = model.config.eos_ids();
+  sort_unique(model.eos_ids);
   if (!fs::exists(folder + "/tokenizer.json")) return;  // token ids in, token ids out
   model.tokenizer = Tokenizer::load(folder + "/tokenizer.json");
   const std::string& source = wished_template.empty() ? model.text.chat_template : wished_template;
@@ -62,8 +68,7 @@ void load_text(LoadedModel& model, const std::string& folder, const std::string&
   if (const auto id = model.tokenizer->id_of(model.text.eos_token);
       !model.text.eos_token.empty() && id)
     model.eos_ids.push_back(*id);
-  std::sort(model.eos_ids.begin(), model.eos_ids.end());
-  model.eos_ids.erase(std::unique(model.eos_ids.begin(), model.eos_ids.end()), model.eos_ids.end());
+  sort_unique(model.eos_ids);
   model.newline_ids = model.tokenizer->encode("\n");
 }
 

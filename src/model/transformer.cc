@@ -140,7 +140,11 @@ TransformerShape read_shape(const Config& config, bool tied_by_default) {
     fail(ErrorCode::corrupt,
          "{}: hidden_size {} is no multiple of num_attention_heads {}, and head_dim is absent",
          config.what(), s.hidden, s.heads);
-  s.head_dim = config.integer_or("head_dim", s.hidden / s.heads, 2, 65536);
+  s.head_dim = config.integer_or("head_dim", s.hidden / s.heads, 2, kernels::kMaxHeadDim);
+  if (s.head_dim > kernels::kMaxHeadDim)
+    fail(ErrorCode::corrupt,
+         "{}: hidden_size {} over num_attention_heads {} makes head_dim {}; at most {}",
+         config.what(), s.hidden, s.heads, s.head_dim, kernels::kMaxHeadDim);
   if (s.head_dim % 2 != 0)
     fail(ErrorCode::corrupt, "{}: head_dim {} is odd; rotary embeddings turn pairs", config.what(),
          s.head_dim);
@@ -178,6 +182,12 @@ RopeSpec read_rope(const Config& config, std::int64_t dims,
          "{}: rope scaling type \"{}\"; default, linear, llama3, yarn and longrope are there",
          config.what(), type);
   }
+  bool finite = std::isfinite(rope.scale);
+  for (const double inv : rope.inv_freq) finite = finite && std::isfinite(inv);
+  if (!finite)
+    fail(ErrorCode::corrupt,
+         "{}: rope scaling of type \"{}\" with theta {} makes frequencies that are no numbers",
+         config.what(), type, theta);
   return rope;
 }
 

@@ -151,7 +151,7 @@ void EngineCore::commit(const StepPlan& plan, const Sampled& sampled) {
   for (const StepItem& item : plan.items) {
     const auto s = order_[item.sequence];
     s->computed = item.first + item.count;
-    s->last_step = stats_.steps;
+    s->last_turn = ++turns_;
     if (item.first < s->prompt) {
       stats_.prompt_tokens += item.count;
       Event event;

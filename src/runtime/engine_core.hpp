@@ -41,7 +41,7 @@ class EngineCore {
   std::unique_ptr<Backend> backend_;
   KvShape kv_;
   KvPool pool_{1};
-  std::int64_t context_ = 0, prefill_rows_ = 0;
+  std::int64_t context_ = 0, prefill_rows_ = 0, turns_ = 0;
   std::list<Sequence> sequences_;  // in order of arrival
   std::vector<std::list<Sequence>::iterator> order_;
   RowGroup group_;

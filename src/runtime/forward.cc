@@ -25,6 +25,11 @@ std::vector<float> Forward::append(std::span<const std::int32_t> tokens, std::in
   if (position_ + count > context_)
     fail(ErrorCode::invalid_argument, "{} + {} tokens; the context is {}", position_, count,
          context_);
+  if (last < 0 || last > count)
+    fail(ErrorCode::invalid_argument, "logits of {} tokens asked for; {} were given", last, count);
+  for (const std::int32_t token : tokens)
+    if (token < 0 || token >= program.vocab)
+      fail(ErrorCode::invalid_argument, "token {}; ids are from 0 to {}", token, program.vocab - 1);
   std::vector<float> logits(static_cast<std::size_t>(last * program.vocab));
   const kernels::SampleRow greedy = [] {
     kernels::SampleRow row{};

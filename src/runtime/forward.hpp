@@ -20,7 +20,7 @@ class Forward {
   void reset() { position_ = 0; }
   std::int64_t position() const { return position_; }
   /// Appends tokens and returns the logits of the last `last` of them, (last, vocab) row by row.
-  /// Throws Error (invalid_argument) when the context is full.
+  /// Throws Error (invalid_argument): the context is full, an id beyond the vocabulary.
   std::vector<float> append(std::span<const std::int32_t> tokens, std::int64_t last);
 
  private:

@@ -10,7 +10,7 @@ void plan_decode(std::span<const SequenceView> views, const StepLimits& limits, 
   for (std::size_t i = 0; i < views.size(); ++i)
     if (views[i].phase == Phase::decode) ready.push_back(i);
   std::stable_sort(ready.begin(), ready.end(), [&](std::size_t a, std::size_t b) {
-    return views[a].last_step < views[b].last_step;
+    return views[a].last_turn < views[b].last_turn;
   });
   for (const std::size_t i : ready) {
     if (plan.rows == limits.rows || plan.sampled == limits.sampled) return;

@@ -14,7 +14,7 @@ struct SequenceView {
   std::int64_t computed = 0;  // positions whose keys and values are in the cache
   std::int64_t known = 0;     // tokens there are; known - computed are to be computed (1 in decode)
   std::int64_t pages = 0;     // waiting: pages it needs before it may start
-  std::int64_t last_step = 0;  // number of the step that last served it
+  std::int64_t last_turn = 0;  // when it was last served, as a count over all rows served
 };
 
 struct StepLimits {

@@ -17,7 +17,7 @@ struct Sequence {
   std::vector<std::int32_t> tokens;  // prompt, then what was drawn
   std::int64_t prompt = 0;           // tokens of the prompt
   std::int64_t limit = 0;            // most tokens to draw
-  std::int64_t computed = 0, last_step = 0;
+  std::int64_t computed = 0, last_turn = 0;
   Phase phase = Phase::waiting;
   std::vector<std::int32_t> pages;
   std::int64_t pages_needed = 0;
@@ -26,7 +26,7 @@ struct Sequence {
 
   std::int64_t drawn() const { return static_cast<std::int64_t>(tokens.size()) - prompt; }
   SequenceView view() const {
-    return {phase, computed, static_cast<std::int64_t>(tokens.size()), pages_needed, last_step};
+    return {phase, computed, static_cast<std::int64_t>(tokens.size()), pages_needed, last_turn};
   }
 };
 

@@ -24,8 +24,14 @@ void Builder::node(std::string name, Op op) {
 }
 
 MatrixId Builder::matrix(const std::string& full_name, std::int64_t n, std::int64_t k) {
-  for (std::size_t i = 0; i < program_.matrices.size(); ++i)
-    if (program_.matrices[i].name == full_name) return static_cast<MatrixId>(i);
+  for (std::size_t i = 0; i < program_.matrices.size(); ++i) {
+    const Matrix& known = program_.matrices[i];
+    if (known.name != full_name) continue;
+    if (known.n != n || known.k != k)
+      fail(ErrorCode::internal, "{}: asked for as {} x {} and as {} x {}", full_name, known.n,
+           known.k, n, k);
+    return static_cast<MatrixId>(i);
+  }
   program_.matrices.push_back(weights_.matrix(full_name, n, k));
   return static_cast<MatrixId>(program_.matrices.size() - 1);
 }

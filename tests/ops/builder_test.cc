@@ -41,7 +41,7 @@ TEST(Builder, WeightsAreAskedForByFullNameOnce) {
 
 TEST(Builder, EveryValueIsWrittenOnceBeforeItIsRead) {
   ToyWeights weights(DType::f32);
-  Program program = toy_decoder(weights, DType::bf16);
+  Program program = toy_decoder(weights, DType::bf16, Mlp::mixture);
   std::set<ValueId> written;
   for (Node& node : program.nodes) {
     std::vector<ValueId> outputs;

@@ -18,10 +18,9 @@ namespace {
 using Tokens = std::vector<std::int32_t>;
 const Tokens kTokens = {3, 1, 4, 1, 5, 9, 2, 6, 49, 0, 7};
 
-std::shared_ptr<const Program> toy(DType act, std::int64_t rows = 16,
-                                   const Overrides& wishes = {}) {
+std::shared_ptr<const Program> toy(DType act, std::int64_t rows = 16, Mlp mlp = Mlp::mixture) {
   static ToyWeights weights(DType::bf16, QuantSpec{Mode::affine, 4, 32});
-  return planned(fuse(toy_decoder(weights, act)), rows, wishes);
+  return planned(fuse(toy_decoder(weights, act, mlp)), rows);
 }
 
 TEST(CpuBackend, CutsAndThreadsChangeNoBit) {

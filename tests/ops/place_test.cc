@@ -59,8 +59,8 @@ TEST(Place, TheToyDecoder) {
   for (const DType act : {DType::f32, DType::bf16})
     for (const std::int64_t rows : {1, 7, 64, 256}) {
       ToyWeights weights(DType::f32);
-      Program program =
-          place(fuse(toy_decoder(weights, act)), rows, std::min<std::int64_t>(rows, 5));
+      Program program = place(fuse(toy_decoder(weights, act, Mlp::mixture)), rows,
+                              std::min<std::int64_t>(rows, 5));
       EXPECT_EQ(program.max_rows, rows);
       EXPECT_EQ(program.max_sampled, std::min<std::int64_t>(rows, 5));
       EXPECT_LT(program.arena_bytes, check_placed(program) / 2) << "bytes are used again";

@@ -20,18 +20,30 @@ class ToyWeights final : public WeightSource {
  public:
   explicit ToyWeights(DType type, std::optional<QuantSpec> spec = {}) : type_(type), spec_(spec) {}
 
-  /// Stacks are not made here: the mixtures of tests/api run on real checkpoints.
-  Matrix experts(const std::string& name, std::int64_t, std::int64_t, std::int64_t) override {
-    throw Error(ErrorCode::unsupported, name + ": no stacks");
-  }
-
   Matrix matrix(const std::string& name, std::int64_t n, std::int64_t k) override {
+    return stacked(name, {n, k}, 1);
+  }
+  Matrix experts(const std::string& name, std::int64_t count, std::int64_t n,
+                 std::int64_t k) override {
+    return stacked(name, {count, n, k}, count);
+  }
+  Vector vector(const std::string& name, std::int64_t width) override {
+    asked.push_back(name);
+    return {name, keep(name, {width}, 1, 0.1)};
+  }
+  bool has(const std::string& name) const override { return name.ends_with(".there"); }
+
+  std::vector<std::string> asked;
+
+ private:
+  Matrix stacked(const std::string& name, const Shape& shape, std::int64_t experts) {
     asked.push_back(name);
     Matrix w;
     w.name = name;
-    w.n = n, w.k = k;
+    w.n = shape[shape.size() - 2], w.k = shape.back();
+    w.experts = experts;
     w.type = type_;
-    w.w = keep(name, {n, k}, 0, 1 / std::sqrt(static_cast<double>(k)));
+    w.w = keep(name, shape, 0, 1 / std::sqrt(static_cast<double>(w.k)));
     if (!spec_) return w;
     auto packed = std::make_shared<QuantizedTensors>(quantize(w.w, *spec_));
     owners_.push_back(packed);
@@ -43,15 +55,6 @@ class ToyWeights final : public WeightSource {
     w.type = packed->scales.type;
     return w;
   }
-  Vector vector(const std::string& name, std::int64_t width) override {
-    asked.push_back(name);
-    return {name, keep(name, {width}, 1, 0.1)};
-  }
-  bool has(const std::string& name) const override { return name.ends_with(".there"); }
-
-  std::vector<std::string> asked;
-
- private:
   TensorView keep(const std::string& name, Shape shape, double mean, double spread) {
     std::uint64_t seed = 1;
     for (const char c : name) seed = seed * 131 + static_cast<unsigned char>(c);
@@ -80,8 +83,10 @@ inline RopeSpec toy_rope(double theta = 100) {
   return rope;
 }
 
+enum class Mlp { gated, mixture };  // what the second layer has
+
 /// Two layers of attention and gated MLP: 4 heads of 16 over 2 KV heads, a bias on q.
-inline Program toy_decoder(WeightSource& weights, DType act) {
+inline Program toy_decoder(WeightSource& weights, DType act, Mlp second = Mlp::gated) {
   Builder b(weights, act, kToyVocab);
   ValueId h = b.embed("embed", kToyHidden);
   for (int i = 0; i < 2; ++i) {
@@ -99,6 +104,12 @@ inline Program toy_decoder(WeightSource& weights, DType act) {
     h = b.add(h, b.linear(mixed, "attn.o", kToyHidden));
     const ValueId z = b.norm(h, "norm2", 1e-5f, 0.5f);
     const ValueId gate = b.linear(z, "mlp.gate", 96), up = b.linear(z, "mlp.up", 96);
+    if (i == 1 && second == Mlp::mixture) {
+      MoeSpec moe;
+      moe.experts = 5, moe.per_token = 2, moe.inner = 32;
+      h = b.add(h, b.mixture(z, "moe", moe));
+      continue;
+    }
     const ValueId inner = b.glu(gate, up, kernels::Activation::silu);
     h = b.add(h, b.linear(inner, "mlp.down", kToyHidden), 0.5f);
   }

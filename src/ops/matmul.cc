@@ -57,6 +57,9 @@ std::vector<std::int64_t> by_expert(const std::vector<std::int64_t>& experts, bo
   return pairs;
 }
 
+// A process addresses 47 bits; the sanitizers' allocator aborts on sizes that no machine has.
+constexpr std::int64_t kAddressableBytes = std::int64_t{1} << 47;
+
 // Prepared x is up to four bytes an element: rows go in blocks that bound it. A block of this size
 // spends well under 1 % of its time on reading the weights once more, and no row sees its block.
 constexpr std::int64_t kMostRowsAtOnce = 4096;
@@ -78,12 +81,15 @@ void run_rows(Context& context, const Problem& problem, MatmulArgs args) {
 Tensor make_tensor(Shape shape, DType type, const char* name) {
   Tensor tensor{{}, type, std::move(shape)};
   const std::int64_t bytes = bytes_of(tensor.shape, type, name);
+  bool fits = bytes <= kAddressableBytes;
   try {
-    tensor.data.resize(static_cast<std::size_t>(bytes));
-  } catch (const std::exception&) {  // bad_alloc or length_error
+    if (fits) tensor.data.resize(static_cast<std::size_t>(bytes));
+  } catch (const std::bad_alloc&) {
+    fits = false;
+  }
+  if (!fits)
     fail(ErrorCode::exhausted, "{}: no memory for {} bytes, shape {}", name, bytes,
          shape_text(tensor.shape));
-  }
   return tensor;
 }
 

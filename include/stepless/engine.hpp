@@ -60,7 +60,9 @@ struct EngineOptions {
   std::int64_t context = 0;  // longest sequence; 0: the model's. Above it: Error
   std::int64_t kv_bytes =
       0;  // KV pages; 0: enough for `sequences` full ones, at most 90 % of free memory
-  std::int64_t sequences = 1;     // how many are expected at once; sizes the page pool
+  /// How many are expected at once; sizes the page pool, and bounds how many run at once where
+  /// layers are recurrent.
+  std::int64_t sequences = 1;
   std::int64_t prefill_rows = 0;  // prompt tokens per step; 0: the model's step_rows
 };
 
@@ -69,6 +71,8 @@ struct EngineStats {
   double prefill_seconds = 0,
          decode_seconds = 0;  // time in steps that hold prompt rows; in steps that hold none
   std::int64_t kv_pages = 0, kv_pages_used = 0, kv_bytes = 0;
+  /// Recurrent state beside the pages: slots there are and slots in use; 0 for models without.
+  std::int64_t state_slots = 0, state_slots_used = 0, state_bytes = 0;
   double floor_us_per_token =
       0;  // predicted floor of a decode step of the last batch size, per token
 };

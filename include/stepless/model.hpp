@@ -38,8 +38,9 @@ struct ModelInfo {
   std::int64_t weight_bytes = 0;  // of all tensors
   double bits_per_weight = 0;
   std::int64_t kv_bytes_per_token = 0;
-  std::int64_t step_bytes = 0;       // activations and workspace of the largest step
-  std::vector<std::string> formats;  // e.g. "affine 4-bit g64: 43 matrices"
+  std::int64_t state_bytes_per_sequence = 0;  // of recurrent layers; 0: none
+  std::int64_t step_bytes = 0;                // activations and workspace of the largest step
+  std::vector<std::string> formats;           // e.g. "affine 4-bit g64: 43 matrices"
   bool has_template = false, has_tokenizer = false;
   std::string notes;  // what is odd but no error, a line each
 };

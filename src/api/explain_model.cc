@@ -180,7 +180,7 @@ std::string layer_blocks(const LoadedModel& model, const ExplainModel& wish) {
   }
   if (out.empty() && blocks.empty())
     fail(ErrorCode::invalid_argument, "layer: {}; {} has layers 0 to {}", wish.layer, model.name,
-         model.program->kv_layers.size() - 1);
+         layer_count(*model.program) - 1);
   return wish.json ? blocks.dump(2) + "\n" : out;
 }
 

@@ -40,7 +40,7 @@ ModelInfo describe(const LoadedModel& model) {
   info.name = model.name;
   info.family = model.config.model_type();
   info.act_dtype = std::string(torch_name(program.act));
-  info.layers = static_cast<std::int64_t>(program.kv_layers.size());
+  info.layers = layer_count(program);
   info.hidden = model.config.integer_or("hidden_size", 0, 0, INT64_MAX);
   info.heads = model.config.integer_or("num_attention_heads", 0, 0, INT64_MAX);
   if (!program.kv_layers.empty()) {
@@ -67,6 +67,7 @@ ModelInfo describe(const LoadedModel& model) {
   kv.layers = program.kv_layers;
   kv.type = program.act;
   info.kv_bytes_per_token = kv.token_bytes();
+  info.state_bytes_per_sequence = StateShape{program.state_layers}.slot_bytes();
   info.step_bytes = program.arena_bytes + workspace_bytes(program);
   for (const auto& [format, count] : formats)
     info.formats.push_back(

@@ -64,11 +64,13 @@ OrderedJson model_json(const ModelInfo& i) {
           {"weight_bytes", i.weight_bytes},
           {"bits_per_weight", i.bits_per_weight},
           {"kv_bytes_per_token", i.kv_bytes_per_token},
+          {"state_bytes_per_sequence", i.state_bytes_per_sequence},
           {"step_bytes", i.step_bytes},
           {"formats", i.formats},
           {"chat_template", i.has_template},
           {"fits",
-           i.weight_bytes + i.step_bytes + i.kv_bytes_per_token * 512 < available_memory_bytes()}};
+           i.weight_bytes + i.step_bytes + i.state_bytes_per_sequence + i.kv_bytes_per_token * 512 <
+               available_memory_bytes()}};
 }
 
 void print_model(const ModelInfo& i) {
@@ -81,7 +83,11 @@ void print_model(const ModelInfo& i) {
   for (const std::string& format : i.formats) std::cout << "format   " << format << "\n";
   std::cout << fmt::format("act      {}; KV {} bytes per token; a step takes {}\n", i.act_dtype,
                            i.kv_bytes_per_token, gigabytes(i.step_bytes));
-  const std::int64_t free = available_memory_bytes() - i.weight_bytes - i.step_bytes;
+  if (i.state_bytes_per_sequence > 0)
+    std::cout << fmt::format("state    {} bytes per sequence, at any length\n",
+                             i.state_bytes_per_sequence);
+  const std::int64_t free =
+      available_memory_bytes() - i.weight_bytes - i.step_bytes - i.state_bytes_per_sequence;
   const std::int64_t tokens = free / 10 * 9 / std::max<std::int64_t>(i.kv_bytes_per_token, 1);
   std::cout << (free > 0 ? fmt::format("memory   fits; room for {} tokens of KV\n", tokens)
                          : fmt::format("memory   does not fit: {} are free\n",

@@ -111,10 +111,20 @@ struct RopeArgs {
   bool interleaved;
 };
 
-/// Where a row of a step lives: its position in its own sequence and the pages of that sequence.
+/// Where a row of a step lives: its position in its own sequence and the pages of that sequence;
+/// in which slot recurrent layers find the state before it and in which they leave the state after
+/// it. Rows of one sequence stand in order, so a row may read what the one before it left.
 struct SeqRow {
   const int32_t* pages;  // page ids, one per page_tokens positions
   int64_t position;
+  int32_t state_in = 0;   // 0: zeros, the state before the first token
+  int32_t state_out = 0;  // 0: left nowhere; may be state_in
+};
+
+/// Recurrent state of one layer: `width` floats in each slot. Slots are counted from 1.
+struct StateLayer {
+  float* slots;
+  int64_t width;
 };
 
 /// The KV cache of one layer: k and v are (pages, kv_heads, page_tokens, head_dim) of `type`.

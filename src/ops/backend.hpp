@@ -20,13 +20,20 @@ struct KvShape {
   std::int64_t token_bytes() const;
 };
 
+/// Shape of the recurrent state, as Program::state_layers has it; a slot holds all layers of one
+/// sequence. Empty: the model has none.
+struct StateShape {
+  std::vector<std::int64_t> layers;  // floats
+  std::int64_t slot_bytes() const;
+};
+
 /// Page `from` becomes page `to`, in every layer (copy on write).
 struct PageCopy {
   std::int32_t from, to;
 };
 
-/// What one step computes: rows of any sequences, in any order. Plain data; must stay alive until
-/// collect(). Page 0 belongs to no sequence.
+/// What one step computes: rows of any sequences; those of one stand in order. Plain data; must
+/// stay alive until collect(). Page 0 belongs to no sequence.
 struct RowGroup {
   std::vector<std::int32_t> tokens;   // (m) ids, each below the vocabulary
   std::vector<kernels::SeqRow> seq;   // (m) position and pages; pages of a row stay alive too
@@ -57,6 +64,9 @@ class Backend {
   /// Allocates `pages` pages. Throws Error (exhausted) with the sum that did not fit. Once, after
   /// prepare().
   virtual void allocate_kv(const KvShape& shape, std::int64_t pages) = 0;
+  /// Allocates slots 1 .. `slots` of recurrent state. Throws Error (exhausted). Once, after
+  /// prepare(). What a slot holds before a row leaves its state there is never read.
+  virtual void allocate_state(const StateShape& shape, std::int64_t slots) = 0;
   virtual void copy_pages(std::span<const PageCopy> copies) = 0;  // ordered with launches
   virtual Ticket launch(const RowGroup& group) = 0;
   virtual Sampled collect(Ticket ticket) = 0;

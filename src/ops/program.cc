@@ -1,5 +1,8 @@
 #include "ops/program.hpp"
 
+#include <algorithm>
+
+#include "base/checked.hpp"
 #include "ops/backend.hpp"
 
 namespace stepless {
@@ -52,6 +55,20 @@ Matrix Matrix::rows(std::int64_t first, std::int64_t count) const {
     view->shape[0] = count;
   }
   return part;
+}
+
+int layer_count(const Program& program) {
+  int count = 0;
+  for (const Node& node : program.nodes) count = std::max(count, node.layer + 1);
+  return count;
+}
+
+std::int64_t StateShape::slot_bytes() const {
+  std::int64_t bytes = 0;
+  for (const std::int64_t width : layers)
+    bytes =
+        checked_add(bytes, checked_mul(width, sizeof(float), "recurrent state"), "recurrent state");
+  return bytes;
 }
 
 std::int64_t KvShape::token_bytes() const {

@@ -150,11 +150,16 @@ struct Program {
   std::vector<Vector> vectors;
   std::vector<Node> nodes;
   std::vector<KvLayerShape> kv_layers;
+  /// Floats of recurrent state that each operation with a `state` keeps per sequence.
+  std::vector<std::int64_t> state_layers;
   std::vector<std::int64_t>
       buckets;  // rows each planned bucket serves, ascending; set by plan_program()
   // set by place():
   std::int64_t max_rows = 0, max_sampled = 0, arena_bytes = 0;
 };
+
+/// Layers of the model, as its nodes count them.
+int layer_count(const Program& program);
 
 /// The problem that part `part` of a node poses for m rows; what plan_program() gives to select().
 Problem problem_of(const Program& program, const Node& node, std::size_t part, std::int64_t m);

@@ -69,11 +69,35 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, std::unique_ptr
   backend_->prepare(model_->program);
   kv_.layers = program.kv_layers;
   kv_.type = program.act;
-  const std::int64_t pages = pages_to_allocate(kv_, options, context_, backend_->free_bytes());
+  std::int64_t left = backend_->free_bytes();
+  allocate_state(options, left);
+  const std::int64_t pages = pages_to_allocate(kv_, options, context_, left);
   backend_->allocate_kv(kv_, pages);
   pool_ = KvPool(pages);
   stats_.kv_pages = pool_.size();
   stats_.kv_bytes = pages * kv_.page_bytes();
+}
+
+/// Recurrent state of the sequences expected, as far as it fits beside a KV page of each; what it
+/// takes is taken off `free_bytes`.
+void EngineCore::allocate_state(const EngineOptions& options, std::int64_t& free_bytes) {
+  state_.layers = model_->program->state_layers;
+  if (state_.layers.empty()) return;
+  slots_each_ = 1;
+  const std::int64_t state_bytes = checked_mul(slots_each_, state_.slot_bytes(), "recurrent state");
+  const std::int64_t each = checked_add(state_bytes, kv_.page_bytes(), "a sequence");
+  const std::int64_t most = free_bytes / 10 * 9 / each;
+  if (most < 1)
+    fail(ErrorCode::exhausted,
+         "recurrent state: {} bytes a sequence and {} of its first KV page are {}; {} are free, "
+         "of which 90 % may be used",
+         state_bytes, kv_.page_bytes(), each, free_bytes);
+  const std::int64_t slots = std::clamp<std::int64_t>(options.sequences, 1, most) * slots_each_;
+  backend_->allocate_state(state_, slots);
+  slots_ = KvPool(slots + 1);
+  stats_.state_slots = slots;
+  stats_.state_bytes = slots * state_.slot_bytes();
+  free_bytes -= stats_.state_bytes;
 }
 
 void EngineCore::add(Sequence sequence) { sequences_.push_back(std::move(sequence)); }
@@ -99,6 +123,7 @@ void EngineCore::drop_cancelled() {
 void EngineCore::finish(std::list<Sequence>::iterator s, FinishReason reason,
                         const std::string& error) {
   pool_.release(s->pages);
+  slots_.release(s->state.ids());
   Event event;
   event.kind = Event::Kind::finished;
   event.reason = reason;
@@ -114,13 +139,15 @@ StepPlan EngineCore::plan() {
   order_.clear();
   for (auto s = sequences_.begin(); s != sequences_.end(); ++s) {
     views.push_back(s->view());
+    views.back().slots = slots_each_;
     order_.push_back(s);
   }
   const Program& program = *model_->program;
-  const StepPlan plan =
-      plan_step(views, {program.max_rows, program.max_sampled, prefill_rows_, pool_.free_pages()});
+  const StepPlan plan = plan_step(views, {program.max_rows, program.max_sampled, prefill_rows_,
+                                          pool_.free_pages(), slots_.free_pages()});
   for (const std::size_t i : plan.admitted) {
     order_[i]->pages = pool_.allocate(order_[i]->pages_needed);
+    order_[i]->state = StateSlots(slots_.allocate(slots_each_));
     order_[i]->phase = Phase::prefill;
   }
   return plan;
@@ -137,6 +164,7 @@ void EngineCore::fill_group(const StepPlan& plan) {
     for (std::int64_t p = item.first; p < item.first + item.count; ++p) {
       group_.tokens.push_back(s.tokens[static_cast<std::size_t>(p)]);
       group_.seq.push_back({s.pages.data(), p});
+      s.state.bind(group_.seq.back(), item.first, p - item.first, RowsAre::certain);
     }
     if (!item.samples) continue;
     group_.sampled.push_back(static_cast<std::int32_t>(group_.tokens.size()) - 1);
@@ -209,6 +237,7 @@ void EngineCore::step() {
 EngineStats EngineCore::stats() const {
   EngineStats stats = stats_;
   stats.kv_pages_used = pool_.size() - pool_.free_pages();
+  stats.state_slots_used = slots_.size() - slots_.free_pages();
   return stats;
 }
 

@@ -30,6 +30,7 @@ class EngineCore {
   EngineStats stats() const;
 
  private:
+  void allocate_state(const EngineOptions& options, std::int64_t& free_bytes);
   StepPlan plan();
   void fill_group(const StepPlan& plan);
   void commit(const StepPlan& plan, const Sampled& sampled);
@@ -41,6 +42,9 @@ class EngineCore {
   std::unique_ptr<Backend> backend_;
   KvShape kv_;
   KvPool pool_{1};
+  StateShape state_;
+  KvPool slots_{1};              // of recurrent state; none when the model has none
+  std::int64_t slots_each_ = 0;  // that a sequence takes
   std::int64_t context_ = 0, prefill_rows_ = 0, turns_ = 0;
   std::list<Sequence> sequences_;  // in order of arrival
   std::vector<std::list<Sequence>::iterator> order_;

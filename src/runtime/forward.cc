@@ -6,6 +6,10 @@
 
 namespace stepless {
 
+namespace {
+constexpr std::int32_t kStateSlot = 1;  // recurrent state of the one sequence
+}  // namespace
+
 Forward::Forward(std::shared_ptr<const LoadedModel> model, std::unique_ptr<Backend> backend,
                  std::int64_t context)
     : model_(std::move(model)), backend_(std::move(backend)), context_(context) {
@@ -14,6 +18,8 @@ Forward::Forward(std::shared_ptr<const LoadedModel> model, std::unique_ptr<Backe
   kv.layers = model_->program->kv_layers;
   kv.type = model_->program->act;
   const std::int64_t pages = divide_up(context, kv.page_tokens);
+  if (const StateShape state{model_->program->state_layers}; !state.layers.empty())
+    backend_->allocate_state(state, kStateSlot);
   backend_->allocate_kv(kv, pages + 1);
   for (std::int64_t page = 1; page <= pages; ++page)
     pages_.push_back(static_cast<std::int32_t>(page));
@@ -45,7 +51,8 @@ std::vector<float> Forward::append(std::span<const std::int32_t> tokens, std::in
       const bool wanted = done + taken >= count - last;
       if (wanted && static_cast<std::int64_t>(group.sampled.size()) == program.max_sampled) break;
       group.tokens.push_back(tokens[static_cast<std::size_t>(done + taken)]);
-      group.seq.push_back({pages_.data(), position_ + done + taken});
+      const std::int64_t position = position_ + done + taken;
+      group.seq.push_back({pages_.data(), position, position == 0 ? 0 : kStateSlot, kStateSlot});
       if (!wanted) continue;
       group.sampled.push_back(static_cast<std::int32_t>(taken));
       group.sampling.push_back(greedy);

@@ -40,12 +40,13 @@ StepPlan plan_step(std::span<const SequenceView> views, const StepLimits& limits
   plan_decode(views, limits, plan);
   for (std::size_t i = 0; i < views.size(); ++i)
     if (views[i].phase == Phase::prefill) plan_prompt(i, views[i], limits, plan);
-  std::int64_t free_pages = limits.free_pages;
+  std::int64_t free_pages = limits.free_pages, free_slots = limits.free_slots;
   for (std::size_t i = 0; i < views.size(); ++i) {
     if (views[i].phase != Phase::waiting) continue;
     const bool room = plan.rows < limits.rows && plan.prompt_rows < limits.prefill_rows;
-    if (!room || views[i].pages > free_pages) break;
+    if (!room || views[i].pages > free_pages || views[i].slots > free_slots) break;
     free_pages -= views[i].pages;
+    free_slots -= views[i].slots;
     plan.admitted.push_back(i);
     plan_prompt(i, views[i], limits, plan);
   }

@@ -15,6 +15,7 @@ struct SequenceView {
   std::int64_t known = 0;     // tokens there are; known - computed are to be computed (1 in decode)
   std::int64_t pages = 0;     // waiting: pages it needs before it may start
   std::int64_t last_turn = 0;  // when it was last served, as a count over all rows served
+  std::int64_t slots = 0;      // waiting: slots of recurrent state it needs
 };
 
 struct StepLimits {
@@ -22,6 +23,7 @@ struct StepLimits {
   std::int64_t sampled = 1;       // rows of one step whose next token is drawn
   std::int64_t prefill_rows = 1;  // prompt rows of one step
   std::int64_t free_pages = 0;
+  std::int64_t free_slots = 0;
 };
 
 struct StepItem {
@@ -39,7 +41,7 @@ struct StepPlan {
 
 /// `views` are in order of arrival. Decode rows come first, those served longest ago ahead; what is
 /// left of the step goes to prompts in order of arrival; a waiting sequence starts when its pages
-/// are free, and none overtakes another.
+/// and slots are free, and none overtakes another.
 StepPlan plan_step(std::span<const SequenceView> views, const StepLimits& limits);
 
 }  // namespace stepless

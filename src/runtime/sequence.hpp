@@ -5,6 +5,7 @@
 #include "model/model.hpp"
 #include "runtime/sampling.hpp"
 #include "runtime/scheduler.hpp"
+#include "runtime/state_slots.hpp"
 #include "text/detokenizer.hpp"
 
 namespace stepless {
@@ -21,6 +22,7 @@ struct Sequence {
   Phase phase = Phase::waiting;
   std::vector<std::int32_t> pages;
   std::int64_t pages_needed = 0;
+  StateSlots state;
   std::optional<Detokenizer> detokenizer;
   bool cancelled = false;
 

@@ -37,7 +37,7 @@ inline RowGroup group_of(const std::vector<std::int32_t>& tokens, std::size_t fi
   RowGroup group;
   for (std::size_t i = first; i < first + count; ++i) {
     group.tokens.push_back(tokens[i]);
-    group.seq.push_back({pages.data(), static_cast<std::int64_t>(i)});
+    group.seq.push_back({pages.data(), static_cast<std::int64_t>(i), i == 0 ? 0 : 1, 1});
     group.sampled.push_back(static_cast<std::int32_t>(i - first));
     group.sampling.push_back(greedy_row());
   }
@@ -51,6 +51,7 @@ inline std::vector<float> run_toy(std::shared_ptr<const Program> program,
   const auto backend = make_cpu_backend(threads);
   backend->prepare(program);
   backend->allocate_kv(kv_shape_of(*program, 4), 8);
+  backend->allocate_state({program->state_layers}, 1);
   const std::vector<std::int32_t> pages = {5, 2, 7, 1, 3};
   const auto vocab = static_cast<std::size_t>(program->vocab);
   step = std::min(step, static_cast<std::size_t>(program->max_rows));

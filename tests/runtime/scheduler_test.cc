@@ -218,6 +218,17 @@ TEST(Scheduler, RandomRunsServeEverySequenceOnceAndInOrder) {
   }
 }
 
+TEST(Scheduler, AWaitingSequenceNeedsItsSlotsOfStateToo) {
+  SequenceView wants_two = waiting(2, 1);
+  wants_two.slots = 2;
+  const std::vector<SequenceView> views = {wants_two, wants_two, waiting(2, 1)};
+  StepLimits limits = kRoomy;
+  limits.free_slots = 3;
+  EXPECT_EQ(plan_step(views, limits).admitted, (Indices{0}));  // and the third does not overtake
+  limits.free_slots = 4;
+  EXPECT_EQ(plan_step(views, limits).admitted, (Indices{0, 1, 2}));
+}
+
 TEST(Scheduler, DecodeIsFairWhenTheStepIsTooNarrow) {
   std::vector<SequenceView> views(10);
   for (SequenceView& view : views) view = decoding(5, 0);

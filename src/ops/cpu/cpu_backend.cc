@@ -30,6 +30,7 @@ class CpuBackend final : public Backend {
   std::int64_t free_bytes() const override { return available_memory_bytes(); }
   void prepare(std::shared_ptr<const Program> program) override;
   void allocate_kv(const KvShape& shape, std::int64_t pages) override;
+  void allocate_state(const StateShape& shape, std::int64_t slots) override;
   void copy_pages(std::span<const PageCopy> copies) override;
   Ticket launch(const RowGroup& group) override;
   Sampled collect(Ticket ticket) override;
@@ -40,9 +41,10 @@ class CpuBackend final : public Backend {
 
   ThreadTeam team_;
   std::shared_ptr<const Program> program_;
-  LargeBuffer arena_, workspace_, kv_memory_;
+  LargeBuffer arena_, workspace_, kv_memory_, state_memory_;
   KvShape kv_shape_;
   std::vector<kernels::KvLayer> kv_;
+  std::vector<kernels::StateLayer> state_;
   std::vector<std::int64_t> positions_;
   ExpertGroups groups_;
   Sampled results_;
@@ -74,6 +76,17 @@ void CpuBackend::allocate_kv(const KvShape& shape, std::int64_t pages) {
     kv_.push_back({at, at + tokens * layer.k_dim, shape.type, shape.page_tokens, layer.kv_heads,
                    layer.k_dim, layer.v_dim});
     at += tokens * (layer.k_dim + layer.v_dim);
+  }
+}
+
+void CpuBackend::allocate_state(const StateShape& shape, std::int64_t slots) {
+  state_memory_ =
+      LargeBuffer(checked_mul(shape.slot_bytes(), slots, "recurrent state"), "recurrent state");
+  state_.clear();
+  float* at = state_memory_.as<float>();
+  for (const std::int64_t width : shape.layers) {
+    state_.push_back({at, width});
+    at += width * slots;
   }
 }
 
@@ -140,6 +153,7 @@ Ticket CpuBackend::launch(const RowGroup& group) {
   for (const kernels::SeqRow& row : group.seq) positions_.push_back(row.position);
   step.positions = positions_.data();
   step.kv = &kv_;
+  step.state = &state_;
   const auto wanted = static_cast<std::size_t>(step.sampled * group.top_logprobs);
   results_.tokens.assign(group.sampled.size(), -1);
   results_.logprobs.assign(group.sampled.size(), 0);

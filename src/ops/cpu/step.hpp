@@ -14,8 +14,9 @@ struct CpuStep {
   std::int64_t rows = 0, sampled = 0;
   std::uint8_t* arena = nullptr;
   std::uint8_t* workspace = nullptr;
-  const std::int64_t* positions = nullptr;            // (rows)
-  const std::vector<kernels::KvLayer>* kv = nullptr;  // one per KV layer
+  const std::int64_t* positions = nullptr;                  // (rows)
+  const std::vector<kernels::KvLayer>* kv = nullptr;        // one per KV layer
+  const std::vector<kernels::StateLayer>* state = nullptr;  // one per operation with state
   Sampled* results = nullptr;
 };
 

@@ -162,14 +162,16 @@ struct AttnArgs {
   int64_t rows, heads;
   KvLayer cache;
   float scale;
-  float softcap;   // 0: none; else softcap * tanh(score / softcap)
-  int64_t window;  // 0: none
-  const float*
-      sinks;  // (heads): one more logit per head that adds to the denominator only; null: none
+  float softcap;         // 0: none; else softcap * tanh(score / softcap)
+  int64_t window;        // 0: none
+  const uint8_t* sinks;  // (heads) of sinks_type, any alignment: one more logit per head that adds
+                         // to the denominator only; null: none
+  DType sinks_type;
 };
 
-/// Gated activation: y = act(gate) * up. Unit: rows.
-enum class Activation : uint8_t { silu, gelu, gelu_tanh, relu };
+/// Gated activation: y = act(gate) * (up + up_offset). With a limit gate is first cut from above
+/// and up to both sides. Unit: rows.
+enum class Activation : uint8_t { silu, gelu, gelu_tanh, relu, swish };
 struct GluArgs {
   const void* gate;
   const void* up;
@@ -177,11 +179,15 @@ struct GluArgs {
   DType type;
   int64_t rows, width, gate_stride, up_stride, y_stride;
   Activation activation;
+  float alpha;      // swish: x / (1 + e^(-alpha x)); others do not look at it
+  float limit;      // 0: none
+  float up_offset;  // 0: none
 };
 
 /// y = a * a_scale + b * b_scale, b either (rows, width) or, with b_row set, one row of b_type for
-/// all (a linear layer's bias). b null: y = a * a_scale. softcap != 0: then y = softcap * tanh(y /
-/// softcap). Unit: rows.
+/// all (a linear layer's bias), or, with b_ids, a table of which each row of a takes the row it
+/// names (the biases of experts). b null: y = a * a_scale. softcap != 0: then y = softcap * tanh(y
+/// / softcap). Unit: rows.
 struct AddArgs {
   const void* a;
   const void* b;
@@ -190,10 +196,12 @@ struct AddArgs {
   bool b_row;
   int64_t rows, width, a_stride, b_stride, y_stride;
   float a_scale, b_scale, softcap;
+  const int32_t* b_ids;  // (rows); null: none
 };
 
 /// The k experts of each row: softmax over all logits in float32, the k largest (ties to the lower
-/// id, best first), their probabilities divided by their sum if `normalize`. Unit: rows.
+/// id, best first), their probabilities divided by their sum if `normalize` (which is the softmax
+/// over the chosen logits alone). Unit: rows.
 struct RouteArgs {
   const float* logits;  // (rows, experts)
   int32_t* ids;         // (rows, k)

@@ -8,17 +8,6 @@
 namespace stepless {
 namespace {
 
-MoeSpec read_mixture(const Config& config, const char* experts, const char* inner) {
-  MoeSpec spec;
-  spec.experts = config.integer(experts, 1, 65536);
-  spec.per_token = config.integer("num_experts_per_tok", 1, 64);
-  spec.inner = config.integer(inner, 1, std::int64_t{1} << 24);
-  if (spec.per_token > spec.experts)
-    fail(ErrorCode::corrupt, "{}: num_experts_per_tok {} of {} experts", config.what(),
-         spec.per_token, spec.experts);
-  return spec;
-}
-
 /// Layers that qwen3_moe gives a plain MLP.
 std::vector<bool> sparse_layers(const Config& config, std::int64_t layers) {
   const std::int64_t step = config.integer_or("decoder_sparse_step", 1, 1, 4096);

@@ -239,6 +239,7 @@ ValueId self_attention(Builder& b, ValueId x, const TransformerShape& s,
       knobs.scale.value_or(static_cast<float>(1 / std::sqrt(static_cast<double>(s.head_dim))));
   attention.softcap = knobs.softcap;
   attention.window = knobs.window;
+  if (knobs.sinks) attention.sinks = b.vector("self_attn.sinks", s.heads);
   return b.linear(b.attention(q, k, qkv[2], attention), "self_attn.o_proj", s.hidden,
                   knobs.output_bias);
 }
@@ -250,7 +251,18 @@ ValueId gated_mlp(Builder& b, ValueId x, const TransformerShape& s, const MlpKno
   else
     both = {b.linear(x, "mlp.gate_proj", s.intermediate, knobs.bias),
             b.linear(x, "mlp.up_proj", s.intermediate, knobs.bias)};
-  return b.linear(b.glu(both[0], both[1], knobs.activation), "mlp.down_proj", s.hidden, knobs.bias);
+  return b.linear(b.glu(both[0], both[1], knobs.glu), "mlp.down_proj", s.hidden, knobs.bias);
+}
+
+MoeSpec read_mixture(const Config& config, const char* experts, const char* inner) {
+  MoeSpec spec;
+  spec.experts = config.integer(experts, 1, 65536);
+  spec.per_token = config.integer("num_experts_per_tok", 1, 64);
+  spec.inner = config.integer(inner, 1, kMostWidth);
+  if (spec.per_token > spec.experts)
+    fail(ErrorCode::corrupt, "{}: num_experts_per_tok {} of {} experts", config.what(),
+         spec.per_token, spec.experts);
+  return spec;
 }
 
 void enter_layer(Builder& b, std::int64_t i) {

@@ -49,7 +49,7 @@ struct Matrix {
 
 struct Vector {
   std::string name;
-  TensorView data;  // (width)
+  TensorView data;  // (width), or (rows, width) of a table
 };
 
 // --- operations; which value each reads and writes is told by visit_values() ---
@@ -93,15 +93,23 @@ struct AttnOp {
   std::int64_t window;
   VectorId sinks;
 };
+/// y = act(gate) * (up + up_offset); GluArgs says what limit does.
+struct GluSpec {
+  kernels::Activation activation = kernels::Activation::silu;
+  float alpha = 1, limit = 0, up_offset = 0;
+};
 struct GluOp {
   ValueId gate, up, y;
-  kernels::Activation activation;
+  GluSpec spec;
 };
 struct AddOp {
   ValueId a, b, y;
-  VectorId row;
+  VectorId row;  // b or row may be kNone
   float a_scale, b_scale, softcap;
-};  // b or row may be kNone
+  /// Not kNone: `row` is a table, a holds as many runs per row as ids has elements, and each run
+  /// adds the row of the table that its id names.
+  ValueId ids = kNone;
+};
 struct TakeOp {
   ValueId x, y;
 };

@@ -32,7 +32,7 @@ void visit_values(Op& any, F&& f) {
         } else if constexpr (std::is_same_v<T, GluOp>) {
           read(op.gate), read(op.up), write(op.y);
         } else if constexpr (std::is_same_v<T, AddOp>) {
-          read(op.a), read(op.b), write(op.y);
+          read(op.a), read(op.b), read(op.ids), write(op.y);
         } else if constexpr (std::is_same_v<T, RouteOp>) {
           read(op.logits), write(op.ids), write(op.weights);
         } else if constexpr (std::is_same_v<T, ExpertsOp>) {

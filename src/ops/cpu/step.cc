@@ -161,7 +161,8 @@ struct Binder {
             op.scale,
             op.softcap,
             op.window,
-            sinks == nullptr ? nullptr : reinterpret_cast<const float*>(sinks->data.data)};
+            sinks == nullptr ? nullptr : data_of(sinks->data),
+            sinks == nullptr ? DType::f32 : sinks->data.type};
   }
   kernels::GluArgs operator()(const GluOp& op) {
     units = rows_of(step, op.y);
@@ -175,11 +176,15 @@ struct Binder {
             width,
             width,
             width,
-            op.activation};
+            op.spec.activation,
+            op.spec.alpha,
+            op.spec.limit,
+            op.spec.up_offset};
   }
   kernels::AddArgs operator()(const AddOp& op) {
-    units = rows_of(step, op.y);
-    const std::int64_t width = value_of(step, op.y).width;
+    const std::int64_t runs = op.ids == kNone ? 1 : value_of(step, op.ids).width;
+    units = rows_of(step, op.y) * runs;
+    const std::int64_t width = value_of(step, op.y).width / runs;
     const Vector* row = vector_of(step, op.row);
     const void* b = row != nullptr  ? static_cast<const void*>(row->data.data)
                     : op.b == kNone ? nullptr
@@ -187,21 +192,23 @@ struct Binder {
     const DType b_type = row != nullptr  ? row->data.type
                          : op.b == kNone ? DType::f32
                                          : value_of(step, op.b).type;
-    return {bytes_of(step, op.a),
-            b,
-            bytes_of(step, op.y),
-            value_of(step, op.a).type,
-            b_type,
-            value_of(step, op.y).type,
-            row != nullptr,
-            units,
-            width,
-            width,
-            width,
-            width,
-            op.a_scale,
-            op.b_scale,
-            op.softcap};
+    return {
+        bytes_of(step, op.a),
+        b,
+        bytes_of(step, op.y),
+        value_of(step, op.a).type,
+        b_type,
+        value_of(step, op.y).type,
+        row != nullptr && op.ids == kNone,
+        units,
+        width,
+        width,
+        width,
+        width,
+        op.a_scale,
+        op.b_scale,
+        op.softcap,
+        op.ids == kNone ? nullptr : reinterpret_cast<const std::int32_t*>(bytes_of(step, op.ids))};
   }
   kernels::TakeArgs operator()(const TakeOp& op) {
     units = step.sampled;

@@ -1,5 +1,7 @@
 // GPT-OSS: sliding and full layers in turn, a sink beside the scores of every head, and a mixture
 // in every layer whose experts are mxfp4 with biases and a clamped, shifted SwiGLU.
+#include "base/error.hpp"
+#include "model/import.hpp"
 #include "model/transformer.hpp"
 
 namespace stepless {
@@ -41,6 +43,35 @@ void build_gpt_oss(Builder& b, const Config& config) {
               b.mixture(b.norm(h, "post_attention_layernorm", shape.norm_epsilon), "mlp", mixture));
   }
   standard_head(b, h, shape);
+}
+
+/// gate_up_proj holds the lines of both in turn; codes are bytes, scales stand beside them.
+std::vector<Piece> import_gpt_oss(const Config& config, std::string_view name) {
+  constexpr std::string_view kMark = ".mlp.experts.";
+  const auto at = name.find(kMark);
+  if (at == std::string_view::npos) return import_plain(config, name);
+  const std::string stack(name.substr(0, at + kMark.size()));
+  const std::string_view rest = name.substr(at + kMark.size());
+  struct Suffix {
+    std::string_view published, ours;
+    bool words;
+  };
+  constexpr Suffix kSuffixes[] = {{"_proj_blocks", "_proj.weight", true},
+                                  {"_proj_scales", "_proj.scales", false},
+                                  {"_proj_bias", "_proj.bias", false}};
+  for (const Suffix& suffix : kSuffixes) {
+    const std::string ours(suffix.ours);
+    if (rest == "gate_up" + std::string(suffix.published))
+      return {{stack + "gate" + ours, 0, 0, Lines::even, suffix.words},
+              {stack + "up" + ours, 0, 0, Lines::odd, suffix.words}};
+    if (rest == "down" + std::string(suffix.published))
+      return {{stack + "down" + ours, 0, 0, Lines::all, suffix.words}};
+  }
+  if (rest == "gate_up_proj" || rest == "down_proj")
+    fail(ErrorCode::unsupported,
+         "{}: experts that are not packed; the published ones are mxfp4, {}_blocks and {}_scales",
+         name, rest, rest);
+  return import_plain(config, name);
 }
 
 }  // namespace stepless

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "model/import.hpp"
 #include "model/transformer.hpp"
 
 namespace stepless {
@@ -62,6 +63,31 @@ void build_qwen3_moe(Builder& b, const Config& config) {
                                                      : gated_mlp(b, x, shape, {}));
   }
   standard_head(b, h, shape);
+}
+
+/// Experts one by one: w1 is the gate, w3 the up, w2 the down projection.
+std::vector<Piece> import_mixtral(const Config& config, std::string_view name) {
+  const auto expert = parse_expert(name);
+  if (!expert) return import_plain(config, name);
+  const auto dot = expert->rest.find('.');
+  const std::string_view w = expert->rest.substr(0, dot);
+  const char* part = w == "w1"   ? "gate_proj"
+                     : w == "w2" ? "down_proj"
+                     : w == "w3" ? "up_proj"
+                                 : nullptr;
+  if (part == nullptr || dot == std::string_view::npos)
+    fail(ErrorCode::corrupt, "{}: an expert of mixtral has w1, w2 and w3", name);
+  return {
+      {std::string(expert->prefix) + ".switch_mlp." + part + std::string(expert->rest.substr(dot)),
+       expert->index, config.integer("num_local_experts", 1, 65536)}};
+}
+
+/// Experts one by one, with the names they have in the stack.
+std::vector<Piece> import_qwen3_moe(const Config& config, std::string_view name) {
+  const auto expert = parse_expert(name);
+  if (!expert) return import_plain(config, name);
+  return {{std::string(expert->prefix) + ".switch_mlp." + std::string(expert->rest), expert->index,
+           config.integer("num_experts", 1, 65536)}};
 }
 
 }  // namespace stepless

@@ -75,6 +75,13 @@ ValueId Builder::biased(ValueId y, const std::string& name) {
   return sum;
 }
 
+ValueId Builder::linear_f32(ValueId x, const std::string& name, std::int64_t n) {
+  const Value in = at(x);
+  const ValueId y = value(name, n, DType::f32, in.rows);
+  node(name, LinearOp{x, {{matrix(prefix_ + name, n, in.width), y}}});
+  return y;
+}
+
 std::vector<ValueId> Builder::linear_rows(ValueId x, const std::string& name,
                                           const std::vector<std::int64_t>& sizes) {
   const Value in = at(x);
@@ -119,16 +126,63 @@ ValueId Builder::attention(ValueId q, ValueId k, ValueId v, const AttentionSpec&
   return y;
 }
 
+int Builder::state(std::int64_t floats) {
+  program_.state_layers.push_back(floats);
+  return static_cast<int>(program_.state_layers.size()) - 1;
+}
+
+std::vector<ValueId> Builder::split(ValueId x, std::int64_t groups,
+                                    const std::vector<std::int64_t>& widths) {
+  const Value in = at(x);
+  SplitOp split{x, groups, {}};
+  std::int64_t total = 0;
+  for (const std::int64_t width : widths) {
+    split.parts.push_back(value("split", groups * width, in.type, in.rows));
+    total += groups * width;
+  }
+  if (total != in.width || std::ssize(widths) > kernels::kMostSplitParts)
+    fail(ErrorCode::internal, "split: {} parts of {} elements from {}", widths.size(), total,
+         in.width);
+  node("split", split);
+  return split.parts;
+}
+
+ValueId Builder::conv(const std::vector<ValueId>& x, const std::string& name, std::int64_t taps) {
+  std::int64_t channels = 0;
+  for (const ValueId id : x) channels += at(id).width;
+  if (taps < 1 || taps > kernels::kMostConvTaps || std::ssize(x) > kernels::kMostConvInputs)
+    fail(ErrorCode::internal, "{}: {} taps over {} values", name, taps, x.size());
+  const ValueId y = value(name, channels, DType::f32, Rows::step);
+  node(name,
+       ConvOp{x, y, vector(name + ".weight", channels * taps), taps, state((taps - 1) * channels)});
+  return y;
+}
+
+ValueId Builder::delta(ValueId qkv, ValueId a, ValueId b, const std::string& name,
+                       const DeltaSpec& s) {
+  const std::int64_t width = s.v_heads * s.v_dim;
+  if (at(qkv).width != 2 * s.k_heads * s.k_dim + width || at(a).width != s.v_heads ||
+      at(b).width != s.v_heads || s.k_dim > kernels::kMostStateKeys)
+    fail(ErrorCode::internal, "{}: values of {}, {} and {} elements", name, at(qkv).width,
+         at(a).width, at(b).width);
+  const std::int64_t room = kernels::delta_prepared_width(s.k_heads, s.k_dim, s.v_heads);
+  const ValueId prepared = value("delta.prepared", room, DType::f32, Rows::step);
+  const ValueId y = value("delta", width, DType::f32, Rows::step);
+  node("delta", DeltaOp{qkv, a, b, prepared, y, vector(name + ".A_log", s.v_heads),
+                        vector(name + ".dt_bias", s.v_heads), s.k_heads, s.k_dim, s.v_heads,
+                        s.v_dim, s.epsilon, state(s.k_dim * width)});
+  return y;
+}
+
 ValueId Builder::glu(ValueId gate, ValueId up, const GluSpec& spec) {
-  const ValueId y = value("glu", at(gate).width, program_.act, at(gate).rows);
+  const ValueId y = value("glu", at(up).width, program_.act, at(up).rows);
   node("glu", GluOp{gate, up, y, spec});
   return y;
 }
 
 std::pair<ValueId, ValueId> Builder::route(ValueId x, const std::string& name,
                                            const MoeSpec& spec) {
-  ValueId logits = value("router", spec.experts, DType::f32, Rows::step);
-  node(name, LinearOp{x, {{matrix(prefix_ + name, spec.experts, at(x).width), logits}}});
+  ValueId logits = linear_f32(x, name, spec.experts);
   if (spec.bias) logits = biased(logits, name + ".bias");
   const ValueId ids = value("experts", spec.per_token, DType::i32, Rows::step);
   const ValueId weights = value("expert.weights", spec.per_token, DType::f32, Rows::step);

@@ -49,6 +49,12 @@ struct MoeSpec {
   std::string router = "gate", stack = "switch_mlp";  // what the checkpoint calls them
 };
 
+/// Heads of a gated delta layer: k_heads queries and keys, each for v_heads / k_heads values.
+struct DeltaSpec {
+  std::int64_t k_heads = 0, k_dim = 0, v_heads = 0, v_dim = 0;
+  float epsilon = 1e-6f;  // of the lengths of queries and keys
+};
+
 class Builder {
  public:
   Builder(WeightSource& weights, DType act, std::int64_t vocab);
@@ -67,6 +73,8 @@ class Builder {
                     float weight_offset = 0);
   /// x · wᵀ, plus `name`.bias where the checkpoint has one and `bias` says that the family does.
   ValueId linear(ValueId x, const std::string& name, std::int64_t n, bool bias = false);
+  /// The same, in float32 whatever the activations are; without a bias.
+  ValueId linear_f32(ValueId x, const std::string& name, std::int64_t n);
   /// One matrix whose rows are several outputs one after another (a fused qkv_proj): a value for
   /// each.
   std::vector<ValueId> linear_rows(ValueId x, const std::string& name,
@@ -74,6 +82,16 @@ class Builder {
   ValueId rope(ValueId x, const RopeSpec& spec, std::int64_t heads, std::int64_t head_dim);
   /// Writes k and v to the cache of a new KV layer and attends; q, k, v after rope.
   ValueId attention(ValueId q, ValueId k, ValueId v, const AttentionSpec& spec);
+  /// x holds `groups` times the widths one after another: a value for each width, of all groups.
+  std::vector<ValueId> split(ValueId x, std::int64_t groups,
+                             const std::vector<std::int64_t>& widths);
+  /// silu of a causal convolution over time, `name`.weight (channels, taps); the channels of
+  /// several values stand one after another. In float32; keeps recurrent state.
+  ValueId conv(const std::vector<ValueId>& x, const std::string& name, std::int64_t taps);
+  /// The gated delta rule over qkv = conv(q, k, v), with `name`.A_log and `name`.dt_bias; a and b
+  /// are its gates, one per value head. In float32; keeps recurrent state.
+  ValueId delta(ValueId qkv, ValueId a, ValueId b, const std::string& name, const DeltaSpec& spec);
+  /// act(gate) * up; a gate of one element is the whole row's.
   ValueId glu(ValueId gate, ValueId up, const GluSpec& spec);
   /// A mixture of gated MLPs: `name`.<router> routes, `name`.<stack>.{gate,up,down}_proj are the
   /// stacked experts.
@@ -92,6 +110,7 @@ class Builder {
  private:
   ValueId value(std::string name, std::int64_t width, DType type, Rows rows);
   void node(std::string name, Op op);
+  int state(std::int64_t floats);
   MatrixId matrix(const std::string& full_name, std::int64_t n, std::int64_t k);
   /// y plus the vector of this name, in y's type.
   ValueId biased(ValueId y, const std::string& name);

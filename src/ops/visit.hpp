@@ -29,6 +29,14 @@ void visit_values(Op& any, F&& f) {
           read(op.k), read(op.v);
         } else if constexpr (std::is_same_v<T, AttnOp>) {
           read(op.q), write(op.y);
+        } else if constexpr (std::is_same_v<T, SplitOp>) {
+          read(op.x);
+          for (ValueId& part : op.parts) write(part);
+        } else if constexpr (std::is_same_v<T, ConvOp>) {
+          for (ValueId& x : op.x) read(x);
+          write(op.y);
+        } else if constexpr (std::is_same_v<T, DeltaOp>) {
+          read(op.qkv), read(op.a), read(op.b), write(op.prepared), write(op.y);
         } else if constexpr (std::is_same_v<T, GluOp>) {
           read(op.gate), read(op.up), write(op.y);
         } else if constexpr (std::is_same_v<T, AddOp>) {

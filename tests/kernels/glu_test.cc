@@ -8,8 +8,8 @@ namespace stepless::test {
 namespace {
 
 using kernels::Activation;
-constexpr Activation kActivations[] = {Activation::silu, Activation::gelu, Activation::gelu_tanh,
-                                       Activation::relu, Activation::swish};
+constexpr Activation kActivations[] = {Activation::silu, Activation::gelu,  Activation::gelu_tanh,
+                                       Activation::relu, Activation::swish, Activation::sigmoid};
 constexpr float kAlpha = 1.702f;
 
 double activation(Activation which, double x) {
@@ -24,6 +24,8 @@ double activation(Activation which, double x) {
       return std::max(x, 0.0);
     case Activation::swish:
       return oracle::swish(x, static_cast<double>(kAlpha));
+    case Activation::sigmoid:
+      return 1 / (1 + std::exp(-x));
   }
   return NAN;
 }
@@ -32,7 +34,7 @@ double activation(Activation which, double x) {
 /// exponent is large.
 double f32_error(Activation which, double x) {
   double exponent = 0;
-  if (which == Activation::silu) exponent = std::abs(x);
+  if (which == Activation::silu || which == Activation::sigmoid) exponent = std::abs(x);
   if (which == Activation::swish) exponent = 1.702 * std::abs(x);
   if (which == Activation::gelu) exponent = x * x / 2;
   if (which == Activation::gelu_tanh) exponent = 1.6 * std::abs(x + 0.044715 * x * x * x);
@@ -113,11 +115,12 @@ TEST_P(EachGlu, FarOutAndNaN) {
       up.set(0, j, 1);
     }
     run(which, gate, up, y, {0, 1});
+    const bool bounded = which == Activation::sigmoid;
     EXPECT_EQ(y.get(0, 0), 0) << static_cast<int>(which);
-    EXPECT_EQ(y.get(0, 1), 200);
-    EXPECT_EQ(y.get(0, 2), static_cast<double>(1e20f));
+    EXPECT_EQ(y.get(0, 1), bounded ? 1 : 200);
+    EXPECT_EQ(y.get(0, 2), bounded ? 1 : static_cast<double>(1e20f));
     EXPECT_EQ(y.get(0, 3), 0);
-    EXPECT_EQ(y.get(0, 4), INFINITY);
+    EXPECT_EQ(y.get(0, 4), bounded ? 1 : INFINITY);
     EXPECT_TRUE(std::isnan(y.get(0, 5)));
   }
 }
@@ -166,6 +169,30 @@ TEST_P(EachGlu, LimitsMeetInfinitiesAndKeepNaN) {
   EXPECT_TRUE(std::isnan(y.get(0, 2)));
   EXPECT_TRUE(std::isnan(y.get(0, 3)));
   EXPECT_EQ(y.get(0, 4), 0);
+}
+
+TEST_P(EachGlu, OneGateForTheWholeRow) {
+  for (const DType type : kFloatTypes) {
+    Random random(2);
+    TypedRows gate(type, 3, 1, 2), up(type, 3, 300), y(type, 3, 300);
+    gate.fill(random, 2);
+    up.fill(random);
+    kernels::GluArgs args = {};
+    args.gate = gate.data(), args.up = up.data(), args.y = y.data();
+    args.type = type;
+    args.rows = 3, args.width = 300;
+    args.gate_stride = gate.stride(), args.up_stride = up.stride(), args.y_stride = y.stride();
+    args.activation = Activation::sigmoid;
+    args.one_gate = true;
+    row().entry->run(&args, {0, 3});
+    EXPECT_TRUE(y.untouched_between());
+    for (std::int64_t i = 0; i < 3; ++i)
+      for (std::int64_t j = 0; j < 300; ++j) {
+        const double ref = up.get(i, j) / (1 + std::exp(-gate.get(i, 0)));
+        expect_rounded(y.get(i, j), ref, type, f32_error(Activation::sigmoid, gate.get(i, 0)),
+                       std::abs(ref));
+      }
+  }
 }
 
 TEST_P(EachGlu, RowAloneEqualsRowInCompany) {

@@ -17,6 +17,8 @@ static Floats<4> activate(const GluArgs& args, Floats<4> x) {
       return x < 0.0f ? Floats<4>{} : x;
     case Activation::swish:
       return swish_of<4>(x, args.alpha);
+    case Activation::sigmoid:
+      return 1.0f / (exp_of<4>(-x) + 1.0f);
   }
   return x;
 }
@@ -31,6 +33,13 @@ static void limit(const GluArgs& args, int64_t n, float* gate, float* up) {
   }
 }
 
+/// n times one element.
+static void fill(const uint8_t* from, DType type, int64_t n, float* to) {
+  float one;
+  widen(from, type, 1, &one);
+  for (int64_t i = 0; i < n; ++i) to[i] = one;
+}
+
 static void run(const void* opaque, Slice rows) {
   const GluArgs& args = *static_cast<const GluArgs*>(opaque);
   alignas(64) float gate[kBlock] = {};
@@ -38,7 +47,10 @@ static void run(const void* opaque, Slice rows) {
   for (int64_t row = rows.begin; row < rows.end; ++row)
     for (int64_t at = 0; at < args.width; at += kBlock) {
       const int64_t count = least(kBlock, args.width - at);
-      widen(element(args.gate, args.type, row * args.gate_stride + at), args.type, count, gate);
+      if (args.one_gate)
+        fill(element(args.gate, args.type, row * args.gate_stride), args.type, count, gate);
+      else
+        widen(element(args.gate, args.type, row * args.gate_stride + at), args.type, count, gate);
       widen(element(args.up, args.type, row * args.up_stride + at), args.type, count, up);
       if (args.limit != 0.0f) limit(args, count, gate, up);
       if (args.up_offset != 0.0f)

@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "base/json.hpp"
+#include "dispatch/cost.hpp"
 #include "dispatch/explain.hpp"
 #include "ops/backend.hpp"
 #include "ops/plan_program.hpp"
@@ -90,6 +91,16 @@ Line line_of(const LoadedModel& model, const Node& node, std::size_t part, std::
     line.bytes = seen * static_cast<double>(rows * kv.kv_heads * (kv.k_dim + kv.v_dim) *
                                             size_of(program.act));
     line.floor_us = line.bytes / (model.machine.read_gbps_all * 1e3);
+    line.predicted_us = line.floor_us + model.machine.fixed_us;
+  } else if (const auto* delta = std::get_if<DeltaOp>(&node.op)) {
+    // A sequence's state is read and written once a step, however many rows it has.
+    const Problem problem = problem_of(program, node, part, rows);
+    const double state =
+        static_cast<double>(program.state_layers[static_cast<std::size_t>(delta->state)]);
+    line.shape = fmt::format("{}×{}×{}", delta->v_heads, delta->k_dim, delta->v_dim);
+    line.bytes = 2 * sizeof(float) * state * static_cast<double>(sampled);
+    line.floor_us = std::max(line.bytes / (model.machine.read_gbps_all * 1e3),
+                             traffic_of(problem).flop / best_rate(problem, model.machine));
     line.predicted_us = line.floor_us + model.machine.fixed_us;
   } else {
     line.predicted_us = model.machine.fixed_us;

@@ -1,31 +1,10 @@
 // Mixtures of experts: Mixtral (every layer, Llama's attention) and Qwen 3 MoE (some layers, Qwen
 // 3's attention).
-#include <algorithm>
-
 #include "base/error.hpp"
 #include "model/import.hpp"
 #include "model/transformer.hpp"
 
 namespace stepless {
-namespace {
-
-/// Layers that qwen3_moe gives a plain MLP.
-std::vector<bool> sparse_layers(const Config& config, std::int64_t layers) {
-  const std::int64_t step = config.integer_or("decoder_sparse_step", 1, 1, 4096);
-  std::vector<bool> sparse;
-  for (std::int64_t i = 0; i < layers; ++i) sparse.push_back((i + 1) % step == 0);
-  if (const Json* plain = config.list("mlp_only_layers"))
-    for (const Json& one : *plain) {
-      if (!one.is_number_integer() || one.get<std::int64_t>() < 0 ||
-          one.get<std::int64_t>() >= layers)
-        fail(ErrorCode::corrupt, "{}: mlp_only_layers holds {}; layers from 0 to {}", config.what(),
-             one.dump(), layers - 1);
-      sparse[one.get<std::size_t>()] = false;
-    }
-  return sparse;
-}
-
-}  // namespace
 
 void build_mixtral(Builder& b, const Config& config) {
   expect_silu(config);

@@ -247,11 +247,12 @@ ValueId self_attention(Builder& b, ValueId x, const TransformerShape& s,
 ValueId gated_mlp(Builder& b, ValueId x, const TransformerShape& s, const MlpKnobs& knobs) {
   std::vector<ValueId> both;
   if (knobs.fused == Fused::yes)
-    both = b.linear_rows(x, "mlp.gate_up_proj", {s.intermediate, s.intermediate});
+    both = b.linear_rows(x, knobs.name + ".gate_up_proj", {s.intermediate, s.intermediate});
   else
-    both = {b.linear(x, "mlp.gate_proj", s.intermediate, knobs.bias),
-            b.linear(x, "mlp.up_proj", s.intermediate, knobs.bias)};
-  return b.linear(b.glu(both[0], both[1], knobs.glu), "mlp.down_proj", s.hidden, knobs.bias);
+    both = {b.linear(x, knobs.name + ".gate_proj", s.intermediate, knobs.bias),
+            b.linear(x, knobs.name + ".up_proj", s.intermediate, knobs.bias)};
+  return b.linear(b.glu(both[0], both[1], knobs.glu), knobs.name + ".down_proj", s.hidden,
+                  knobs.bias);
 }
 
 MoeSpec read_mixture(const Config& config, const char* experts, const char* inner) {
@@ -263,6 +264,21 @@ MoeSpec read_mixture(const Config& config, const char* experts, const char* inne
     fail(ErrorCode::corrupt, "{}: num_experts_per_tok {} of {} experts", config.what(),
          spec.per_token, spec.experts);
   return spec;
+}
+
+std::vector<bool> sparse_layers(const Config& config, std::int64_t layers) {
+  const std::int64_t step = config.integer_or("decoder_sparse_step", 1, 1, 4096);
+  std::vector<bool> sparse;
+  for (std::int64_t i = 0; i < layers; ++i) sparse.push_back((i + 1) % step == 0);
+  if (const Json* plain = config.list("mlp_only_layers"))
+    for (const Json& one : *plain) {
+      if (!one.is_number_integer() || one.get<std::int64_t>() < 0 ||
+          one.get<std::int64_t>() >= layers)
+        fail(ErrorCode::corrupt, "{}: mlp_only_layers holds {}; layers from 0 to {}", config.what(),
+             one.dump(), layers - 1);
+      sparse[one.get<std::size_t>()] = false;
+    }
+  return sparse;
 }
 
 void enter_layer(Builder& b, std::int64_t i) {

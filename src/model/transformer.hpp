@@ -51,16 +51,20 @@ ValueId self_attention(Builder& b, ValueId x, const TransformerShape& shape,
                        const AttentionKnobs& knobs);
 
 struct MlpKnobs {
+  std::string name = "mlp";
   bool bias = false;
   Fused fused = Fused::no;
   GluSpec glu;
 };
-/// mlp.{gate,up,down}_proj: down(act(gate(x)) * up(x)).
+/// `name`.{gate,up,down}_proj: down(act(gate(x)) * up(x)).
 ValueId gated_mlp(Builder& b, ValueId x, const TransformerShape& shape, const MlpKnobs& knobs);
 
 /// Experts, experts per token and the width inside one, from these fields and num_experts_per_tok.
 /// Throws Error (corrupt) with the field.
 MoeSpec read_mixture(const Config& config, const char* experts, const char* inner);
+
+/// Layers with a mixture, by decoder_sparse_step and mlp_only_layers; the others have a plain MLP.
+std::vector<bool> sparse_layers(const Config& config, std::int64_t layers);
 
 /// Sets the builder to layer i of "model.layers".
 void enter_layer(Builder& b, std::int64_t i);

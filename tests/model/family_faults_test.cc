@@ -53,7 +53,7 @@ Json::json_pointer operator""_at(const char* text, std::size_t size) {
 TEST(FamilyFaults, SizesOfEveryFamily) {
   for (const char* name :
        {"llama3_tied", "mistral", "smollm3", "qwen2", "qwen3", "phi3", "granite", "olmo2", "gemma",
-        "gemma2", "gemma3_text", "mixtral", "qwen3_moe", "gpt_oss"})
+        "gemma2", "gemma3_text", "mixtral", "qwen3_moe", "gpt_oss", "qwen3_next"})
     expect_faults(name, {{"/hidden_size"_at, 0, "hidden_size is 0"},
                          {"/num_hidden_layers"_at, without(), "no num_hidden_layers"},
                          {"/num_attention_heads"_at, "4", "num_attention_heads is \"4\""},
@@ -187,6 +187,34 @@ TEST(FamilyFaults, GptOss) {
        {"/layer_types/0"_at, "chunked_attention", "layer_types[0] is", ErrorCode::unsupported},
        {"/rope_scaling/factor"_at, without(), "rope scaling has no factor"},
        {"/rope_scaling/beta_fast"_at, 0, "beta_fast is 0"},
+       {"/hidden_act"_at, "gelu", "\"gelu\"", ErrorCode::unsupported}});
+}
+
+TEST(FamilyFaults, Qwen3Next) {
+  expect_faults(
+      "qwen3_next",
+      {{"/linear_num_key_heads"_at, without(), "no linear_num_key_heads"},
+       {"/linear_num_key_heads"_at, 0, "linear_num_key_heads is 0"},
+       {"/linear_num_key_heads"_at, 3, "linear_num_value_heads 4 is no multiple of"},
+       {"/linear_num_value_heads"_at, -4, "linear_num_value_heads is -4"},
+       {"/linear_key_head_dim"_at, 257, "linear_key_head_dim is 257; a whole number from 1 to 256"},
+       {"/linear_value_head_dim"_at, 0, "linear_value_head_dim is 0"},
+       {"/linear_conv_kernel_dim"_at, 9, "linear_conv_kernel_dim is 9; a whole number from 1 to 8"},
+       {"/linear_conv_kernel_dim"_at, 0, "linear_conv_kernel_dim is 0"},
+       {"/full_attention_interval"_at, 0, "full_attention_interval is 0"},
+       {"/partial_rotary_factor"_at, without(), "no partial_rotary_factor"},
+       {"/partial_rotary_factor"_at, 1.5, "partial_rotary_factor is 1.5"},
+       {"/partial_rotary_factor"_at, 0.02,
+        "partial_rotary_factor 0.02 of head_dim 64 is 1 elements"},
+       {"/partial_rotary_factor"_at, 0.05, "is 3 elements; an even number"},
+       {"/num_experts"_at, without(), "no num_experts"},
+       {"/num_experts"_at, -1, "num_experts is -1"},
+       {"/num_experts_per_tok"_at, 5, "num_experts_per_tok 5 of 4 experts"},
+       {"/moe_intermediate_size"_at, 0, "moe_intermediate_size is 0"},
+       {"/shared_expert_intermediate_size"_at, 0, "shared_expert_intermediate_size is 0"},
+       {"/mlp_only_layers"_at, Json::array({2}), "mlp_only_layers holds 2; layers from 0 to 1"},
+       {"/norm_topk_prob"_at, 1, "norm_topk_prob is 1"},
+       {"/attention_bias"_at, 1, "attention_bias is 1"},
        {"/hidden_act"_at, "gelu", "\"gelu\"", ErrorCode::unsupported}});
 }
 

@@ -43,6 +43,11 @@ std::string reads(const Kernel& row) {
     case KernelOp::glu:
     case KernelOp::add:
     case KernelOp::take:
+    case KernelOp::route:
+    case KernelOp::combine:
+    case KernelOp::split:
+    case KernelOp::conv:
+    case KernelOp::delta:
     case KernelOp::sample:
       return "–";
   }

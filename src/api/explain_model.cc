@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "base/error.hpp"
 #include "base/json.hpp"
+#include "dispatch/cost.hpp"
 #include "dispatch/explain.hpp"
 #include "ops/backend.hpp"
 #include "ops/plan_program.hpp"
@@ -26,6 +28,28 @@ const Value& value_of(const Program& program, ValueId id) {
   return program.values[static_cast<std::size_t>(id)];
 }
 
+/// The weight of a part of a matrix product; null: the operation is another.
+const Matrix* weight_of(const Program& program, const Node& node, std::size_t part) {
+  const std::vector<LinearPart>* parts = nullptr;
+  if (const auto* linear = std::get_if<LinearOp>(&node.op)) parts = &linear->parts;
+  if (const auto* experts = std::get_if<ExpertsOp>(&node.op)) parts = &experts->parts;
+  if (parts == nullptr) return nullptr;
+  return &program.matrices[static_cast<std::size_t>((*parts)[part].weight)];
+}
+
+/// Rows that meet k experts each, as if by chance: how many experts they wake, how many rows each
+/// of those gets.
+struct Crowd {
+  double experts;
+  std::int64_t rows;
+};
+Crowd crowd_of(const ExpertsOp& op, const Matrix& w, std::int64_t rows) {
+  const auto all = static_cast<double>(w.experts), k = static_cast<double>(op.k);
+  const double woken = all * (1 - std::pow(1 - k / all, static_cast<double>(rows)));
+  const double each = static_cast<double>(rows) * k / std::max(woken, 1.0);
+  return {woken, std::max<std::int64_t>(1, std::llround(each))};
+}
+
 /// Only operations that read weights or the cache are worth a line; the rest are summed up in one.
 Line line_of(const LoadedModel& model, const Node& node, std::size_t part, std::int64_t rows,
              std::int64_t sampled, double context) {
@@ -36,22 +60,30 @@ Line line_of(const LoadedModel& model, const Node& node, std::size_t part, std::
   line.count = 1;
   line.m = rows;
   line.shape = "–";
-  if (const auto* linear = std::get_if<LinearOp>(&node.op)) {
-    const Matrix& w = program.matrices[static_cast<std::size_t>(linear->parts[part].weight)];
-    line.m = value_of(program, linear->x).rows == Rows::sampled ? sampled : rows;
-    line.op = node.layer < 0 ? node.name : w.name;  // a tied head is the head, not the embedding
+  double times = 1;
+  if (const Matrix* w = weight_of(program, node, part)) {
+    line.op = node.layer < 0 ? node.name : w->name;  // a tied head is the head, not the embedding
     if (const auto at = line.op.find("layers."); at != std::string::npos)
       line.op = line.op.substr(line.op.find('.', at + 7) + 1);
-    line.shape = fmt::format("{}×{}", w.n, w.k);
-    line.bytes = static_cast<double>(w.bytes());
+    line.shape = fmt::format("{}×{}", w->n, w->k);
+    line.bytes = static_cast<double>(w->bytes());
+    if (const auto* experts = std::get_if<ExpertsOp>(&node.op)) {
+      const Crowd crowd = crowd_of(*experts, *w, rows);
+      line.m = crowd.rows;
+      line.shape = fmt::format("{}·{}", w->experts, line.shape);
+      times = crowd.experts;
+      line.bytes *= times / static_cast<double>(w->experts);
+    } else if (value_of(program, std::get<LinearOp>(node.op).x).rows == Rows::sampled) {
+      line.m = sampled;
+    }
   } else if (std::holds_alternative<SampleOp>(node.op) || std::holds_alternative<TakeOp>(node.op)) {
     line.m = sampled;
   }
   const Plan& plan = plan_for(program, node, part, std::max<std::int64_t>(line.m, 1));
   line.kernel = std::string(plan.kernel->name);
-  if (std::holds_alternative<LinearOp>(node.op)) {
-    line.floor_us = plan.floor_us;
-    line.predicted_us = plan.cost_us;
+  if (weight_of(program, node, part) != nullptr) {
+    line.floor_us = plan.floor_us * times;
+    line.predicted_us = plan.cost_us * times;
   } else if (const auto* attn = std::get_if<AttnOp>(&node.op)) {
     const KvLayerShape& kv = program.kv_layers[static_cast<std::size_t>(attn->kv_layer)];
     const double seen =
@@ -59,6 +91,16 @@ Line line_of(const LoadedModel& model, const Node& node, std::size_t part, std::
     line.bytes = seen * static_cast<double>(rows * kv.kv_heads * (kv.k_dim + kv.v_dim) *
                                             size_of(program.act));
     line.floor_us = line.bytes / (model.machine.read_gbps_all * 1e3);
+    line.predicted_us = line.floor_us + model.machine.fixed_us;
+  } else if (const auto* delta = std::get_if<DeltaOp>(&node.op)) {
+    // A sequence's state is read and written once a step, however many rows it has.
+    const Problem problem = problem_of(program, node, part, rows);
+    const double state =
+        static_cast<double>(program.state_layers[static_cast<std::size_t>(delta->state)]);
+    line.shape = fmt::format("{}×{}×{}", delta->v_heads, delta->k_dim, delta->v_dim);
+    line.bytes = 2 * sizeof(float) * state * static_cast<double>(sampled);
+    line.floor_us = std::max(line.bytes / (model.machine.read_gbps_all * 1e3),
+                             traffic_of(problem).flop / best_rate(problem, model.machine));
     line.predicted_us = line.floor_us + model.machine.fixed_us;
   } else {
     line.predicted_us = model.machine.fixed_us;
@@ -162,13 +204,16 @@ std::string layer_blocks(const LoadedModel& model, const ExplainModel& wish) {
   std::string out;
   OrderedJson blocks = OrderedJson::array();
   for (const Node& node : model.program->nodes) {
-    if (node.layer != wish.layer || !std::holds_alternative<LinearOp>(node.op)) continue;
+    if (node.layer != wish.layer) continue;
     for (std::size_t part = 0; part < node.plans.size(); ++part) {
-      const auto& linear = std::get<LinearOp>(node.op);
-      const Problem problem = problem_of(*model.program, node, part, wish.batch);
-      const Plan& plan = plan_for(*model.program, node, part, wish.batch);
-      const std::string& name =
-          model.program->matrices[static_cast<std::size_t>(linear.parts[part].weight)].name;
+      const Matrix* w = weight_of(*model.program, node, part);
+      if (w == nullptr) continue;
+      const auto* experts = std::get_if<ExpertsOp>(&node.op);
+      const std::int64_t m =
+          experts == nullptr ? wish.batch : crowd_of(*experts, *w, wish.batch).rows;
+      const Problem problem = problem_of(*model.program, node, part, m);
+      const Plan& plan = plan_for(*model.program, node, part, m);
+      const std::string& name = w->name;
       if (wish.json) {
         OrderedJson block = explain_json(problem, model.machine, plan);
         block["weight"] = name;

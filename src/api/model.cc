@@ -52,13 +52,12 @@ ModelInfo describe(const LoadedModel& model) {
   std::map<std::string, std::int64_t> formats;
   std::int64_t matrix_bytes = 0, matrix_weights = 0;
   for (const Matrix& w : program.matrices) {
-    matrix_weights += w.n * w.k;
+    matrix_weights += w.n * w.k * w.experts;
     matrix_bytes += w.bytes();
     ++formats[format_of(w)];
   }
   info.parameters = matrix_weights;
-  for (const Vector& v : program.vectors)
-    info.parameters += v.data.shape.empty() ? 1 : v.data.shape[0];
+  for (const Vector& v : program.vectors) info.parameters += count_of(v.data.shape, v.name);
   info.weight_bytes = model.tensors.bytes();
   info.bits_per_weight = matrix_weights == 0 ? 0
                                              : 8.0 * static_cast<double>(matrix_bytes) /

@@ -85,7 +85,12 @@ Traffic traffic_of(const Problem& p) {
       return {0, m * n * (x + 4), m * n * y, 4 * m * n};
     case KernelOp::angles:  // a sine costs some dozens of operations
       return {0, 8 * m, m * n * y, 40 * m * n};
+    case KernelOp::conv:  // a product per tap, and silu; the state is as good as cached
+      return {n * k * size(p.w_type), m * n * x, m * n * y, m * n * (2 * k + 8)};
+    case KernelOp::delta:  // every row a sequence of its own: its state comes and goes
+      return {0, m * n * (k * 4 + x), m * n * (k * 4 + y), 7 * m * n * k};
     case KernelOp::kvput:
+    case KernelOp::split:
     case KernelOp::take:
       return {0, m * n * x, m * n * y, 0};
     case KernelOp::route:  // n experts: an exp each, and k passes

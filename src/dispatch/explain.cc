@@ -37,12 +37,17 @@ std::string equation(const Problem& p) {
     case KernelOp::angles:
     case KernelOp::rope:
     case KernelOp::kvput:
+    case KernelOp::split:
     case KernelOp::glu:
     case KernelOp::add:
     case KernelOp::take:
     case KernelOp::route:
     case KernelOp::combine:
       return y;
+    case KernelOp::conv:
+      return fmt::format("{} over {} taps", y, p.k);
+    case KernelOp::delta:
+      return fmt::format("{} through a state of {} rows", y, p.k);
     case KernelOp::sample:
       return fmt::format("{} tokens of logits({},{})", p.m, p.m, p.n);
   }

@@ -18,7 +18,8 @@ struct Problem {
   DType w_type = DType::bf16;  // scale type (affine) or element type (dense)
   DType y_type = DType::bf16;
   std::int64_t m = 1, n = 1,
-               k = 1;  // attn: m rows, n heads * head_dim, k context; elementwise: m rows, n width
+               k = 1;  // attn: m rows, n heads * head_dim, k context; elementwise: m rows, n width;
+                       // conv: n channels, k taps; delta: n value columns, k rows of their state
   std::int64_t kv_n = 0;  // attn: kv_heads * head_dim, what is read per position; 0: as n
   Role role = Role::decode;
 };

@@ -162,14 +162,67 @@ struct AttnArgs {
   int64_t rows, heads;
   KvLayer cache;
   float scale;
-  float softcap;   // 0: none; else softcap * tanh(score / softcap)
-  int64_t window;  // 0: none
-  const float*
-      sinks;  // (heads): one more logit per head that adds to the denominator only; null: none
+  float softcap;         // 0: none; else softcap * tanh(score / softcap)
+  int64_t window;        // 0: none
+  const uint8_t* sinks;  // (heads) of sinks_type, any alignment: one more logit per head that adds
+                         // to the denominator only; null: none
+  DType sinks_type;
 };
 
-/// Gated activation: y = act(gate) * up. Unit: rows.
-enum class Activation : uint8_t { silu, gelu, gelu_tanh, relu };
+/// A row of x is `groups` times the parts one after another; y[j] gets the j-th part of every
+/// group. Unit: rows.
+inline constexpr int64_t kMostSplitParts = 4;
+struct SplitArgs {
+  const void* x;                   // (rows, groups * sum of width)
+  void* y[kMostSplitParts];        // (rows, groups * width[j]) each
+  int64_t width[kMostSplitParts];  // elements of a part in one group
+  int64_t parts, groups, rows;
+  DType type;
+};
+
+/// y(i, c) = silu(sum over t of weight(c, t) * x(i - taps + 1 + t, c)): a causal convolution of
+/// each channel over the row's own sequence. Earlier rows' x come from the state, (taps - 1,
+/// channels), oldest first. The channels of several inputs stand one after another. Unit: channels.
+inline constexpr int64_t kMostConvTaps = 8, kMostConvInputs = 4;
+struct ConvArgs {
+  const void* x[kMostConvInputs];  // (rows, width[j]) of type
+  int64_t width[kMostConvInputs];
+  int64_t inputs, rows, channels, taps;
+  DType type, weight_type;
+  const uint8_t* weight;  // (channels, taps) of weight_type, any alignment
+  float* y;               // (rows, channels)
+  const SeqRow* seq;
+  StateLayer state;
+};
+
+/// The gated delta rule, per value head with key head h / (v_heads / k_heads) and state S (k_dim,
+/// v_dim): S = decay * S, then S += k ⊗ (rate * (v - kᵀS)), then y = qᵀS / sqrt(k_dim). q and k
+/// are scaled to length 1; decay = exp(-exp(a_log) * softplus(a + dt_bias)), rate = logistic(b).
+/// prepare: rows. Unit: columns of v, over all heads.
+inline constexpr int64_t kMostStateKeys = 256;  // k_dim; a strip of the state lives on the stack
+struct DeltaArgs {
+  const float* qkv;  // (rows, k_heads * k_dim twice, then v_heads * v_dim): after the convolution
+  const float* a;    // (rows, v_heads)
+  const float* b;    // (rows, v_heads)
+  const uint8_t* a_log;    // (v_heads) of a_log_type, any alignment
+  const uint8_t* dt_bias;  // (v_heads) of dt_bias_type, any alignment
+  DType a_log_type, dt_bias_type;
+  float epsilon;    // added to the squared length of q and k
+  float* prepared;  // (rows, delta_prepared_width()); prepare() writes it, run() reads it
+  float* y;         // (rows, v_heads * v_dim)
+  const SeqRow* seq;
+  StateLayer state;  // (v_heads, k_dim, v_dim)
+  int64_t rows, k_heads, k_dim, v_heads, v_dim;
+};
+
+/// Floats of a prepared row: queries, keys, each head's decay and rate.
+static constexpr int64_t delta_prepared_width(int64_t k_heads, int64_t k_dim, int64_t v_heads) {
+  return 2 * k_heads * k_dim + 2 * v_heads;
+}
+
+/// Gated activation: y = act(gate) * (up + up_offset). With a limit gate is first cut from above
+/// and up to both sides. With `one_gate` a row has a single gate. Unit: rows.
+enum class Activation : uint8_t { silu, gelu, gelu_tanh, relu, swish, sigmoid };
 struct GluArgs {
   const void* gate;
   const void* up;
@@ -177,11 +230,16 @@ struct GluArgs {
   DType type;
   int64_t rows, width, gate_stride, up_stride, y_stride;
   Activation activation;
+  float alpha;      // swish: x / (1 + e^(-alpha x)); others do not look at it
+  float limit;      // 0: none
+  float up_offset;  // 0: none
+  bool one_gate;
 };
 
 /// y = a * a_scale + b * b_scale, b either (rows, width) or, with b_row set, one row of b_type for
-/// all (a linear layer's bias). b null: y = a * a_scale. softcap != 0: then y = softcap * tanh(y /
-/// softcap). Unit: rows.
+/// all (a linear layer's bias), or, with b_ids, a table of which each row of a takes the row it
+/// names (the biases of experts). b null: y = a * a_scale. softcap != 0: then y = softcap * tanh(y
+/// / softcap). Unit: rows.
 struct AddArgs {
   const void* a;
   const void* b;
@@ -190,10 +248,12 @@ struct AddArgs {
   bool b_row;
   int64_t rows, width, a_stride, b_stride, y_stride;
   float a_scale, b_scale, softcap;
+  const int32_t* b_ids;  // (rows); null: none
 };
 
 /// The k experts of each row: softmax over all logits in float32, the k largest (ties to the lower
-/// id, best first), their probabilities divided by their sum if `normalize`. Unit: rows.
+/// id, best first), their probabilities divided by their sum if `normalize` (which is the softmax
+/// over the chosen logits alone). Unit: rows.
 struct RouteArgs {
   const float* logits;  // (rows, experts)
   int32_t* ids;         // (rows, k)

@@ -20,7 +20,8 @@ inline constexpr EnumToken<KernelOp> kOpTokens[] = {
     {KernelOp::angles, "angles"}, {KernelOp::rope, "rope"},   {KernelOp::kvput, "kvput"},
     {KernelOp::attn, "attn"},     {KernelOp::glu, "glu"},     {KernelOp::add, "add"},
     {KernelOp::take, "take"},     {KernelOp::route, "route"}, {KernelOp::combine, "combine"},
-    {KernelOp::sample, "sample"}};
+    {KernelOp::sample, "sample"}, {KernelOp::split, "split"}, {KernelOp::conv, "conv"},
+    {KernelOp::delta, "delta"}};
 inline constexpr EnumToken<Isa> kIsaTokens[] = {{Isa::cpu, "cpu"},
                                                 {Isa::avx2, "avx2"},
                                                 {Isa::avxvnni, "avxvnni"},

@@ -133,6 +133,14 @@ Vector CheckpointWeights::vector(const std::string& name, std::int64_t width) {
   return {name, view};
 }
 
+Vector CheckpointWeights::table(const std::string& name, std::int64_t rows, std::int64_t width) {
+  const TensorView& view = take(name);
+  if (!is_float(view.type) || view.shape != Shape{rows, width})
+    fail(ErrorCode::corrupt, "{}: {} of shape {}; expected {} floating-point elements", name,
+         to_string(view.type), shape_text(view.shape), shape_text({rows, width}));
+  return {name, view};
+}
+
 void CheckpointWeights::check_all_used(bool tied) const {
   std::string names;
   int count = 0;

@@ -18,6 +18,7 @@ class CheckpointWeights final : public WeightSource {
   Matrix experts(const std::string& name, std::int64_t experts, std::int64_t n,
                  std::int64_t k) override;
   Vector vector(const std::string& name, std::int64_t width) override;
+  Vector table(const std::string& name, std::int64_t rows, std::int64_t width) override;
   bool has(const std::string& name) const override { return tensors_.contains(name); }
 
   /// Throws Error (corrupt) naming tensors that no operation asked for (mlx-lm refuses them, too).

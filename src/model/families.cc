@@ -6,13 +6,15 @@
 
 namespace stepless {
 
-#define FAMILY(type, function) void function(Builder&, const Config&);
+#define FAMILY(type, build, ...)       \
+  void build(Builder&, const Config&); \
+  __VA_OPT__(std::vector<Piece> __VA_ARGS__(const Config&, std::string_view);)
 #include "model/families.inc"
 #undef FAMILY
 
 std::span<const Family> families() {
   static constexpr Family kAll[] = {
-#define FAMILY(type, function) {#type, function},
+#define FAMILY(type, build, ...) {#type, build __VA_OPT__(, ) __VA_ARGS__},
 #include "model/families.inc"
 #undef FAMILY
   };

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "model/config.hpp"
+#include "model/import.hpp"
 #include "ops/builder.hpp"
 
 namespace stepless {
@@ -11,6 +12,7 @@ namespace stepless {
 struct Family {
   std::string_view model_type;
   void (*build)(Builder&, const Config&);
+  ImportRule import_rule = import_plain;  // from Hugging Face's layout; `convert` asks for it
 };
 
 std::span<const Family> families();

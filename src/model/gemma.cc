@@ -25,7 +25,7 @@ ValueId block(Builder& b, ValueId h, const TransformerShape& shape, const Attent
     return b.norm(x, name, shape.norm_epsilon, kOffset);
   };
   MlpKnobs mlp;
-  mlp.activation = knobs.activation;
+  mlp.glu.activation = knobs.activation;
   ValueId mixed = self_attention(b, norm(h, "input_layernorm"), shape, attention);
   if (knobs.sandwich) mixed = norm(mixed, "post_attention_layernorm");
   h = b.add(h, mixed);

@@ -34,8 +34,12 @@ void build_smollm3(Builder& b, const Config& config) {
   const std::int64_t layers = config.integer("num_hidden_layers", 1, 4096);
   std::vector<bool> has_rope;
   if (const Json* given = config.list("no_rope_layers")) {
-    for (const Json& one : *given)
+    for (const Json& one : *given) {
+      if (!one.is_boolean() && one != 0 && one != 1)
+        fail(ErrorCode::corrupt, "{}: no_rope_layers[{}] is {}; 1 or 0", config.what(),
+             has_rope.size(), one.dump());
       has_rope.push_back(one.is_boolean() ? one.get<bool>() : one != 0);
+    }
   } else {
     const std::int64_t interval = config.integer_or("no_rope_layer_interval", 4, 1, 4096);
     for (std::int64_t i = 0; i < layers; ++i) has_rope.push_back((i + 1) % interval != 0);

@@ -1,41 +1,10 @@
 // Mixtures of experts: Mixtral (every layer, Llama's attention) and Qwen 3 MoE (some layers, Qwen
 // 3's attention).
-#include <algorithm>
-
 #include "base/error.hpp"
+#include "model/import.hpp"
 #include "model/transformer.hpp"
 
 namespace stepless {
-namespace {
-
-MoeSpec read_mixture(const Config& config, const char* experts, const char* inner) {
-  MoeSpec spec;
-  spec.experts = config.integer(experts, 1, 65536);
-  spec.per_token = config.integer("num_experts_per_tok", 1, 64);
-  spec.inner = config.integer(inner, 1, std::int64_t{1} << 24);
-  if (spec.per_token > spec.experts)
-    fail(ErrorCode::corrupt, "{}: num_experts_per_tok {} of {} experts", config.what(),
-         spec.per_token, spec.experts);
-  return spec;
-}
-
-/// Layers that qwen3_moe gives a plain MLP.
-std::vector<bool> sparse_layers(const Config& config, std::int64_t layers) {
-  const std::int64_t step = config.integer_or("decoder_sparse_step", 1, 1, 4096);
-  std::vector<bool> sparse;
-  for (std::int64_t i = 0; i < layers; ++i) sparse.push_back((i + 1) % step == 0);
-  if (const Json* plain = config.list("mlp_only_layers"))
-    for (const Json& one : *plain) {
-      if (!one.is_number_integer() || one.get<std::int64_t>() < 0 ||
-          one.get<std::int64_t>() >= layers)
-        fail(ErrorCode::corrupt, "{}: mlp_only_layers holds {}; layers from 0 to {}", config.what(),
-             one.dump(), layers - 1);
-      sparse[one.get<std::size_t>()] = false;
-    }
-  return sparse;
-}
-
-}  // namespace
 
 void build_mixtral(Builder& b, const Config& config) {
   expect_silu(config);
@@ -73,6 +42,31 @@ void build_qwen3_moe(Builder& b, const Config& config) {
                                                      : gated_mlp(b, x, shape, {}));
   }
   standard_head(b, h, shape);
+}
+
+/// Experts one by one: w1 is the gate, w3 the up, w2 the down projection.
+std::vector<Piece> import_mixtral(const Config& config, std::string_view name) {
+  const auto expert = parse_expert(name);
+  if (!expert) return import_plain(config, name);
+  const auto dot = expert->rest.find('.');
+  const std::string_view w = expert->rest.substr(0, dot);
+  const char* part = w == "w1"   ? "gate_proj"
+                     : w == "w2" ? "down_proj"
+                     : w == "w3" ? "up_proj"
+                                 : nullptr;
+  if (part == nullptr || dot == std::string_view::npos)
+    fail(ErrorCode::corrupt, "{}: an expert of mixtral has w1, w2 and w3", name);
+  return {
+      {std::string(expert->prefix) + ".switch_mlp." + part + std::string(expert->rest.substr(dot)),
+       expert->index, config.integer("num_local_experts", 1, 65536)}};
+}
+
+/// Experts one by one, with the names they have in the stack.
+std::vector<Piece> import_qwen3_moe(const Config& config, std::string_view name) {
+  const auto expert = parse_expert(name);
+  if (!expert) return import_plain(config, name);
+  return {{std::string(expert->prefix) + ".switch_mlp." + std::string(expert->rest), expert->index,
+           config.integer("num_experts", 1, 65536)}};
 }
 
 }  // namespace stepless

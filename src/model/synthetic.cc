@@ -80,6 +80,10 @@ class SyntheticWeights final : public WeightSource {
     return {name, filled(name, {width}, 1)};
   }
 
+  Vector table(const std::string& name, std::int64_t, std::int64_t) override {
+    fail(ErrorCode::unsupported, "{}: there is no synthetic mixture of experts", name);
+  }
+
   bool has(const std::string&) const override { return false; }
 
  private:

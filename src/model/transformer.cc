@@ -239,6 +239,7 @@ ValueId self_attention(Builder& b, ValueId x, const TransformerShape& s,
       knobs.scale.value_or(static_cast<float>(1 / std::sqrt(static_cast<double>(s.head_dim))));
   attention.softcap = knobs.softcap;
   attention.window = knobs.window;
+  if (knobs.sinks) attention.sinks = b.vector("self_attn.sinks", s.heads);
   return b.linear(b.attention(q, k, qkv[2], attention), "self_attn.o_proj", s.hidden,
                   knobs.output_bias);
 }
@@ -246,11 +247,38 @@ ValueId self_attention(Builder& b, ValueId x, const TransformerShape& s,
 ValueId gated_mlp(Builder& b, ValueId x, const TransformerShape& s, const MlpKnobs& knobs) {
   std::vector<ValueId> both;
   if (knobs.fused == Fused::yes)
-    both = b.linear_rows(x, "mlp.gate_up_proj", {s.intermediate, s.intermediate});
+    both = b.linear_rows(x, knobs.name + ".gate_up_proj", {s.intermediate, s.intermediate});
   else
-    both = {b.linear(x, "mlp.gate_proj", s.intermediate, knobs.bias),
-            b.linear(x, "mlp.up_proj", s.intermediate, knobs.bias)};
-  return b.linear(b.glu(both[0], both[1], knobs.activation), "mlp.down_proj", s.hidden, knobs.bias);
+    both = {b.linear(x, knobs.name + ".gate_proj", s.intermediate, knobs.bias),
+            b.linear(x, knobs.name + ".up_proj", s.intermediate, knobs.bias)};
+  return b.linear(b.glu(both[0], both[1], knobs.glu), knobs.name + ".down_proj", s.hidden,
+                  knobs.bias);
+}
+
+MoeSpec read_mixture(const Config& config, const char* experts, const char* inner) {
+  MoeSpec spec;
+  spec.experts = config.integer(experts, 1, 65536);
+  spec.per_token = config.integer("num_experts_per_tok", 1, 64);
+  spec.inner = config.integer(inner, 1, kMostWidth);
+  if (spec.per_token > spec.experts)
+    fail(ErrorCode::corrupt, "{}: num_experts_per_tok {} of {} experts", config.what(),
+         spec.per_token, spec.experts);
+  return spec;
+}
+
+std::vector<bool> sparse_layers(const Config& config, std::int64_t layers) {
+  const std::int64_t step = config.integer_or("decoder_sparse_step", 1, 1, 4096);
+  std::vector<bool> sparse;
+  for (std::int64_t i = 0; i < layers; ++i) sparse.push_back((i + 1) % step == 0);
+  if (const Json* plain = config.list("mlp_only_layers"))
+    for (const Json& one : *plain) {
+      if (!one.is_number_integer() || one.get<std::int64_t>() < 0 ||
+          one.get<std::int64_t>() >= layers)
+        fail(ErrorCode::corrupt, "{}: mlp_only_layers holds {}; layers from 0 to {}", config.what(),
+             one.dump(), layers - 1);
+      sparse[one.get<std::size_t>()] = false;
+    }
+  return sparse;
 }
 
 void enter_layer(Builder& b, std::int64_t i) {

@@ -44,18 +44,27 @@ struct AttentionKnobs {
   std::int64_t window = 0;
   std::optional<float> scale;  // none: 1 / sqrt(head_dim)
   float softcap = 0;
+  bool sinks = false;  // self_attn.sinks: one more logit per head
 };
 /// self_attn.{q,k,v,o}_proj around attention. Returns what is added to the residual stream.
 ValueId self_attention(Builder& b, ValueId x, const TransformerShape& shape,
                        const AttentionKnobs& knobs);
 
 struct MlpKnobs {
+  std::string name = "mlp";
   bool bias = false;
   Fused fused = Fused::no;
-  kernels::Activation activation = kernels::Activation::silu;
+  GluSpec glu;
 };
-/// mlp.{gate,up,down}_proj: down(act(gate(x)) * up(x)).
+/// `name`.{gate,up,down}_proj: down(act(gate(x)) * up(x)).
 ValueId gated_mlp(Builder& b, ValueId x, const TransformerShape& shape, const MlpKnobs& knobs);
+
+/// Experts, experts per token and the width inside one, from these fields and num_experts_per_tok.
+/// Throws Error (corrupt) with the field.
+MoeSpec read_mixture(const Config& config, const char* experts, const char* inner);
+
+/// Layers with a mixture, by decoder_sparse_step and mlp_only_layers; the others have a plain MLP.
+std::vector<bool> sparse_layers(const Config& config, std::int64_t layers);
 
 /// Sets the builder to layer i of "model.layers".
 void enter_layer(Builder& b, std::int64_t i);

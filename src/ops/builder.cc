@@ -62,12 +62,24 @@ ValueId Builder::head_norm(ValueId x, const std::string& name, std::int64_t head
 
 ValueId Builder::linear(ValueId x, const std::string& name, std::int64_t n, bool bias) {
   const Value in = at(x);
-  ValueId y = value(name, n, program_.act, in.rows);
+  const ValueId y = value(name, n, program_.act, in.rows);
   node(name, LinearOp{x, {{matrix(prefix_ + name, n, in.width), y}}});
   if (!bias) return y;
-  const ValueId biased = value(name + ".bias", n, program_.act, in.rows);
-  node(name + ".bias", AddOp{y, kNone, biased, vector(name + ".bias", n), 1, 1, 0});
-  return biased;
+  return biased(y, name + ".bias");
+}
+
+ValueId Builder::biased(ValueId y, const std::string& name) {
+  const Value in = at(y);
+  const ValueId sum = value(name, in.width, in.type, in.rows);
+  node(name, AddOp{y, kNone, sum, vector(name, in.width), 1, 1, 0});
+  return sum;
+}
+
+ValueId Builder::linear_f32(ValueId x, const std::string& name, std::int64_t n) {
+  const Value in = at(x);
+  const ValueId y = value(name, n, DType::f32, in.rows);
+  node(name, LinearOp{x, {{matrix(prefix_ + name, n, in.width), y}}});
+  return y;
 }
 
 std::vector<ValueId> Builder::linear_rows(ValueId x, const std::string& name,
@@ -114,47 +126,111 @@ ValueId Builder::attention(ValueId q, ValueId k, ValueId v, const AttentionSpec&
   return y;
 }
 
-ValueId Builder::glu(ValueId gate, ValueId up, kernels::Activation activation) {
-  const ValueId y = value("glu", at(gate).width, program_.act, at(gate).rows);
-  node("glu", GluOp{gate, up, y, activation});
+int Builder::state(std::int64_t floats) {
+  program_.state_layers.push_back(floats);
+  return static_cast<int>(program_.state_layers.size()) - 1;
+}
+
+std::vector<ValueId> Builder::split(ValueId x, std::int64_t groups,
+                                    const std::vector<std::int64_t>& widths) {
+  const Value in = at(x);
+  SplitOp split{x, groups, {}};
+  std::int64_t total = 0;
+  for (const std::int64_t width : widths) {
+    split.parts.push_back(value("split", groups * width, in.type, in.rows));
+    total += groups * width;
+  }
+  if (total != in.width || std::ssize(widths) > kernels::kMostSplitParts)
+    fail(ErrorCode::internal, "split: {} parts of {} elements from {}", widths.size(), total,
+         in.width);
+  node("split", split);
+  return split.parts;
+}
+
+ValueId Builder::conv(const std::vector<ValueId>& x, const std::string& name, std::int64_t taps) {
+  std::int64_t channels = 0;
+  for (const ValueId id : x) channels += at(id).width;
+  if (taps < 1 || taps > kernels::kMostConvTaps || std::ssize(x) > kernels::kMostConvInputs)
+    fail(ErrorCode::internal, "{}: {} taps over {} values", name, taps, x.size());
+  const ValueId y = value(name, channels, DType::f32, Rows::step);
+  node(name,
+       ConvOp{x, y, vector(name + ".weight", channels * taps), taps, state((taps - 1) * channels)});
   return y;
 }
 
+ValueId Builder::delta(ValueId qkv, ValueId a, ValueId b, const std::string& name,
+                       const DeltaSpec& s) {
+  const std::int64_t width = s.v_heads * s.v_dim;
+  if (at(qkv).width != 2 * s.k_heads * s.k_dim + width || at(a).width != s.v_heads ||
+      at(b).width != s.v_heads || s.k_dim > kernels::kMostStateKeys)
+    fail(ErrorCode::internal, "{}: values of {}, {} and {} elements", name, at(qkv).width,
+         at(a).width, at(b).width);
+  const std::int64_t room = kernels::delta_prepared_width(s.k_heads, s.k_dim, s.v_heads);
+  const ValueId prepared = value("delta.prepared", room, DType::f32, Rows::step);
+  const ValueId y = value("delta", width, DType::f32, Rows::step);
+  node("delta", DeltaOp{qkv, a, b, prepared, y, vector(name + ".A_log", s.v_heads),
+                        vector(name + ".dt_bias", s.v_heads), s.k_heads, s.k_dim, s.v_heads,
+                        s.v_dim, s.epsilon, state(s.k_dim * width)});
+  return y;
+}
+
+ValueId Builder::glu(ValueId gate, ValueId up, const GluSpec& spec) {
+  const ValueId y = value("glu", at(up).width, program_.act, at(up).rows);
+  node("glu", GluOp{gate, up, y, spec});
+  return y;
+}
+
+std::pair<ValueId, ValueId> Builder::route(ValueId x, const std::string& name,
+                                           const MoeSpec& spec) {
+  ValueId logits = linear_f32(x, name, spec.experts);
+  if (spec.bias) logits = biased(logits, name + ".bias");
+  const ValueId ids = value("experts", spec.per_token, DType::i32, Rows::step);
+  const ValueId weights = value("expert.weights", spec.per_token, DType::f32, Rows::step);
+  node("route", RouteOp{logits, ids, weights, spec.per_token, spec.normalize});
+  return {ids, weights};
+}
+
+std::vector<ValueId> Builder::experts(ValueId x, ValueId ids, const ExpertStack& stack,
+                                      const MoeSpec& spec) {
+  const std::int64_t k = spec.per_token, inputs = stack.per_slot ? at(x).width / k : at(x).width;
+  const auto wide = [&](const std::string& what, std::int64_t width) {
+    return value(what, k * width, program_.act, Rows::step);
+  };
+  ExpertsOp op{x, ids, kNone, kNone, k, stack.per_slot, {}};
+  std::string title = "experts.";
+  std::vector<ValueId> values;
+  for (const char* part : stack.parts) {
+    const std::string full = prefix_ + stack.name + "." + part;
+    program_.matrices.push_back(weights_.experts(full, spec.experts, stack.outputs, inputs));
+    values.push_back(wide(part, stack.outputs));
+    op.parts.push_back({static_cast<MatrixId>(program_.matrices.size() - 1), values.back()});
+    title += (values.size() > 1 ? "+" : "") + std::string(part);
+  }
+  op.gathered = wide("gathered", inputs);
+  op.scattered = wide("scattered", stack.outputs);
+  node(std::move(title), std::move(op));
+  for (std::size_t i = 0; spec.bias && i < values.size(); ++i) {
+    const std::string part = stack.parts[i];
+    const ValueId y = wide(part + ".bias", stack.outputs);
+    const std::string full = prefix_ + stack.name + "." + part + ".bias";
+    program_.vectors.push_back(weights_.table(full, spec.experts, stack.outputs));
+    const auto table = static_cast<VectorId>(program_.vectors.size() - 1);
+    node("experts." + part + ".bias", AddOp{values[i], kNone, y, table, 1, 1, 0, ids});
+    values[i] = y;
+  }
+  return values;
+}
+
 ValueId Builder::mixture(ValueId x, const std::string& name, const MoeSpec& spec) {
-  const std::int64_t width = at(x).width, k = spec.per_token;
-  const std::string experts = prefix_ + name + ".switch_mlp.";
-  const auto stack = [&](const char* which, std::int64_t n, std::int64_t inputs) {
-    program_.matrices.push_back(weights_.experts(experts + which, spec.experts, n, inputs));
-    return static_cast<MatrixId>(program_.matrices.size() - 1);
-  };
-  const auto wide = [&](const char* what, std::int64_t n) {
-    return value(what, k * n, program_.act, Rows::step);
-  };
-  const ValueId logits = value("router", spec.experts, DType::f32, Rows::step);
-  node(name + ".gate",
-       LinearOp{x, {{matrix(prefix_ + name + ".gate", spec.experts, width), logits}}});
-  const ValueId ids = value("experts", k, DType::i32, Rows::step);
-  const ValueId weights = value("expert.weights", k, DType::f32, Rows::step);
-  node("route", RouteOp{logits, ids, weights, k, spec.normalize});
-  const ValueId gate = wide("gate", spec.inner), up = wide("up", spec.inner);
-  node("experts.gate_proj+up_proj", ExpertsOp{x,
-                                              ids,
-                                              wide("gathered", width),
-                                              wide("scattered", spec.inner),
-                                              k,
-                                              false,
-                                              {{stack("gate_proj", spec.inner, width), gate},
-                                               {stack("up_proj", spec.inner, width), up}}});
-  const ValueId inner = glu(gate, up, spec.activation), down = wide("down", width);
-  node("experts.down_proj", ExpertsOp{inner,
-                                      ids,
-                                      wide("gathered", spec.inner),
-                                      wide("scattered", width),
-                                      k,
-                                      true,
-                                      {{stack("down_proj", width, spec.inner), down}}});
+  const std::int64_t width = at(x).width;
+  const std::string stack = name + "." + spec.stack;
+  const auto [ids, weights] = route(x, name + "." + spec.router, spec);
+  const std::vector<ValueId> both =
+      experts(x, ids, {stack, {"gate_proj", "up_proj"}, spec.inner, false}, spec);
+  const ValueId inner = glu(both[0], both[1], spec.glu);
+  const ValueId down = experts(inner, ids, {stack, {"down_proj"}, width, true}, spec)[0];
   const ValueId y = value("mixture", width, program_.act, Rows::step);
-  node("combine", CombineOp{down, weights, y, k});
+  node("combine", CombineOp{down, weights, y, spec.per_token});
   return y;
 }
 

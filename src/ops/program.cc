@@ -97,7 +97,8 @@ Problem problem_of(const Program& program, const Node& node, std::size_t part, s
           p.x_type = p.y_type = at(program, op.y).type;
           return p;
         } else if constexpr (std::is_same_v<T, NormOp>) {
-          return plain(KernelOp::norm, act, act, m, shape(op.y));
+          return plain(KernelOp::norm, at(program, op.x).type, at(program, op.y).type, m,
+                       shape(op.y));
         } else if constexpr (std::is_same_v<T, AnglesOp>) {
           return plain(KernelOp::angles, DType::f32, DType::f32, m, shape(op.y));
         } else if constexpr (std::is_same_v<T, RopeOp>) {
@@ -106,6 +107,18 @@ Problem problem_of(const Program& program, const Node& node, std::size_t part, s
           return plain(KernelOp::kvput, act, act, m, shape(op.k) + shape(op.v));
         } else if constexpr (std::is_same_v<T, AttnOp>) {
           return plain(KernelOp::attn, act, act, m, shape(op.y));
+        } else if constexpr (std::is_same_v<T, SplitOp>) {
+          const DType type = at(program, op.x).type;
+          return plain(KernelOp::split, type, type, m, shape(op.x));
+        } else if constexpr (std::is_same_v<T, ConvOp>) {
+          Problem p = plain(KernelOp::conv, at(program, op.x[0]).type, DType::f32, m, shape(op.y));
+          p.w_type = program.vectors[static_cast<std::size_t>(op.weight)].data.type;
+          p.k = op.taps;
+          return p;
+        } else if constexpr (std::is_same_v<T, DeltaOp>) {
+          Problem p = plain(KernelOp::delta, DType::f32, DType::f32, m, shape(op.y));
+          p.k = op.k_dim;
+          return p;
         } else if constexpr (std::is_same_v<T, GluOp>) {
           return plain(KernelOp::glu, act, act, m, shape(op.y));
         } else if constexpr (std::is_same_v<T, AddOp>) {

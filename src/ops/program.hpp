@@ -49,7 +49,7 @@ struct Matrix {
 
 struct Vector {
   std::string name;
-  TensorView data;  // (width)
+  TensorView data;  // (width), or (rows, width) of a table
 };
 
 // --- operations; which value each reads and writes is told by visit_values() ---
@@ -93,15 +93,44 @@ struct AttnOp {
   std::int64_t window;
   VectorId sinks;
 };
+struct SplitOp {
+  ValueId x;
+  std::int64_t groups;
+  std::vector<ValueId> parts;  // (m, groups * width of the part)
+};
+struct ConvOp {
+  std::vector<ValueId> x;  // channels one after another
+  ValueId y;               // (m, channels) f32
+  VectorId weight;         // (channels, taps)
+  std::int64_t taps;
+  int state;  // index into Program::state_layers
+};
+struct DeltaOp {
+  ValueId qkv, a, b;  // f32
+  ValueId prepared;   // room: see DeltaArgs
+  ValueId y;          // (m, v_heads * v_dim) f32
+  VectorId a_log, dt_bias;
+  std::int64_t k_heads, k_dim, v_heads, v_dim;
+  float epsilon;
+  int state;
+};
+/// y = act(gate) * (up + up_offset); GluArgs says what limit does.
+struct GluSpec {
+  kernels::Activation activation = kernels::Activation::silu;
+  float alpha = 1, limit = 0, up_offset = 0;
+};
 struct GluOp {
-  ValueId gate, up, y;
-  kernels::Activation activation;
+  ValueId gate, up, y;  // gate: as wide as up, or one element
+  GluSpec spec;
 };
 struct AddOp {
   ValueId a, b, y;
-  VectorId row;
+  VectorId row;  // b or row may be kNone
   float a_scale, b_scale, softcap;
-};  // b or row may be kNone
+  /// Not kNone: `row` is a table, a holds as many runs per row as ids has elements, and each run
+  /// adds the row of the table that its id names.
+  ValueId ids = kNone;
+};
 struct TakeOp {
   ValueId x, y;
 };
@@ -124,8 +153,9 @@ struct CombineOp {
 struct SampleOp {
   ValueId logits;
 };
-using Op = std::variant<EmbedOp, NormOp, LinearOp, AnglesOp, RopeOp, KvPutOp, AttnOp, GluOp, AddOp,
-                        TakeOp, RouteOp, ExpertsOp, CombineOp, SampleOp>;
+using Op =
+    std::variant<EmbedOp, NormOp, LinearOp, AnglesOp, RopeOp, KvPutOp, AttnOp, SplitOp, ConvOp,
+                 DeltaOp, GluOp, AddOp, TakeOp, RouteOp, ExpertsOp, CombineOp, SampleOp>;
 
 using PlanPtr = std::shared_ptr<const Plan>;
 

@@ -29,10 +29,18 @@ void visit_values(Op& any, F&& f) {
           read(op.k), read(op.v);
         } else if constexpr (std::is_same_v<T, AttnOp>) {
           read(op.q), write(op.y);
+        } else if constexpr (std::is_same_v<T, SplitOp>) {
+          read(op.x);
+          for (ValueId& part : op.parts) write(part);
+        } else if constexpr (std::is_same_v<T, ConvOp>) {
+          for (ValueId& x : op.x) read(x);
+          write(op.y);
+        } else if constexpr (std::is_same_v<T, DeltaOp>) {
+          read(op.qkv), read(op.a), read(op.b), write(op.prepared), write(op.y);
         } else if constexpr (std::is_same_v<T, GluOp>) {
           read(op.gate), read(op.up), write(op.y);
         } else if constexpr (std::is_same_v<T, AddOp>) {
-          read(op.a), read(op.b), write(op.y);
+          read(op.a), read(op.b), read(op.ids), write(op.y);
         } else if constexpr (std::is_same_v<T, RouteOp>) {
           read(op.logits), write(op.ids), write(op.weights);
         } else if constexpr (std::is_same_v<T, ExpertsOp>) {

@@ -78,21 +78,27 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, std::unique_ptr
   stats_.kv_bytes = pages * kv_.page_bytes();
 }
 
-/// Recurrent state of the sequences expected, as far as it fits beside a KV page of each; what it
+/// Recurrent state of the sequences expected, as far as it fits beside their KV pages; what it
 /// takes is taken off `free_bytes`.
 void EngineCore::allocate_state(const EngineOptions& options, std::int64_t& free_bytes) {
   state_.layers = model_->program->state_layers;
   if (state_.layers.empty()) return;
-  slots_each_ = 1;
+  slots_each_ = 1;  // and one more for each draft that a step may hold
   const std::int64_t state_bytes = checked_mul(slots_each_, state_.slot_bytes(), "recurrent state");
-  const std::int64_t each = checked_add(state_bytes, kv_.page_bytes(), "a sequence");
-  const std::int64_t most = free_bytes / 10 * 9 / each;
-  if (most < 1)
+  const std::int64_t least = checked_add(state_bytes, kv_.page_bytes(), "a sequence");
+  if (least > free_bytes / 10 * 9)
     fail(ErrorCode::exhausted,
          "recurrent state: {} bytes a sequence and {} of its first KV page are {}; {} are free, "
          "of which 90 % may be used",
-         state_bytes, kv_.page_bytes(), each, free_bytes);
-  const std::int64_t slots = std::clamp<std::int64_t>(options.sequences, 1, most) * slots_each_;
+         state_bytes, kv_.page_bytes(), least, free_bytes);
+  const std::int64_t pages =
+      checked_mul(divide_up(context_, kv_.page_tokens), kv_.page_bytes(), "KV pages of a sequence");
+  const std::int64_t each =
+      options.kv_bytes > 0 ? state_bytes : checked_add(state_bytes, pages, "a sequence");
+  const std::int64_t room = free_bytes / 10 * 9 - std::min(options.kv_bytes, free_bytes);
+  const std::int64_t at_once =
+      std::clamp<std::int64_t>(room / each, 1, std::max<std::int64_t>(options.sequences, 1));
+  const std::int64_t slots = at_once * slots_each_;
   backend_->allocate_state(state_, slots);
   slots_ = KvPool(slots + 1);
   stats_.state_slots = slots;

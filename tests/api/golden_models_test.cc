@@ -50,17 +50,15 @@ TEST(GoldenModels, EveryVariantOfTheTale) {
   EXPECT_EQ(report.failed + report.skipped, 0) << lines_of(report);
 }
 
-TEST(GoldenModels, EveryFamilyThatIsThere) {
+TEST(GoldenModels, EveryFamily) {
   const auto shared = shared_dir();
   if (!shared) GTEST_SKIP() << "no shared folder";
-  const GoldenReport report = run_golden_families(*shared + "/golden/families", one_thread());
-  EXPECT_EQ(report.failed, 0) << lines_of(report);
-  EXPECT_GE(report.passed, 8 * 4) << "llama (5), qwen2, qwen2.5, qwen3: two types, two sequences";
-  for (const std::string& line : report.lines) {
-    EXPECT_NE(line.find("is not there yet"), std::string::npos) << line;
-    for (const char* known : {"llama", "mistral", "qwen2", "qwen3 "})
-      EXPECT_EQ(line.find(std::string("families/") + known), std::string::npos) << line;
-  }
+  const std::string dir = *shared + "/golden/families";
+  const auto families = static_cast<int>(read_json(dir + "/index.json").size());
+  EXPECT_GE(families, 20);
+  const GoldenReport report = run_golden_families(dir, one_thread());
+  EXPECT_EQ(report.passed, families * 4) << "two types, two sequences";
+  EXPECT_EQ(report.failed + report.skipped, 0) << lines_of(report);
 }
 
 /// The committed fixtures with one thing changed; what the runner says of them.

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "base/json.hpp"
 #include "tests/support/paths.hpp"
 #include "tests/support/throws.hpp"
@@ -111,6 +113,40 @@ TEST(Model, ExplainFoldsEqualLayersAndAddsUp) {
   for (const Json& block : layer)
     EXPECT_NE(block["weight"].get<std::string>().find("layers.3."), std::string::npos);
   EXPECT_NE(tale().explain(1, 64, 0, "prefill", -1, false).find("prefill"), std::string::npos);
+}
+
+/// One row wakes two of four experts; 64 rows wake all, and each serves half of them.
+TEST(Model, ExplainShowsExpertsAsMatrixProducts) {
+  const auto shared = shared_dir();
+  if (!shared) GTEST_SKIP() << "no shared folder";
+  ModelOptions options;
+  options.threads = 1;
+  const Model model = Model::open(*shared + "/golden/families/gpt_oss", options);
+  EXPECT_GT(model.info().bits_per_weight, 4.25) << "every expert counts";
+  EXPECT_LT(model.info().bits_per_weight, 4.6);
+  constexpr double kExpertBytes = 128 * (128 / 2 + 128 / 32);  // mxfp4
+  for (const std::int64_t batch : {1, 64}) {
+    const Json all = parse_json(model.explain(batch, 64, 0, "decode", -1, true), "explain");
+    int found = 0;
+    for (const Json& op : all[0]["ops"]) {
+      if (op["op"] != "mlp.experts.gate_proj") continue;
+      ++found;
+      EXPECT_EQ(op["shape"], "4·128×128");
+      EXPECT_EQ(op["layers"], "0..1");
+      EXPECT_EQ(op["m"], batch == 1 ? 1 : 32);
+      EXPECT_NEAR(op["bytes"].get<double>(), 2 * (batch == 1 ? 2 : 4) * kExpertBytes, 1);
+      EXPECT_GT(op["floor_us"].get<double>(), 0);
+      EXPECT_GE(op["predicted_us"].get<double>(), op["floor_us"].get<double>());
+      EXPECT_EQ(op["kernel"].get<std::string>().substr(0, 4), "qmm_");
+    }
+    EXPECT_EQ(found, 1);
+  }
+  std::set<std::string> weights;
+  for (const Json& block : parse_json(model.explain(1, 64, 0, "", 1, true), "explain"))
+    weights.insert(block["weight"].get<std::string>());
+  for (const char* part : {"gate_proj", "up_proj", "down_proj"})
+    EXPECT_EQ(weights.count(std::string("model.layers.1.mlp.experts.") + part), 1u) << part;
+  EXPECT_EQ(weights.size(), 4u + 1 + 3);  // attention, router, experts
 }
 
 TEST(Model, ExplainRefuses) {

@@ -92,9 +92,11 @@ inline std::vector<Problem> route_problems() {
   for (const DType type : kFloats) {
     problems.push_back(row_problem(KernelOp::attn, type, 2048, 1024));
     for (const KernelOp op : {KernelOp::norm, KernelOp::rope, KernelOp::kvput, KernelOp::glu,
-                              KernelOp::add, KernelOp::take, KernelOp::combine})
+                              KernelOp::add, KernelOp::take, KernelOp::combine, KernelOp::split})
       problems.push_back(row_problem(op, type, 4096));
+    problems.push_back(row_problem(KernelOp::conv, type, 8192, 4));
   }
+  problems.push_back(row_problem(KernelOp::delta, DType::f32, 4096, 128));
   problems.push_back(row_problem(KernelOp::angles, DType::f32, 128));
   problems.push_back(row_problem(KernelOp::route, DType::f32, 128));
   problems.push_back(row_problem(KernelOp::sample, DType::f32, 151936));

@@ -82,6 +82,41 @@ TEST_P(EachAdd, ScalesAndSoftcap) {
   }
 }
 
+/// A table of biases: each row of a adds the row that its id names, whatever the slice.
+TEST_P(EachAdd, RowsOfATableByTheirIds) {
+  for (const DType type : kFloatTypes)
+    for (const DType b_type : kFloatTypes)
+      for (const std::int64_t width : {1, 3, 256, 259}) {
+        SCOPED_TRACE(testing::Message() << "width " << width);
+        Random random(static_cast<std::uint64_t>(width));
+        TypedRows a(type, 6, width), table(b_type, 4, width, 1), y(type, 6, width, 2);
+        a.fill(random);
+        table.fill(random);
+        const std::int32_t ids[] = {3, 0, 0, 2, 3, 1};
+        kernels::AddArgs args = {};
+        args.a = a.data();
+        args.b = table.data();
+        args.y = y.data();
+        args.type = args.y_type = type;
+        args.b_type = b_type;
+        args.rows = 6;
+        args.width = width;
+        args.a_stride = a.stride();
+        args.b_stride = table.stride();
+        args.y_stride = y.stride();
+        args.a_scale = args.b_scale = 1;
+        args.b_ids = ids;
+        row().entry->run(&args, {0, 1});
+        row().entry->run(&args, {1, 6});
+        EXPECT_TRUE(y.untouched_between());
+        for (std::int64_t i = 0; i < 6; ++i)
+          for (std::int64_t j = 0; j < width; ++j) {
+            const double left = a.get(i, j), right = table.get(ids[i], j);
+            expect_rounded(y.get(i, j), left + right, type, 3e-7, std::abs(left) + std::abs(right));
+          }
+      }
+}
+
 TEST_P(EachAdd, InPlaceOntoEitherSide) {
   const AddCase c = {.rows = 2, .width = 300};
   Random random(2);

@@ -16,6 +16,7 @@ struct AttnShape {
   std::int64_t window = 0;
   double softcap = 0, q_scale = 1;
   bool sinks = false;
+  DType sinks_type = DType::f32;
 };
 
 /// Sequences of given lengths in one cache; everything no sequence has written is NaN, and the
@@ -36,8 +37,8 @@ class Scene {
       for (std::int64_t p = 0; p < n; ++p)
         for (std::int64_t h = 0; h < shape.kv_heads; ++h) write(table, p, h);
     }
-    for (std::int64_t h = 0; h < shape.heads; ++h)
-      sinks_.push_back(static_cast<float>(random_.normal()));
+    sinks_ = std::make_unique<TypedRows>(shape.sinks_type, 1, shape.heads);
+    sinks_->fill(random_, shape.q_scale);
   }
 
   void add(std::size_t sequence, std::int64_t position) {
@@ -62,6 +63,7 @@ class Scene {
 
   std::int64_t m() const { return std::ssize(rows_); }
   TypedRows& q() { return *q_; }
+  TypedRows& sinks() { return *sinks_; }
   std::unique_ptr<TypedRows> output() const {
     return std::make_unique<TypedRows>(shape_.type, m(), shape_.heads * shape_.v_dim, 5);
   }
@@ -81,7 +83,8 @@ class Scene {
     args.scale = static_cast<float>(scale());
     args.softcap = static_cast<float>(shape_.softcap);
     args.window = shape_.window;
-    args.sinks = shape_.sinks ? sinks_.data() : nullptr;
+    args.sinks = shape_.sinks ? sinks_->data() : nullptr;
+    args.sinks_type = shape_.sinks_type;
     kernel.entry->run(&args, units);
   }
 
@@ -100,7 +103,7 @@ class Scene {
     one.scale = static_cast<double>(static_cast<float>(scale()));
     one.softcap = shape_.softcap;
     one.window = shape_.window;
-    if (shape_.sinks) one.sink = static_cast<double>(sinks_[static_cast<std::size_t>(head)]);
+    if (shape_.sinks) one.sink = sinks_->get(0, head);
     return oracle::attention(one);
   }
 
@@ -118,10 +121,9 @@ class Scene {
 
   AttnShape shape_;
   Random random_;
-  std::unique_ptr<TypedRows> k_, v_, q_;
+  std::unique_ptr<TypedRows> k_, v_, q_, sinks_;
   std::vector<std::vector<std::int32_t>> tables_;
   std::vector<kernels::SeqRow> rows_;
-  std::vector<float> sinks_;
 };
 
 class EachAttn : public EachRow {
@@ -206,6 +208,39 @@ TEST_P(EachAttn, SoftcapAndSinks) {
     check({.window = window, .softcap = 30, .q_scale = 8}, {0, 90, 128}, 4e-6);
     check({.window = window, .sinks = true}, {0, 90, 128});
     check({.window = window, .softcap = 2, .sinks = true}, {0, 90});
+  }
+}
+
+/// As a checkpoint brings them: any float type, one per head, above the scores and below.
+TEST_P(EachAttn, SinksOfEveryTypeAndHead) {
+  for (const DType type : kFloatTypes)
+    for (const double scale : {1.0, 8.0})
+      for (const std::int64_t window : {0, 16})
+        check({.heads = 6,
+               .kv_heads = 2,
+               .window = window,
+               .q_scale = scale,
+               .sinks = true,
+               .sinks_type = type},
+              {0, 15, 16, 63, 64, 130}, scale > 1 ? 6e-6 : 1e-6);
+}
+
+TEST_P(EachAttn, SinksFarOut) {
+  const AttnShape shape = {.type = DType::bf16, .heads = 2, .sinks = true};
+  const AttnShape none = {.type = DType::bf16, .heads = 2};
+  std::vector<std::unique_ptr<TypedRows>> results;
+  for (const AttnShape& one : {shape, none}) {
+    Scene scene(one, {71});
+    scene.add(0, 70);
+    scene.make_queries();
+    scene.sinks().set(0, 0, 1e4);    // takes all
+    scene.sinks().set(0, 1, -1e30);  // takes nothing
+    results.push_back(scene.output());
+    scene.run(row(), *results.back(), {0, 2});
+  }
+  for (std::int64_t j = 0; j < shape.v_dim; ++j) {
+    EXPECT_EQ(results[0]->get(0, j), 0);
+    EXPECT_EQ(results[0]->get(0, shape.v_dim + j), results[1]->get(0, shape.v_dim + j));
   }
 }
 

@@ -70,6 +70,18 @@ TEST_P(EachRoute, TiesGoToTheLowerIdAndNanIsTakenLast) {
   for (const std::int32_t id : run({nan, nan, nan}, 1, 2, true).ids) EXPECT_TRUE(id >= 0 && id < 3);
 }
 
+/// Divided by their sum, the probabilities are the softmax over the chosen logits alone, however
+/// far the others lie below.
+TEST_P(EachRoute, NormalizedIsTheSoftmaxOfTheChosen) {
+  for (const float low : {2.5f, -50.0f, -3e38f}) {
+    const Routed all = run({low, 700, 698.5f, low, 699, low}, 1, 3, true);
+    const Routed alone = run({700, 698.5f, 699}, 1, 3, true);
+    EXPECT_EQ(all.ids, (std::vector<std::int32_t>{1, 4, 2}));
+    EXPECT_EQ(all.weights, alone.weights);
+    EXPECT_NEAR(std::accumulate(all.weights.begin(), all.weights.end(), 0.0), 1, 1e-6);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Rows, EachRoute, testing::ValuesIn(built_rows({KernelOp::route})),
                          row_name);
 

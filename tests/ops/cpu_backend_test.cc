@@ -24,13 +24,15 @@ std::shared_ptr<const Program> toy(DType act, std::int64_t rows = 16, Mlp mlp = 
 }
 
 TEST(CpuBackend, CutsAndThreadsChangeNoBit) {
-  for (const DType act : {DType::f32, DType::f16, DType::bf16}) {
-    const auto want = run_toy(toy(act), kTokens, 1);
-    for (const std::size_t step : {1, 2, 3, 4, 7, 10})
-      EXPECT_EQ(run_toy(toy(act), kTokens, 1, step), want) << step;
-    EXPECT_EQ(run_toy(toy(act), kTokens, 2, 4), want) << "two threads";
-    EXPECT_EQ(run_toy(toy(act), kTokens, 5), want) << "five threads";
-  }
+  for (const Mlp mlp : {Mlp::mixture, Mlp::biased_mixture})
+    for (const DType act : {DType::f32, DType::f16, DType::bf16}) {
+      const auto program = toy(act, 16, mlp);
+      const auto want = run_toy(program, kTokens, 1);
+      for (const std::size_t step : {1, 2, 3, 4, 7, 10})
+        EXPECT_EQ(run_toy(program, kTokens, 1, step), want) << step;
+      EXPECT_EQ(run_toy(program, kTokens, 2, 4), want) << "two threads";
+      EXPECT_EQ(run_toy(program, kTokens, 5), want) << "five threads";
+    }
 }
 
 /// Embedding, one matrix with a bias, the gate and the head in double arithmetic.
@@ -39,7 +41,7 @@ TEST(CpuBackend, ComputesWhatTheProgramSays) {
   Builder b(weights, DType::f32, kToyVocab);
   const ValueId h = b.embed("embed", kToyHidden);
   const ValueId g =
-      b.glu(b.linear(h, "gate", 32, true), b.linear(h, "up", 32), kernels::Activation::relu);
+      b.glu(b.linear(h, "gate", 32, true), b.linear(h, "up", 32), {kernels::Activation::relu});
   const ValueId sum = b.add(h, b.linear(g, "down", kToyHidden), -2);
   b.head(b.take_sampled(b.scale(sum, 0.5f)), "head");
   const std::vector<float> got = run_toy(planned(b.finish(), 4), {7, 31}, 2);
@@ -68,6 +70,88 @@ TEST(CpuBackend, ComputesWhatTheProgramSays) {
     const std::vector<double> want = times(x, "head", kToyVocab);
     for (std::size_t i = 0; i < want.size(); ++i)
       EXPECT_NEAR(static_cast<double>(got[row * want.size() + i]), want[i], 2e-5);
+  }
+}
+
+/// Weights of a toy model as doubles.
+class Doubles {
+ public:
+  explicit Doubles(ToyWeights& weights) : weights_(weights) {}
+
+  /// Matrix `which` of a stack times x, plus its bias.
+  std::vector<double> expert(const std::string& name, std::size_t which, std::size_t n,
+                             const std::vector<double>& x) {
+    const auto rows = static_cast<std::int64_t>(n), k = static_cast<std::int64_t>(x.size());
+    const float* w = floats(weights_.experts(name, kExperts, rows, k).w) + which * n * x.size();
+    const float* bias = floats(weights_.table(name + ".bias", kExperts, rows).data) + which * n;
+    return product(w, bias, n, x);
+  }
+  std::vector<double> router(const std::string& name, const std::vector<double>& x) {
+    const auto k = static_cast<std::int64_t>(x.size());
+    return product(floats(weights_.matrix(name, kExperts, k).w),
+                   floats(weights_.vector(name + ".bias", kExperts).data), kExperts, x);
+  }
+
+  static constexpr std::int64_t kExperts = 5;
+
+ private:
+  static const float* floats(const TensorView& view) {
+    return reinterpret_cast<const float*>(view.data);
+  }
+  static std::vector<double> product(const float* w, const float* bias, std::size_t n,
+                                     const std::vector<double>& x) {
+    std::vector<double> y;
+    for (std::size_t i = 0; i < n; ++i)
+      y.push_back(
+          std::inner_product(x.begin(), x.end(), w + i * x.size(), static_cast<double>(bias[i])));
+    return y;
+  }
+
+  ToyWeights& weights_;
+};
+
+/// A mixture with biases everywhere and a clamped, shifted swish, in double arithmetic.
+TEST(CpuBackend, MixturesWithBiasesComputeWhatTheySay) {
+  ToyWeights weights(DType::f32);
+  MoeSpec moe;
+  moe.experts = Doubles::kExperts, moe.per_token = 2, moe.inner = 32;
+  moe.bias = true;
+  moe.router = "chooser", moe.stack = "all";
+  moe.glu = {kernels::Activation::swish, 1.702f, 0.5f, 1};
+  Builder b(weights, DType::f32, kToyVocab);
+  const ValueId h = b.embed("embed", kToyHidden);
+  b.head(b.take_sampled(b.mixture(h, "moe", moe)), "embed");
+  const Tokens tokens = {7, 31, 2, 2, 49};
+  const std::vector<float> got = run_toy(planned(b.finish(), 8), tokens, 2);
+  Doubles all(weights);
+  const auto* table =
+      reinterpret_cast<const float*>(weights.matrix("embed", kToyVocab, kToyHidden).w.data);
+  for (std::size_t row = 0; row < tokens.size(); ++row) {
+    const float* embedded = table + tokens[row] * kToyHidden;
+    const std::vector<double> x(embedded, embedded + kToyHidden);
+    const std::vector<double> logits = all.router("moe.chooser", x);
+    std::vector<std::size_t> order(logits.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::sort(order.begin(), order.end(), [&](auto p, auto q) { return logits[p] > logits[q]; });
+    const double first = 1 / (1 + std::exp(logits[order[1]] - logits[order[0]]));
+    std::vector<double> y(x.size());
+    for (std::size_t j = 0; j < 2; ++j) {
+      const std::vector<double> gate = all.expert("moe.all.gate_proj", order[j], 32, x);
+      std::vector<double> inner = all.expert("moe.all.up_proj", order[j], 32, x);
+      for (std::size_t i = 0; i < inner.size(); ++i) {
+        const double g = std::min(gate[i], 0.5);
+        inner[i] = (std::clamp(inner[i], -0.5, 0.5) + 1) * g /
+                   (1 + std::exp(-static_cast<double>(1.702f) * g));
+      }
+      const std::vector<double> down = all.expert("moe.all.down_proj", order[j], kToyHidden, inner);
+      for (std::size_t i = 0; i < y.size(); ++i) y[i] += (j == 0 ? first : 1 - first) * down[i];
+    }
+    for (std::size_t v = 0; v < static_cast<std::size_t>(kToyVocab); ++v) {
+      const double want = std::inner_product(y.begin(), y.end(),
+                                             table + v * static_cast<std::size_t>(kToyHidden), 0.0);
+      EXPECT_NEAR(static_cast<double>(got[row * static_cast<std::size_t>(kToyVocab) + v]), want,
+                  2e-5);
+    }
   }
 }
 

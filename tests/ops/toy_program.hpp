@@ -31,6 +31,10 @@ class ToyWeights final : public WeightSource {
     asked.push_back(name);
     return {name, keep(name, {width}, 1, 0.1)};
   }
+  Vector table(const std::string& name, std::int64_t rows, std::int64_t width) override {
+    asked.push_back(name);
+    return {name, keep(name, {rows, width}, 0, 0.1)};
+  }
   bool has(const std::string& name) const override { return name.ends_with(".there"); }
 
   std::vector<std::string> asked;
@@ -83,7 +87,7 @@ inline RopeSpec toy_rope(double theta = 100) {
   return rope;
 }
 
-enum class Mlp { gated, mixture };  // what the second layer has
+enum class Mlp { gated, mixture, biased_mixture };  // what the second layer has
 
 /// Two layers of attention and gated MLP: 4 heads of 16 over 2 KV heads, a bias on q.
 inline Program toy_decoder(WeightSource& weights, DType act, Mlp second = Mlp::gated) {
@@ -99,18 +103,20 @@ inline Program toy_decoder(WeightSource& weights, DType act, Mlp second = Mlp::g
     attention.heads = 4, attention.kv_heads = 2, attention.head_dim = 16;
     attention.scale = 0.25f;
     attention.window = i == 0 ? 0 : 3;
+    if (second == Mlp::biased_mixture) attention.sinks = b.vector("attn.sinks", 4);
     const ValueId mixed =
         b.attention(b.rope(q, toy_rope(), 4, 16), b.rope(k, toy_rope(), 2, 16), v, attention);
     h = b.add(h, b.linear(mixed, "attn.o", kToyHidden));
     const ValueId z = b.norm(h, "norm2", 1e-5f, 0.5f);
     const ValueId gate = b.linear(z, "mlp.gate", 96), up = b.linear(z, "mlp.up", 96);
-    if (i == 1 && second == Mlp::mixture) {
+    if (i == 1 && second != Mlp::gated) {
       MoeSpec moe;
       moe.experts = 5, moe.per_token = 2, moe.inner = 32;
+      moe.bias = second == Mlp::biased_mixture;
       h = b.add(h, b.mixture(z, "moe", moe));
       continue;
     }
-    const ValueId inner = b.glu(gate, up, kernels::Activation::silu);
+    const ValueId inner = b.glu(gate, up, {});
     h = b.add(h, b.linear(inner, "mlp.down", kToyHidden), 0.5f);
   }
   b.layer(-1, "");

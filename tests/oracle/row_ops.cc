@@ -45,6 +45,12 @@ double gelu_tanh(double x) {
   return x / (1 + std::exp(-2 * u));
 }
 
+double swish(double x, double alpha) { return x / (1 + std::exp(-alpha * x)); }
+
+double clamped(double x, double limit) {
+  return std::isnan(x) ? x : std::max(-limit, std::min(x, limit));
+}
+
 std::vector<double> attention(const AttentionHead& head) {
   const auto last = static_cast<std::int64_t>(head.k.size()) - 1;
   const std::int64_t first =

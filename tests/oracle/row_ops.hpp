@@ -17,6 +17,10 @@ std::vector<double> rope(const std::vector<double>& x, std::int64_t position,
 double silu(double x);
 double gelu(double x);
 double gelu_tanh(double x);
+/// x times the logistic of alpha x.
+double swish(double x, double alpha);
+/// The value nearest to x in [-limit, limit]; a NaN stays.
+double clamped(double x, double limit);
 
 /// One query head against the keys and values of positions 0 .. position.
 struct AttentionHead {

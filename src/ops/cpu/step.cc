@@ -70,7 +70,7 @@ kernels::MatmulArgs matrix_args(const CpuStep& step, MatrixId id) {
 struct Binder {
   const CpuStep& step;
   std::size_t part;
-  std::int64_t units = 0;
+  std::int64_t units = 0, prepare_rows = 0;
 
   kernels::MatmulArgs operator()(const LinearOp& op) {
     kernels::MatmulArgs args = matrix_args(step, op.parts[part].weight);
@@ -81,7 +81,7 @@ struct Binder {
     args.y = bytes_of(step, y);
     args.y_stride = args.n;
     args.y_type = value_of(step, y).type;
-    args.m = rows_of(step, op.x);
+    args.m = prepare_rows = rows_of(step, op.x);
     units = args.m == 0 ? 0 : args.n;
     return args;
   }
@@ -161,25 +161,87 @@ struct Binder {
             op.scale,
             op.softcap,
             op.window,
-            sinks == nullptr ? nullptr : reinterpret_cast<const float*>(sinks->data.data)};
+            sinks == nullptr ? nullptr : data_of(sinks->data),
+            sinks == nullptr ? DType::f32 : sinks->data.type};
+  }
+  kernels::SplitArgs operator()(const SplitOp& op) {
+    kernels::SplitArgs args{};
+    args.x = bytes_of(step, op.x);
+    for (const ValueId y : op.parts) {
+      args.y[args.parts] = bytes_of(step, y);
+      args.width[args.parts++] = value_of(step, y).width / op.groups;
+    }
+    args.groups = op.groups;
+    args.rows = units = rows_of(step, op.x);
+    args.type = value_of(step, op.x).type;
+    return args;
+  }
+  kernels::ConvArgs operator()(const ConvOp& op) {
+    kernels::ConvArgs args{};
+    for (const ValueId x : op.x) {
+      args.x[args.inputs] = bytes_of(step, x);
+      args.width[args.inputs++] = value_of(step, x).width;
+    }
+    args.type = value_of(step, op.x[0]).type;
+    const TensorView& weight = vector_of(step, op.weight)->data;
+    args.weight = data_of(weight);
+    args.weight_type = weight.type;
+    args.y = reinterpret_cast<float*>(bytes_of(step, op.y));
+    args.rows = step.rows;
+    args.channels = value_of(step, op.y).width;
+    args.taps = op.taps;
+    args.seq = step.group->seq.data();
+    args.state = (*step.state)[static_cast<std::size_t>(op.state)];
+    units = args.rows == 0 ? 0 : args.channels;
+    return args;
+  }
+  kernels::DeltaArgs operator()(const DeltaOp& op) {
+    const auto floats = [&](ValueId id) { return reinterpret_cast<float*>(bytes_of(step, id)); };
+    const TensorView& a_log = vector_of(step, op.a_log)->data;
+    const TensorView& dt_bias = vector_of(step, op.dt_bias)->data;
+    prepare_rows = step.rows;
+    units = step.rows == 0 ? 0 : op.v_heads * op.v_dim;
+    return {floats(op.qkv),
+            floats(op.a),
+            floats(op.b),
+            data_of(a_log),
+            data_of(dt_bias),
+            a_log.type,
+            dt_bias.type,
+            op.epsilon,
+            floats(op.prepared),
+            floats(op.y),
+            step.group->seq.data(),
+            (*step.state)[static_cast<std::size_t>(op.state)],
+            step.rows,
+            op.k_heads,
+            op.k_dim,
+            op.v_heads,
+            op.v_dim};
   }
   kernels::GluArgs operator()(const GluOp& op) {
     units = rows_of(step, op.y);
     const std::int64_t width = value_of(step, op.y).width;
+    const std::int64_t gate_width = value_of(step, op.gate).width;
     return {bytes_of(step, op.gate),
             bytes_of(step, op.up),
             bytes_of(step, op.y),
             step.program->act,
             units,
             width,
+            gate_width,
             width,
             width,
-            width,
-            op.activation};
+            op.spec.activation,
+            op.spec.alpha,
+            op.spec.limit,
+            op.spec.up_offset,
+            gate_width == 1};
   }
   kernels::AddArgs operator()(const AddOp& op) {
-    units = rows_of(step, op.y);
-    const std::int64_t width = value_of(step, op.y).width;
+    const std::int64_t runs = op.ids == kNone ? 1 : value_of(step, op.ids).width;
+    units = rows_of(step, op.y) * runs;
+    const std::int64_t width = value_of(step, op.y).width / runs;
     const Vector* row = vector_of(step, op.row);
     const void* b = row != nullptr  ? static_cast<const void*>(row->data.data)
                     : op.b == kNone ? nullptr
@@ -187,21 +249,23 @@ struct Binder {
     const DType b_type = row != nullptr  ? row->data.type
                          : op.b == kNone ? DType::f32
                                          : value_of(step, op.b).type;
-    return {bytes_of(step, op.a),
-            b,
-            bytes_of(step, op.y),
-            value_of(step, op.a).type,
-            b_type,
-            value_of(step, op.y).type,
-            row != nullptr,
-            units,
-            width,
-            width,
-            width,
-            width,
-            op.a_scale,
-            op.b_scale,
-            op.softcap};
+    return {
+        bytes_of(step, op.a),
+        b,
+        bytes_of(step, op.y),
+        value_of(step, op.a).type,
+        b_type,
+        value_of(step, op.y).type,
+        row != nullptr && op.ids == kNone,
+        units,
+        width,
+        width,
+        width,
+        width,
+        op.a_scale,
+        op.b_scale,
+        op.softcap,
+        op.ids == kNone ? nullptr : reinterpret_cast<const std::int32_t*>(bytes_of(step, op.ids))};
   }
   kernels::TakeArgs operator()(const TakeOp& op) {
     units = step.sampled;
@@ -261,13 +325,11 @@ BoundCall bind(const CpuStep& step, const Node& node, std::size_t part) {
   Binder binder{step, part};
   call.args = std::visit([&](const auto& op) { return KernelArgs(binder(op)); }, node.op);
   call.units = binder.units;
+  call.prepare_rows = binder.prepare_rows;
   const auto* matmul = std::get_if<kernels::MatmulArgs>(&call.args);
   const std::int64_t rows = matmul != nullptr ? matmul->m : step.rows;
   call.kernel = plan_for(*step.program, node, part, std::max<std::int64_t>(rows, 1)).kernel;
-  if (matmul != nullptr) {
-    call.prepare_rows = matmul->m;
-    call.unit_multiple = call.kernel->is.tile_n;
-  }
+  if (call.kernel->fields.unit == Unit::outputs) call.unit_multiple = call.kernel->is.tile_n;
   return call;
 }
 

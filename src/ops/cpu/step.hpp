@@ -22,9 +22,9 @@ struct CpuStep {
 
 using KernelArgs =
     std::variant<kernels::MatmulArgs, kernels::EmbedArgs, kernels::NormArgs, kernels::AnglesArgs,
-                 kernels::RopeArgs, kernels::KvPutArgs, kernels::AttnArgs, kernels::GluArgs,
-                 kernels::AddArgs, kernels::TakeArgs, kernels::RouteArgs, kernels::CombineArgs,
-                 kernels::SampleArgs>;
+                 kernels::RopeArgs, kernels::KvPutArgs, kernels::AttnArgs, kernels::SplitArgs,
+                 kernels::ConvArgs, kernels::DeltaArgs, kernels::GluArgs, kernels::AddArgs,
+                 kernels::TakeArgs, kernels::RouteArgs, kernels::CombineArgs, kernels::SampleArgs>;
 
 /// Bytes of a value of the step.
 std::uint8_t* value_bytes(const CpuStep& step, ValueId id);

@@ -18,8 +18,8 @@ static void run(const void* opaque, Slice rows) {
       const int64_t count = least(kBlock, args.width - at);
       widen(element(args.a, args.type, row * args.a_stride + at), args.type, count, a);
       if (args.b != nullptr) {
-        const int64_t b_row = args.b_row ? 0 : row * args.b_stride;
-        widen(element(args.b, args.b_type, b_row + at), args.b_type, count, b);
+        const int64_t b_row = args.b_row ? 0 : args.b_ids != nullptr ? args.b_ids[row] : row;
+        widen(element(args.b, args.b_type, b_row * args.b_stride + at), args.b_type, count, b);
         for (int64_t i = 0; i < count; ++i) a[i] = a[i] * args.a_scale + b[i] * args.b_scale;
       } else {
         for (int64_t i = 0; i < count; ++i) a[i] *= args.a_scale;

@@ -249,7 +249,8 @@ struct Attention {
     double total = all.total[q];
     float scale = 1.0f;
     if (args.sinks != nullptr) {
-      const float sink = args.sinks[all.head[q]];
+      float sink = 0.0f;
+      widen(element(args.sinks, args.sinks_type, all.head[q]), args.sinks_type, 1, &sink);
       const float top = all.peak[q] > sink ? all.peak[q] : sink;
       scale = exp_one(all.peak[q] - top);
       total = total * static_cast<double>(scale) + static_cast<double>(exp_one(sink - top));

@@ -86,6 +86,12 @@ inline Floats<L> silu_of(Floats<L> x) {
   return x / (exp_of<L>(-x) + 1.0f);
 }
 
+/// x / (1 + e^(-alpha x)): silu with a slope of its own.
+template <int L>
+inline Floats<L> swish_of(Floats<L> x, float alpha) {
+  return x / (exp_of<L>(x * -alpha) + 1.0f);
+}
+
 /// The tanh form of gelu, as x times a logistic: nothing cancels.
 template <int L>
 inline Floats<L> gelu_tanh_of(Floats<L> x) {

@@ -5,6 +5,7 @@
 
 #include "ops/backend.hpp"
 #include "runtime/kv_pool.hpp"
+#include "runtime/prefix_index.hpp"
 #include "runtime/sequence.hpp"
 
 namespace stepless {
@@ -31,6 +32,9 @@ class EngineCore {
 
  private:
   StepPlan plan();
+  void admit(const StepPlan& plan);
+  /// Makes the whole pages of a sequence known to others.
+  void remember(const Sequence& sequence);
   void fill_group(const StepPlan& plan);
   void commit(const StepPlan& plan, const Sampled& sampled);
   void finish(std::list<Sequence>::iterator sequence, FinishReason reason,
@@ -41,6 +45,7 @@ class EngineCore {
   std::unique_ptr<Backend> backend_;
   KvShape kv_;
   KvPool pool_{1};
+  std::optional<PrefixIndex> prefix_;  // none: every sequence computes its whole prompt
   std::int64_t context_ = 0, prefill_rows_ = 0, turns_ = 0;
   std::list<Sequence> sequences_;  // in order of arrival
   std::vector<std::list<Sequence>::iterator> order_;

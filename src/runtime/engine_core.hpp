@@ -6,6 +6,7 @@
 #include "ops/backend.hpp"
 #include "runtime/kv_pool.hpp"
 #include "runtime/prefix_index.hpp"
+#include "runtime/prompt_cache.hpp"
 #include "runtime/sequence.hpp"
 
 namespace stepless {
@@ -30,9 +31,15 @@ class EngineCore {
   void step();
   EngineStats stats() const;
 
+  /// See Engine. Between steps.
+  void load_prompt_cache(const PromptCacheFile& file);
+  void save_prompt_cache(std::span<const std::int32_t> tokens, const std::string& path) const;
+
  private:
   StepPlan plan();
   void admit(const StepPlan& plan);
+  /// Pages from the free ones, and from those that only the index holds; all or none.
+  std::vector<std::int32_t> take_pages(std::int64_t count);
   /// Makes the whole pages of a sequence known to others.
   void remember(const Sequence& sequence);
   void fill_group(const StepPlan& plan);

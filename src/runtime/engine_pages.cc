@@ -8,7 +8,8 @@ namespace stepless {
 
 std::vector<std::int32_t> EngineCore::take_pages(std::int64_t count) {
   const std::int64_t missing = count - pool_.free_pages();
-  if (prefix_ && missing > 0) pool_.release(prefix_->evict(missing, idle_in(pool_)));
+  if (prefix_ && missing > 0 && missing <= prefix_->evictable(idle_in(pool_)))
+    pool_.release(prefix_->evict(missing, idle_in(pool_)));
   return pool_.allocate(count);
 }
 

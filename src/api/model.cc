@@ -4,6 +4,7 @@
 #include <ctime>
 #include <map>
 
+#include "api/chat_part.hpp"
 #include "api/explain_model.hpp"
 #include "api/model_state.hpp"
 #include "base/cpus.hpp"
@@ -142,6 +143,17 @@ const ChatTemplate& template_of(const Model::State& state) {
   return *state.loaded->chat_template;
 }
 
+std::vector<TextRun> render_runs(const Model::State& state, const ChatInput& input) {
+  return template_of(state).render_runs(input.variables, local_now(), input.from_user);
+}
+
+std::vector<std::int32_t> encode_runs(const Model::State& state, const std::vector<TextRun>& runs) {
+  std::vector<TextSegment> segments;
+  for (const TextRun& run : runs)
+    segments.push_back({run.text, run.from_user ? SpecialTokens::as_text : SpecialTokens::parse});
+  return tokenizer_of(state).encode_segments(segments);
+}
+
 }  // namespace
 
 Model Model::open(const std::string& folder, const ModelOptions& options) {
@@ -181,12 +193,17 @@ std::vector<std::int32_t> Model::encode_chat(const std::string& messages,
                                              const std::string& variables,
                                              bool generation_prompt) const {
   const ChatInput input = chat_input(*state_->loaded, messages, variables, generation_prompt);
-  const std::vector<TextRun> runs =
-      template_of(*state_).render_runs(input.variables, local_now(), input.from_user);
-  std::vector<TextSegment> segments;
-  for (const TextRun& run : runs)
-    segments.push_back({run.text, run.from_user ? SpecialTokens::as_text : SpecialTokens::parse});
-  return tokenizer_of(*state_).encode_segments(segments);
+  return encode_runs(*state_, render_runs(*state_, input));
+}
+
+std::vector<std::int32_t> Model::encode_chat_part(const std::string& messages,
+                                                  const std::string& variables,
+                                                  ChatPart part) const {
+  ChatInput input =
+      chat_input(*state_->loaded, messages, variables, part == ChatPart::from_content);
+  const std::vector<TextRun> runs = render_runs(*state_, input);
+  mark_last_content(input.variables["messages"]);
+  return encode_runs(*state_, cut_runs(runs, render_runs(*state_, input), part));
 }
 
 const std::vector<std::int32_t>& Model::eos_ids() const { return state_->loaded->eos_ids; }

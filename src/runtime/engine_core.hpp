@@ -5,6 +5,8 @@
 
 #include "ops/backend.hpp"
 #include "runtime/kv_pool.hpp"
+#include "runtime/prefix_index.hpp"
+#include "runtime/prompt_cache.hpp"
 #include "runtime/sequence.hpp"
 
 namespace stepless {
@@ -29,9 +31,18 @@ class EngineCore {
   void step();
   EngineStats stats() const;
 
+  /// See Engine. Between steps.
+  void load_prompt_cache(const PromptCacheFile& file);
+  void save_prompt_cache(std::span<const std::int32_t> tokens, const std::string& path) const;
+
  private:
   void allocate_state(const EngineOptions& options, std::int64_t& free_bytes);
   StepPlan plan();
+  void admit(const StepPlan& plan);
+  /// Pages from the free ones, and from those that only the index holds; all or none.
+  std::vector<std::int32_t> take_pages(std::int64_t count);
+  /// Makes the whole pages of a sequence known to others.
+  void remember(const Sequence& sequence);
   void fill_group(const StepPlan& plan);
   void commit(const StepPlan& plan, const Sampled& sampled);
   void finish(std::list<Sequence>::iterator sequence, FinishReason reason,
@@ -42,6 +53,7 @@ class EngineCore {
   std::unique_ptr<Backend> backend_;
   KvShape kv_;
   KvPool pool_{1};
+  std::optional<PrefixIndex> prefix_;  // none: every sequence computes its whole prompt
   StateShape state_;
   KvPool slots_{1};              // of recurrent state; none when the model has none
   std::int64_t slots_each_ = 0;  // that a sequence takes

@@ -86,7 +86,7 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, std::unique_ptr
 void EngineCore::allocate_state(const EngineOptions& options, std::int64_t& free_bytes) {
   state_.layers = model_->program->state_layers;
   if (state_.layers.empty()) return;
-  slots_each_ = 1;
+  slots_each_ = 1;  // and one more for each draft that a step may hold
   const std::int64_t state_bytes = checked_mul(slots_each_, state_.slot_bytes(), "recurrent state");
   const std::int64_t least = checked_add(state_bytes, kv_.page_bytes(), "a sequence");
   if (least > free_bytes / 10 * 9)

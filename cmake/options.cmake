@@ -3,9 +3,14 @@
 option(STEPLESS_TESTS "build the test suite" ON)
 option(STEPLESS_BENCH "build the benchmarks (Google Benchmark)" OFF)
 option(STEPLESS_CCACHE "compile through ccache when it is installed" ON)
+option(STEPLESS_FUZZ "build the fuzz targets (clang with libFuzzer)" OFF)
 set(STEPLESS_SANITIZE "" CACHE STRING "sanitizers for every object, e.g. address,undefined")
 
-foreach(later CUDA NCCL MPI SERVER PYTHON GRAMMAR FUZZ)
+if(STEPLESS_FUZZ AND NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  message(FATAL_ERROR "STEPLESS_FUZZ: libFuzzer comes with clang; preset fuzz, or -DCMAKE_CXX_COMPILER=clang++")
+endif()
+
+foreach(later CUDA NCCL MPI SERVER PYTHON GRAMMAR)
   option(STEPLESS_${later} "not in this version" OFF)
   if(STEPLESS_${later})
     message(FATAL_ERROR "STEPLESS_${later}=${STEPLESS_${later}}: not in this version; leave it OFF")

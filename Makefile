@@ -1,9 +1,11 @@
 # The commands of README.md, over CMake's presets. `make help` lists them.
 #
-# Variables: PREFIX (/usr/local), DESTDIR, CUDA=auto|on|off, JOBS (cores, at most one per 1.5 GB of memory), BUILD (build).
+# Variables: PREFIX (/usr/local), DESTDIR, CUDA=auto|on|off, JOBS (cores, at most one per 1.5 GB of memory), BUILD (build),
+# FUZZ_SECONDS (60, for each target).
 PREFIX ?= /usr/local
 CUDA ?= auto
 BUILD ?= build
+FUZZ_SECONDS ?= 60
 JOBS ?= $(shell awk -v cores=$$(nproc 2>/dev/null || echo 1) '/MemAvailable/ { fit = int($$2 / 1500000); \
           print fit < 1 ? 1 : fit < cores ? fit : cores }' /proc/meminfo)
 
@@ -40,6 +42,12 @@ asan: cuda deps  ## the test suite under address and undefined-behaviour sanitiz
 tsan: cuda deps  ## the test suite under the thread sanitizer
 	$(call build_and_test,tsan)
 
+fuzz: cuda deps  ## fuzzes every parser for FUZZ_SECONDS; needs clang and libfuzzer-14-dev
+	@command -v clang++ >/dev/null || { echo "error: clang++: not installed; apt-get install clang libfuzzer-14-dev" >&2; exit 1; }
+	@mkdir -p $(BUILD)
+	$(call compile,fuzz)
+	@tools/fuzz --build $(BUILD)/fuzz --seconds $(FUZZ_SECONDS)
+
 check:  ## the house rules: tools/check
 	@tools/check --build $(BUILD)
 
@@ -62,7 +70,7 @@ install: build  ## installs under PREFIX (and DESTDIR); the result may be moved
 	cmake --install $(BUILD)/release --prefix $(PREFIX)
 
 clean:  ## removes what the targets above made
-	rm -rf out $(foreach preset,release dev asan tsan bench,$(BUILD)/$(preset) $(BUILD)/$(preset).log)
+	rm -rf out $(foreach preset,release dev asan tsan bench fuzz,$(BUILD)/$(preset) $(BUILD)/$(preset).log)
 
 deps:
 	@tools/install_deps
@@ -77,9 +85,8 @@ else ifneq ($(CUDA),off)
 endif
 
 # Named in conventions.md, not there yet. Each says what is missing instead of succeeding at nothing.
-fuzz oracle deb wheel image:
+oracle deb wheel image:
 	@echo "error: make $@: not in this version; $(missing_$@)" >&2; exit 2
-missing_fuzz := the fuzz targets are not written yet
 missing_oracle := the makers of the golden fixtures are not in the repository yet
 missing_deb := Debian packages come with the library; make install works
 missing_wheel := the Python bindings are not written yet
@@ -87,4 +94,4 @@ missing_image := the container file comes with the server
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):[a-z ]*  ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
-	@echo "variables: PREFIX=$(PREFIX) CUDA=auto|on|off JOBS=$(JOBS) BUILD=$(BUILD)"
+	@echo "variables: PREFIX=$(PREFIX) CUDA=auto|on|off JOBS=$(JOBS) BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS)"

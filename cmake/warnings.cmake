@@ -12,3 +12,6 @@ if(STEPLESS_SANITIZE)
   add_compile_options(-fsanitize=${STEPLESS_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${STEPLESS_SANITIZE})
 endif()
+if(STEPLESS_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)  # coverage in every object; only the targets get libFuzzer's main
+endif()

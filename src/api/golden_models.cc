@@ -12,6 +12,7 @@
 #include "format/safetensors.hpp"
 #include "ops/cpu/cpu_backend.hpp"
 #include "runtime/forward.hpp"
+#include "stepless/evaluate.hpp"
 
 namespace stepless {
 namespace {
@@ -123,6 +124,31 @@ std::string check_prompt(const Model& model, const Json& prompt, const Safetenso
   return error.empty() ? check_greedy(model, prompt, least_margin) : error;
 }
 
+/// Perplexity over the fixture's windows, within the share of the reference that it states.
+std::string check_perplexity(const Model& model, const Json& reference, const std::string& dir,
+                             Windows wanted) {
+  const SafetensorsFile file(dir + "/" + reference.at("ids_file").get<std::string>());
+  const auto name = reference.at("ids").get<std::string>();
+  const std::vector<std::int32_t> ids = ids_of(file, name);
+  const Shape& shape = file.find(name)->shape;  // (windows, tokens)
+  if (shape.size() != 2) fail(ErrorCode::corrupt, "{}: {} is no matrix", file.path(), name);
+  const Json& few = reference.at("bf16_activations");
+  const std::int64_t count =
+      wanted == Windows::all ? shape[0] : few.at("windows").get<std::int64_t>();
+  if (count < 1 || count > shape[0])
+    fail(ErrorCode::corrupt, "{} windows; {} holds {}", count, file.path(), shape[0]);
+  std::vector<Window> windows;
+  for (std::int64_t w = 0; w < count; ++w)
+    windows.emplace_back(ids.begin() + w * shape[1], ids.begin() + (w + 1) * shape[1]);
+  const double got = evaluate(model, windows).perplexity;
+  const double want =
+      std::exp((wanted == Windows::all ? reference.at("mean_nll") : few.at("float64_same_windows"))
+                   .get<double>());
+  const double most = reference.at("relative").get<double>();
+  if (std::abs(got - want) <= most * want) return "";  // false for NaN as well
+  return fmt::format("perplexity {:.6f}; expected {:.6f} within {:.3g} of it", got, want, most);
+}
+
 /// Runs `body` with the opened model; a family that is not there yet skips all of its cases.
 template <class F>
 void with_model(GoldenReport& report, const std::string& what, const std::string& folder,
@@ -166,13 +192,15 @@ GoldenReport run_golden_families(const std::string& dir, const ModelOptions& opt
   return report;
 }
 
-GoldenReport run_golden_models(const std::string& dir, const ModelOptions& options) {
+GoldenReport run_golden_models(const std::string& dir, const ModelOptions& options,
+                               Windows windows) {
   GoldenReport report;
   for (const Json& entry : read_json(dir + "/index.json")) {
     const auto name = entry.at("name").get<std::string>();
     const Json reference = read_json(dir + "/" + entry.at("reference").get<std::string>());
     const Json& tolerance = reference.at("tolerance");
     const auto prompts = static_cast<int>(reference.at("prompts").size());
+    const bool perplexity = reference.contains("perplexity");
     for (const ActType& act : kActTypes) {
       if (!tolerance.contains(act.tolerance)) continue;
       const bool exact = std::string(act.name) == "float32";
@@ -180,12 +208,16 @@ GoldenReport run_golden_models(const std::string& dir, const ModelOptions& optio
       const std::string what = "models/" + name + " " + act.name;
       with_model(
           report, what, dir + "/" + entry.at("checkpoint").get<std::string>(), options, act.name,
-          prompts, [&](const Model& model) {
+          prompts + (perplexity ? 1 : 0), [&](const Model& model) {
             const SafetensorsFile tensors(dir + "/" + reference.at("tensors").get<std::string>());
             for (int p = 0; p < prompts; ++p)
               report.run(what + " p" + std::to_string(p), [&] {
                 return check_prompt(model, reference.at("prompts").at(static_cast<std::size_t>(p)),
                                     tensors, p, tolerance.at(act.tolerance).get<double>(), margin);
+              });
+            if (perplexity)
+              report.run(what + " perplexity", [&] {
+                return check_perplexity(model, reference.at("perplexity"), dir, windows);
               });
           });
     }

@@ -23,6 +23,10 @@ GoldenReport run_ops(const std::string& dir, const ModelOptions& options) {
   return run_golden_ops(context, dir);
 }
 
+GoldenReport run_models(const std::string& dir, const ModelOptions& options) {
+  return run_golden_models(dir, options, Windows::all);
+}
+
 struct Part {
   const char* name;
   GoldenReport (*run)(const std::string& dir, const ModelOptions& options);
@@ -32,7 +36,7 @@ constexpr Part kParts[] = {{"ops", run_ops},
                            {"tokenizers", run_golden_tokenizers},
                            {"templates", run_golden_templates},
                            {"families", run_golden_families},
-                           {"models", run_golden_models}};
+                           {"models", run_models}};
 
 GoldenReport run_folder(const SelftestOptions& options, const ModelOptions& model) {
   GoldenReport report;

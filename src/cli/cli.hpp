@@ -51,6 +51,7 @@ Run attach_cache_prompt(CLI::App& app);
 Run attach_info(CLI::App& app);
 Run attach_explain(CLI::App& app);
 Run attach_selftest(CLI::App& app);
+Run attach_perplexity(CLI::App& app);
 
 /// The subcommand of this name; null when there is none.
 const CLI::App* find_command(const CLI::App& root, const std::string& name);

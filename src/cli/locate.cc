@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/files.hpp"
 #include "cli/cli.hpp"
 
 namespace stepless::cli {
@@ -22,6 +23,14 @@ std::string environment(const char* name) {
 bool is_model(const fs::path& folder) {
   std::error_code ignored;
   return fs::is_regular_file(folder / "config.json", ignored);
+}
+
+/// Why a config.json that the folder lists cannot be one.
+std::string config_trouble(const std::string& path) {
+  std::error_code error;
+  const bool nowhere = !fs::exists(path, error);
+  if (error) return path + ": " + error.message();
+  return path + (nowhere ? ": a link to a file that is not there" : ": not a regular file");
 }
 
 /// The demo models: beside the sources for a program that runs from its build folder, else under
@@ -72,9 +81,14 @@ fs::path in_hub(const std::string& id) {
 
 std::string locate_model(const std::string& id, const std::string& models_dir) {
   if (is_model(id)) return id;
-  if (fs::is_directory(id))
+  std::error_code ignored;
+  if (fs::is_directory(id, ignored)) {
+    // Not there, not readable, or no file: the last two say so themselves.
+    if (is_listed(id + "/config.json"))
+      throw ExitError(Exit::model, ErrorCode::not_found, config_trouble(id + "/config.json"));
     throw ExitError(Exit::model, ErrorCode::not_found,
                     fmt::format("{}: no config.json; a model folder has one", id));
+  }
   const std::string name = id == "demo" ? "tale-4bit" : id;
   for (const fs::path& folder : shipped_folders())
     if (is_model(folder / name)) return (folder / name).lexically_normal().string();

@@ -22,6 +22,8 @@ const std::vector<Command>& commands() {
        attach_cache_prompt},
       {"info", "what this build and machine have, or what a model is", attach_info},
       {"explain", "which kernels run, what they should cost, and why", attach_explain},
+      {"perplexity", "how well a model predicts a text, and how far it is from another model",
+       attach_perplexity},
       {"selftest", "check this build on this machine", attach_selftest}};
   return kAll;
 }
@@ -104,6 +106,10 @@ const char* examples(const std::string& name) {
            "  stepless explain --n 4096 --k 4096 --m 1,4\n"
            "  stepless explain --model demo --batch 8 --context 512\n"
            "  stepless explain --n 13824 --k 5120 --m 8 --machine server_avx512bf16\n";
+  if (name == "perplexity")
+    return "Examples:\n"
+           "  stepless perplexity --model demo --data-path tales.txt\n"
+           "  stepless perplexity --model DIR-4bit --kl-with DIR-bf16 --data-path tales.jsonl\n";
   return "Examples:\n  stepless selftest\n  stepless selftest --quick\n  stepless selftest "
          "--golden DIR\n";
 }
@@ -183,10 +189,11 @@ Exit usage_error(const CLI::ParseError& error, const std::vector<std::string>& a
 /// Names of commands that are still to come, and of mlx-lm's that never will: exit 2 with a hint.
 bool refuse_command(const std::string& name, const std::vector<std::string>& arguments) {
   for (const char* later : {"chat", "serve", "server", "bench", "batch-bench", "benchmark",
-                            "convert", "dequantize", "perplexity", "models", "completion", "man"})
+                            "convert", "dequantize", "models", "completion", "man"})
     if (name == later) {
       std::cerr << error_word(arguments) << name
-                << ": not there yet; generate, cache-prompt, info, explain and selftest are\n";
+                << ": not there yet; generate, cache-prompt, info, explain, perplexity and selftest "
+                   "are\n";
       return true;
     }
   for (const char* never : {"lora", "fuse", "upload", "share", "evaluate", "manage", "dwq", "awq",

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/checked.hpp"
+#include "base/files.hpp"
 #include "base/json.hpp"
 #include "base/quote.hpp"
 #include "format/dtype.hpp"
@@ -100,8 +101,7 @@ Index read_index(const std::string& path) {
 // index).
 Index find_files(const fs::path& folder) {
   const std::set<std::string> present = safetensors_in(folder);
-  std::error_code ignored;
-  if (fs::exists(folder / kIndexName, ignored)) return read_index((folder / kIndexName).string());
+  if (is_listed((folder / kIndexName).string())) return read_index((folder / kIndexName).string());
   if (present.empty()) fail_no_files(folder);
   if (present.contains(kSingleName)) return {{kSingleName}, {}};
   return {present, {}};
@@ -121,8 +121,7 @@ void check_shards_present(const fs::path& folder, const Index& index) {
 
 TensorMap TensorMap::open(const std::string& folder) {
   const fs::path root(folder);
-  std::error_code ignored;
-  if (!fs::is_directory(root, ignored)) fail(ErrorCode::not_found, "{}: no such folder", folder);
+  check_folder(folder);
   const Index index = find_files(root);
   check_shards_present(root, index);
   TensorMap map;

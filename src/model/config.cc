@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/error.hpp"
+#include "base/files.hpp"
 
 namespace stepless {
 namespace {
@@ -33,7 +34,7 @@ Config Config::read(const std::string& folder) {
   const std::string path = folder + "/config.json";
   Config config = from_json(read_json(path), path);
   const std::string generation = folder + "/generation_config.json";
-  if (!std::filesystem::exists(generation)) return config;
+  if (!is_listed(generation)) return config;
   config.generation_ = read_json(generation);
   if (!config.generation_.is_object())
     fail(ErrorCode::corrupt, "{}: not a JSON object", generation);

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "base/error.hpp"
+#include "base/files.hpp"
+#include "base/json.hpp"
 #include "model/checkpoint.hpp"
 #include "model/families.hpp"
 #include "model/finish.hpp"
@@ -13,18 +13,6 @@
 namespace stepless {
 namespace fs = std::filesystem;
 namespace {
-
-std::string read_small_file(const std::string& path, std::int64_t most) {
-  std::error_code failed;
-  const auto size = fs::file_size(path, failed);
-  if (failed || static_cast<std::int64_t>(size) > most)
-    fail(ErrorCode::corrupt, "{}: {} bytes; at most {}", path, failed ? 0 : size, most);
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (!file) fail(ErrorCode::not_found, "{}: cannot be read", path);
-  return text.str();
-}
 
 /// A special token is a string or an object with its content.
 std::string token_text(const Json& json, const char* key) {
@@ -59,7 +47,7 @@ void load_text(LoadedModel& model, const std::string& folder, const std::string&
   model.text = read_text_config(folder);
   model.eos_ids = model.config.eos_ids();
   sort_unique(model.eos_ids);
-  if (!fs::exists(folder + "/tokenizer.json")) return;  // token ids in, token ids out
+  if (!is_listed(folder + "/tokenizer.json")) return;  // token ids in, token ids out
   model.tokenizer = Tokenizer::load(folder + "/tokenizer.json");
   const std::string& source = wished_template.empty() ? model.text.chat_template : wished_template;
   if (!source.empty())
@@ -77,7 +65,7 @@ void load_text(LoadedModel& model, const std::string& folder, const std::string&
 TextConfig read_text_config(const std::string& folder) {
   TextConfig text;
   const std::string path = folder + "/tokenizer_config.json";
-  if (fs::exists(path)) {
+  if (is_listed(path)) {
     const Json json = read_json(path);
     if (!json.is_object()) fail(ErrorCode::corrupt, "{}: not a JSON object", path);
     text.bos_token = token_text(json, "bos_token");
@@ -87,13 +75,13 @@ TextConfig read_text_config(const std::string& folder) {
     text.chat_template = template_text(json, path);
   }
   const std::string own = folder + "/chat_template.jinja";
-  if (fs::exists(own)) text.chat_template = read_small_file(own, 1 << 20);
+  if (is_listed(own)) text.chat_template = read_text(own, 1 << 20);
   return text;
 }
 
 std::shared_ptr<const LoadedModel> load_model(const std::string& folder,
                                               const LoadOptions& options) {
-  if (!fs::is_directory(folder)) fail(ErrorCode::not_found, "{}: no such folder", folder);
+  check_folder(folder);
   auto model = std::make_shared<LoadedModel>();
   model->name = fs::path(folder).lexically_normal().filename().string();
   if (model->name.empty()) model->name = fs::path(folder).parent_path().filename().string();

@@ -107,7 +107,7 @@ TEST(LoadModel, ChatTemplates) {
 TEST(LoadModel, AnEnormousTemplateFileIsRefused) {
   const std::string folder = tiny_model().write("large-template");
   std::ofstream(folder + "/chat_template.jinja") << std::string((1 << 20) + 1, 'x');
-  expect_error(ErrorCode::corrupt, "chat_template.jinja: 1048577 bytes; at most 1048576",
+  expect_error(ErrorCode::exhausted, "chat_template.jinja: 1048577 bytes; at most 1048576",
                [&] { read_text_config(folder); });
 }
 

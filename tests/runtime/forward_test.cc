@@ -182,6 +182,43 @@ TEST(Forward, CrossesPages) {
   EXPECT_EQ(in_parts.append(all.subspan(165), 5), want);
 }
 
+TEST(Forward, SequencesInOneStepAreTheirLoneRuns) {
+  const auto model = load(tiny_model().write("several"), DType::bf16);
+  Forward together(model, make_cpu_backend(2), 8, 3), alone(model, make_cpu_backend(1), 8);
+  ASSERT_EQ(together.most_rows(), 16);
+  const std::vector<Tokens> texts = {{5, 17, 93, 0}, {5, 17}, {41, 41, 66, 12, 80, 31}};
+  std::vector<ForwardRow> rows;
+  for (std::size_t p = 0; p < 6; ++p)  // interleaved, each in its order
+    for (std::size_t s = 0; s < texts.size(); ++s)
+      if (p < texts[s].size()) rows.push_back({static_cast<std::int64_t>(s), texts[s][p]});
+  std::vector<float> got(rows.size() * 96);
+  together.step(std::span(rows).first(7), got.data());
+  together.step(std::span(rows).subspan(7), got.data() + 7 * 96);
+  for (std::size_t s = 0; s < texts.size(); ++s) {
+    alone.reset();
+    const auto want = alone.append(texts[s], static_cast<std::int64_t>(texts[s].size()));
+    std::vector<float> mine;
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      if (rows[i].sequence == static_cast<std::int64_t>(s))
+        mine.insert(mine.end(), &got[i * 96], &got[i * 96] + 96);
+    EXPECT_EQ(mine, want) << s;
+  }
+}
+
+TEST(Forward, StepsThatDoNotFitChangeNothing) {
+  Forward forward(load(tiny_model().write("steps"), {}), make_cpu_backend(1), 3, 2);
+  std::vector<float> logits(16 * 96);
+  const auto refused = [&](std::string_view words, const std::vector<ForwardRow>& rows) {
+    expect_error(ErrorCode::invalid_argument, words, [&] { forward.step(rows, logits.data()); });
+  };
+  refused("17 rows in one step; at most 16", std::vector<ForwardRow>(17));
+  refused("sequence 2; there are 2", {{0, 1}, {2, 1}});
+  refused("sequence -1", {{-1, 1}});
+  refused("token 96", {{0, 1}, {1, 96}});
+  refused("0 + 4 tokens; the context is 3", {{1, 1}, {1, 1}, {1, 1}, {0, 1}, {1, 1}});
+  EXPECT_EQ(forward.position(), 0);
+}
+
 TEST(Forward, RefusesWhatDoesNotFit) {
   Forward forward(load(tiny_model().write("refuses"), {}), make_cpu_backend(1), 12);
   forward.append(kPrompt, 1);

@@ -68,7 +68,10 @@ Finished run_program(const std::string& program, const Launch& launch) {
     }
     if (!interrupted && launch.interrupt_after_bytes > 0 &&
         done.out.size() >= static_cast<std::size_t>(launch.interrupt_after_bytes)) {
-      kill(child, SIGINT);
+      if (launch.instead)
+        launch.instead();
+      else
+        kill(child, SIGINT);
       interrupted = true;
     }
   }

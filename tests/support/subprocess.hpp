@@ -1,6 +1,7 @@
 // Runs a program as a user would: arguments, environment, standard input; exit code and both
 // outputs.
 #pragma once
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -16,7 +17,8 @@ struct Launch {
   std::vector<std::string> arguments;
   std::map<std::string, std::string> environment;  // added to a bare one (PATH and HOME only)
   std::string input;
-  int interrupt_after_bytes = 0;  // > 0: SIGINT once stdout has this many bytes
+  int interrupt_after_bytes = 0;       // > 0: SIGINT once stdout has this many bytes
+  std::function<void()> instead = {};  // of SIGINT: done once, at that moment
 };
 
 Finished run_program(const std::string& program, const Launch& launch);

@@ -191,9 +191,10 @@ bool refuse_command(const std::string& name, const std::vector<std::string>& arg
   for (const char* later : {"chat", "serve", "server", "bench", "batch-bench", "benchmark",
                             "convert", "dequantize", "models", "completion", "man"})
     if (name == later) {
-      std::cerr << error_word(arguments) << name
-                << ": not there yet; generate, cache-prompt, info, explain, perplexity and selftest "
-                   "are\n";
+      std::cerr
+          << error_word(arguments) << name
+          << ": not there yet; generate, cache-prompt, info, explain, perplexity and selftest "
+             "are\n";
       return true;
     }
   for (const char* never : {"lora", "fuse", "upload", "share", "evaluate", "manage", "dwq", "awq",

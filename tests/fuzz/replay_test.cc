@@ -48,7 +48,7 @@ TEST_P(Replay, TheShortestInputs) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Fuzz, Replay, ::testing::ValuesIn(kTargets),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& each) { return std::string(each.param.name); });
 
 TEST(Require, ThrowsWhenAPropertyIsBroken) {
   EXPECT_NO_THROW(fuzz::require(true, "one is one"));

@@ -1,4 +1,5 @@
-// Page ids at their boundaries: none twice, page 0 never, all or nothing.
+// Page ids at their boundaries: none twice, page 0 never, all or nothing; a page is free when its
+// last holder leaves, not before.
 #include "runtime/kv_pool.hpp"
 
 #include <gtest/gtest.h>
@@ -35,6 +36,73 @@ TEST(KvPool, GivesAllOrNothing) {
   pool.release(all);
   EXPECT_EQ(pool.free_pages(), 4);
   EXPECT_EQ(pool.allocate(4).size(), 4u);
+}
+
+TEST(KvPool, TheLastHolderFreesAPage) {
+  KvPool pool(4);
+  const std::vector<std::int32_t> pages = pool.allocate(3);
+  for (const std::int32_t page : pages) EXPECT_EQ(pool.holders(page), 1);
+  pool.retain({pages.data(), 2});
+  pool.retain({pages.data(), 1});
+  EXPECT_EQ(pool.holders(pages[0]), 3);
+  pool.release(pages);
+  EXPECT_EQ(pool.free_pages(), 1);
+  EXPECT_EQ(pool.holders(pages[2]), 0);
+  EXPECT_EQ(pool.allocate(1), std::vector<std::int32_t>{pages[2]}) << "the others are held";
+  pool.release({pages.data(), 2});
+  EXPECT_EQ(pool.free_pages(), 1);
+  EXPECT_EQ(pool.holders(pages[0]), 1);
+  pool.release({pages.data(), 1});
+  EXPECT_EQ(pool.free_pages(), 2);
+  EXPECT_EQ(pool.holders(pages[0]), 0);
+}
+
+TEST(KvPool, PageZeroInAListIsPassedOver) {
+  KvPool pool(4);
+  std::vector<std::int32_t> pages = pool.allocate(3);
+  pool.release({pages.data(), 1});
+  pages[0] = 0;  // given back early
+  pool.retain(pages);
+  pool.release(pages);
+  EXPECT_EQ(pool.free_pages(), 1);
+  pool.release(pages);
+  EXPECT_EQ(pool.free_pages(), 3);
+  EXPECT_EQ(pool.holders(0), 0);
+}
+
+TEST(KvPool, RandomHoldersAgreeWithACount) {
+  Random random(2);
+  KvPool pool(17);
+  std::vector<std::vector<std::int32_t>> held;
+  std::vector<std::int32_t> count(17);
+  for (int i = 0; i < 5000; ++i) {
+    const std::int64_t what = random.below(3);
+    if (what == 0 || held.empty()) {
+      held.push_back(pool.allocate(random.below(5)));
+      for (const std::int32_t page : held.back()) {
+        ASSERT_EQ(count[static_cast<std::size_t>(page)], 0) << page << " was still held";
+        count[static_cast<std::size_t>(page)] = 1;
+      }
+    } else {
+      const auto which = held.begin() + random.below(static_cast<std::int64_t>(held.size()));
+      const std::vector<std::int32_t> pages = *which;
+      for (const std::int32_t page : pages)
+        count[static_cast<std::size_t>(page)] += what == 1 ? 1 : -1;
+      if (what == 1) {
+        pool.retain(pages);
+        held.push_back(pages);
+      } else {
+        pool.release(pages);
+        held.erase(which);
+      }
+    }
+    std::int64_t free = 0;
+    for (std::int32_t page = 1; page < 17; ++page) {
+      ASSERT_EQ(pool.holders(page), count[static_cast<std::size_t>(page)]);
+      free += pool.holders(page) == 0;
+    }
+    ASSERT_EQ(pool.free_pages(), free);
+  }
 }
 
 TEST(KvPool, RandomUseNeverGivesAPageTwice) {

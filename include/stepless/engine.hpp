@@ -49,7 +49,8 @@ struct TokenLogprobs {
 struct Event {
   enum class Kind { prefill, token, finished } kind = Kind::token;
   std::int64_t prompt_done = 0, prompt_total = 0;  // prefill
-  std::int32_t token = -1;                         // token; the stop token itself is not reported
+  std::int64_t cached_tokens = 0;  // prefill, finished: prompt tokens that were not computed again
+  std::int32_t token = -1;         // token; the stop token itself is not reported
   std::string text;  // text this event releases (also with finished: what was held back)
   TokenLogprobs logprobs;
   FinishReason reason = FinishReason::none;  // finished
@@ -64,13 +65,18 @@ struct EngineOptions {
   /// layers are recurrent.
   std::int64_t sequences = 1;
   std::int64_t prefill_rows = 0;  // prompt tokens per step; 0: the model's step_rows
+  /// Whole KV pages of prompts and answers serve later requests that begin with exactly the same
+  /// tokens, until their memory is needed. Changes no bit on CPUs.
+  bool prefix_reuse = true;
 };
 
 struct EngineStats {
-  std::int64_t prompt_tokens = 0, generated_tokens = 0, steps = 0;
+  std::int64_t prompt_tokens = 0;  // computed; those found in the cache are cached_tokens
+  std::int64_t cached_tokens = 0, generated_tokens = 0, steps = 0;
   double prefill_seconds = 0,
          decode_seconds = 0;  // time in steps that hold prompt rows; in steps that hold none
   std::int64_t kv_pages = 0, kv_pages_used = 0, kv_bytes = 0;
+  std::int64_t kv_pages_cached = 0;  // held for later requests alone; given up when needed
   /// Recurrent state beside the pages: slots there are and slots in use; 0 for models without.
   std::int64_t state_slots = 0, state_slots_used = 0, state_bytes = 0;
   double floor_us_per_token =

@@ -5,6 +5,7 @@
 
 #include "base/checked.hpp"
 #include "ops/plan_program.hpp"
+#include "runtime/admission.hpp"
 
 namespace stepless {
 namespace {
@@ -74,6 +75,8 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, std::unique_ptr
   const std::int64_t pages = pages_to_allocate(kv_, options, context_, left);
   backend_->allocate_kv(kv_, pages);
   pool_ = KvPool(pages);
+  // A recurrent state is kept of the last position only: what was computed cannot be skipped.
+  if (options.prefix_reuse && state_.layers.empty()) prefix_.emplace(kv_.page_tokens);
   stats_.kv_pages = pool_.size();
   stats_.kv_bytes = pages * kv_.page_bytes();
 }
@@ -128,6 +131,7 @@ void EngineCore::finish(std::list<Sequence>::iterator s, FinishReason reason,
   event.kind = Event::Kind::finished;
   event.reason = reason;
   event.error = error;
+  event.cached_tokens = s->cached;
   if (s->detokenizer && reason != FinishReason::failed) event.text = s->detokenizer->finish();
   const auto listener = std::move(s->listener);
   sequences_.erase(s);
@@ -135,6 +139,7 @@ void EngineCore::finish(std::list<Sequence>::iterator s, FinishReason reason,
 }
 
 StepPlan EngineCore::plan() {
+  if (prefix_) find_shared_pages(sequences_, *prefix_, pool_, prefill_rows_);
   std::vector<SequenceView> views;
   order_.clear();
   for (auto s = sequences_.begin(); s != sequences_.end(); ++s) {
@@ -143,14 +148,38 @@ StepPlan EngineCore::plan() {
     order_.push_back(s);
   }
   const Program& program = *model_->program;
-  const StepPlan plan = plan_step(views, {program.max_rows, program.max_sampled, prefill_rows_,
-                                          pool_.free_pages(), slots_.free_pages()});
-  for (const std::size_t i : plan.admitted) {
-    order_[i]->pages = pool_.allocate(order_[i]->pages_needed);
-    order_[i]->state = StateSlots(slots_.allocate(slots_each_));
-    order_[i]->phase = Phase::prefill;
-  }
+  std::int64_t pages = pool_.free_pages();
+  if (prefix_ && wanted_pages(sequences_) > pages) pages += prefix_->evictable(idle_in(pool_));
+  StepPlan plan = plan_step(
+      views, {program.max_rows, program.max_sampled, prefill_rows_, pages, slots_.free_pages()});
+  admit(plan);
   return plan;
+}
+
+void EngineCore::admit(const StepPlan& plan) {
+  for (const std::size_t i : plan.admitted) pool_.retain(order_[i]->shared);  // before any goes
+  for (const std::size_t i : plan.admitted) {
+    Sequence& s = *order_[i];
+    const auto shared = static_cast<std::int64_t>(s.shared.size());
+    const std::int64_t fresh = s.pages_needed - shared;
+    if (prefix_ && fresh > pool_.free_pages())
+      pool_.release(prefix_->evict(fresh - pool_.free_pages(), idle_in(pool_)));
+    s.pages = std::move(s.shared);
+    const std::vector<std::int32_t> more = pool_.allocate(fresh);
+    s.pages.insert(s.pages.end(), more.begin(), more.end());
+    s.cached = shared * kv_.page_tokens;
+    s.state = StateSlots(slots_.allocate(slots_each_));
+    s.phase = Phase::prefill;
+    if (prefix_) prefix_->touch(std::span(s.tokens).first(static_cast<std::size_t>(s.cached)));
+    stats_.cached_tokens += s.cached;
+  }
+}
+
+void EngineCore::remember(const Sequence& s) {
+  if (!prefix_) return;
+  const std::span<const std::int32_t> computed =
+      std::span(s.tokens).first(static_cast<std::size_t>(s.computed));
+  pool_.retain(prefix_->insert(computed, s.pages));
 }
 
 void EngineCore::fill_group(const StepPlan& plan) {
@@ -180,12 +209,14 @@ void EngineCore::commit(const StepPlan& plan, const Sampled& sampled) {
     const auto s = order_[item.sequence];
     s->computed = item.first + item.count;
     s->last_turn = ++turns_;
+    if (item.first / kv_.page_tokens != s->computed / kv_.page_tokens) remember(*s);
     if (item.first < s->prompt) {
       stats_.prompt_tokens += item.count;
       Event event;
       event.kind = Event::Kind::prefill;
       event.prompt_done = s->computed;
       event.prompt_total = s->prompt;
+      event.cached_tokens = s->cached;
       s->listener(event);
     }
     if (!item.samples) continue;
@@ -236,7 +267,8 @@ void EngineCore::step() {
 
 EngineStats EngineCore::stats() const {
   EngineStats stats = stats_;
-  stats.kv_pages_used = pool_.size() - pool_.free_pages();
+  if (prefix_) stats.kv_pages_cached = prefix_->idle_pages(idle_in(pool_));
+  stats.kv_pages_used = pool_.size() - pool_.free_pages() - stats.kv_pages_cached;
   stats.state_slots_used = slots_.size() - slots_.free_pages();
   return stats;
 }

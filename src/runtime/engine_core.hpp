@@ -5,6 +5,7 @@
 
 #include "ops/backend.hpp"
 #include "runtime/kv_pool.hpp"
+#include "runtime/prefix_index.hpp"
 #include "runtime/sequence.hpp"
 
 namespace stepless {
@@ -32,6 +33,9 @@ class EngineCore {
  private:
   void allocate_state(const EngineOptions& options, std::int64_t& free_bytes);
   StepPlan plan();
+  void admit(const StepPlan& plan);
+  /// Makes the whole pages of a sequence known to others.
+  void remember(const Sequence& sequence);
   void fill_group(const StepPlan& plan);
   void commit(const StepPlan& plan, const Sampled& sampled);
   void finish(std::list<Sequence>::iterator sequence, FinishReason reason,
@@ -43,8 +47,9 @@ class EngineCore {
   KvShape kv_;
   KvPool pool_{1};
   StateShape state_;
-  KvPool slots_{1};              // of recurrent state; none when the model has none
-  std::int64_t slots_each_ = 0;  // that a sequence takes
+  KvPool slots_{1};                    // of recurrent state; none when the model has none
+  std::int64_t slots_each_ = 0;        // that a sequence takes
+  std::optional<PrefixIndex> prefix_;  // none: every sequence computes its whole prompt
   std::int64_t context_ = 0, prefill_rows_ = 0, turns_ = 0;
   std::list<Sequence> sequences_;  // in order of arrival
   std::vector<std::list<Sequence>::iterator> order_;

@@ -38,15 +38,17 @@ void plan_prompt(std::size_t index, const SequenceView& view, const StepLimits& 
 StepPlan plan_step(std::span<const SequenceView> views, const StepLimits& limits) {
   StepPlan plan;
   plan_decode(views, limits, plan);
-  for (std::size_t i = 0; i < views.size(); ++i)
-    if (views[i].phase == Phase::prefill) plan_prompt(i, views[i], limits, plan);
   std::int64_t free_pages = limits.free_pages, free_slots = limits.free_slots;
+  bool admitting = true;
   for (std::size_t i = 0; i < views.size(); ++i) {
-    if (views[i].phase != Phase::waiting) continue;
+    if (views[i].phase == Phase::prefill) plan_prompt(i, views[i], limits, plan);
+    if (views[i].phase != Phase::waiting || !admitting) continue;
     const bool room = plan.rows < limits.rows && plan.prompt_rows < limits.prefill_rows;
-    if (!room || views[i].pages > free_pages || views[i].slots > free_slots) break;
+    admitting = room && views[i].pages <= free_pages && views[i].slots <= free_slots;
+    if (!admitting) continue;
     free_pages -= views[i].pages;
     free_slots -= views[i].slots;
+    if (views[i].held_back) continue;
     plan.admitted.push_back(i);
     plan_prompt(i, views[i], limits, plan);
   }

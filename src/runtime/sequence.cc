@@ -46,6 +46,7 @@ Sequence make_sequence(const LoadedModel& model, Request request, std::int64_t c
     fail(ErrorCode::invalid_argument,
          "prompt: {} tokens and {} to generate need {} KV pages of {} tokens; the cache has {}",
          s.prompt, s.limit, s.pages_needed, page_tokens, pool_pages);
+  s.pages_to_find = s.pages_needed;
   for (const auto& [id, bias] : request.sampling.logit_bias) {
     s.arrays.bias_ids.push_back(id);
     s.arrays.bias_values.push_back(bias);

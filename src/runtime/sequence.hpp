@@ -21,14 +21,19 @@ struct Sequence {
   std::int64_t computed = 0, last_turn = 0;
   Phase phase = Phase::waiting;
   std::vector<std::int32_t> pages;
-  std::int64_t pages_needed = 0;
+  std::int64_t pages_needed = 0;     // from its first position to its last
+  std::vector<std::int32_t> shared;  // waiting: known pages that its prompt begins with
+  std::int64_t pages_to_find = 0;    // waiting: free pages it needs beside those
+  std::int64_t cached = 0;           // tokens of the prompt that were not computed for it
+  bool held_back = false;            // waiting: for pages that another sequence is computing
   StateSlots state;
   std::optional<Detokenizer> detokenizer;
   bool cancelled = false;
 
   std::int64_t drawn() const { return static_cast<std::int64_t>(tokens.size()) - prompt; }
   SequenceView view() const {
-    return {phase, computed, static_cast<std::int64_t>(tokens.size()), pages_needed, last_turn};
+    return {phase, computed, static_cast<std::int64_t>(tokens.size()), pages_to_find, last_turn,
+            0,     held_back};
   }
 };
 

@@ -106,6 +106,35 @@ TEST(Scheduler, WaitingSequencesStartInOrderWhenTheirPagesAreFree) {
     EXPECT_EQ(plan_step(views, {256, 64, 256, c.free}).admitted, c.admitted) << c.free << " pages";
 }
 
+TEST(Scheduler, PagesOfOneHeldBackArePutAsideAndOthersMayStart) {
+  struct Case {
+    std::int64_t free;
+    Indices admitted;
+  };
+  std::vector<SequenceView> views = {prefilling(0, 8), waiting(2, 3), waiting(2, 4), waiting(2, 1)};
+  views[1].held_back = true;
+  const Case cases[] = {{0, {}}, {2, {}}, {3, {}}, {6, {}}, {7, {2}}, {8, {2, 3}}};
+  for (const Case& c : cases)
+    EXPECT_EQ(plan_step(views, {256, 64, 256, c.free}).admitted, c.admitted) << c.free << " pages";
+  EXPECT_TRUE(plan_step(views, {8, 64, 256, 9}).admitted.empty()) << "no row is left";
+}
+
+TEST(Scheduler, ASequenceThatStartsLateComesBeforeLaterPrompts) {
+  // Held back until now, with 64 positions found: rows go by arrival, not by start.
+  std::vector<SequenceView> views = {waiting(70, 1), prefilling(0, 40)};
+  views[0].computed = 64;
+  const StepPlan plan = plan_step(views, {16, 64, 16, 9});
+  EXPECT_EQ(plan.items, (Items{{0, 64, 6, true}, {1, 0, 10, false}}));
+  EXPECT_EQ(plan.admitted, (Indices{0}));
+}
+
+TEST(Scheduler, PromptsThatRunGoOnBehindOneThatCannotStart) {
+  const std::vector<SequenceView> views = {waiting(2, 9), prefilling(3, 8), waiting(2, 1)};
+  const StepPlan plan = plan_step(views, {256, 64, 256, 8});
+  EXPECT_EQ(plan.items, (Items{{1, 3, 5, true}}));
+  EXPECT_TRUE(plan.admitted.empty());
+}
+
 TEST(Scheduler, NoneStartsWithoutARowToCompute) {
   const std::vector<SequenceView> views = {prefilling(0, 8), waiting(2, 1), waiting(2, 1)};
   EXPECT_TRUE(plan_step(views, {8, 64, 256, 9}).admitted.empty());

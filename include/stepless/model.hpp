@@ -45,6 +45,11 @@ struct ModelInfo {
   std::string notes;  // what is odd but no error, a line each
 };
 
+/// What encode_chat_part() returns of a rendered conversation: all up to the end of the last
+/// message's content, as a prompt cache holds it; or all from that content on, as it is appended to
+/// one.
+enum class ChatPart { until_content_ends, from_content };
+
 /// One message or tool list for the chat template is JSON, as OpenAI's API has it.
 class Model {
  public:
@@ -73,6 +78,10 @@ class Model {
                           bool generation_prompt) const;
   std::vector<std::int32_t> encode_chat(const std::string& messages, const std::string& variables,
                                         bool generation_prompt) const;
+  /// A part of it. Throws Error (unsupported) when what the template writes around the last
+  /// message's content depends on that content.
+  std::vector<std::int32_t> encode_chat_part(const std::string& messages,
+                                             const std::string& variables, ChatPart part) const;
   const std::vector<std::int32_t>& eos_ids() const;
 
   /// The planned program as text or JSON: a line per operation, equal layers folded (conventions:

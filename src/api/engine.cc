@@ -4,10 +4,12 @@
 
 #include <condition_variable>
 #include <deque>
+#include <future>
 #include <mutex>
 #include <thread>
 
 #include "api/model_state.hpp"
+#include "api/prompt_cache_state.hpp"
 #include "base/error.hpp"
 #include "ops/cpu/cpu_backend.hpp"
 #include "runtime/engine_core.hpp"
@@ -87,6 +89,22 @@ class Engine::Impl {
     return stats_;
   }
 
+  /// Runs `work` on the engine's thread between two steps, waits for it and throws what it threw.
+  void between_steps(const std::function<void(EngineCore&)>& work) {
+    std::packaged_task<void()> task([&] {
+      work(core_);
+      const std::lock_guard lock(mutex_);
+      stats_ = core_.stats();
+    });
+    std::future<void> done = task.get_future();
+    {
+      const std::lock_guard lock(mutex_);
+      tasks_.push_back(std::move(task));
+      wake_.notify_all();
+    }
+    done.get();
+  }
+
  private:
   void loop() {
     for (;;) {
@@ -105,7 +123,9 @@ class Engine::Impl {
       idle_ = true;
       done_.notify_all();
     }
-    wake_.wait(lock, [&] { return stopping_ || !core_.idle() || !added_.empty(); });
+    wake_.wait(lock,
+               [&] { return stopping_ || !core_.idle() || !added_.empty() || !tasks_.empty(); });
+    run_tasks(lock);
     std::deque<Sequence> added = std::move(added_);
     added_.clear();
     for (Sequence& sequence : added) core_.add(std::move(sequence));
@@ -114,10 +134,22 @@ class Engine::Impl {
     return !stopping_;
   }
 
+  /// Without the lock: a task may take as long as a file takes to be written.
+  void run_tasks(std::unique_lock<std::mutex>& lock) {
+    while (!tasks_.empty()) {
+      std::packaged_task<void()> task = std::move(tasks_.front());
+      tasks_.pop_front();
+      lock.unlock();
+      task();
+      lock.lock();
+    }
+  }
+
   EngineCore core_;
   mutable std::mutex mutex_;
   std::condition_variable wake_, done_;
   std::deque<Sequence> added_;
+  std::deque<std::packaged_task<void()>> tasks_;
   std::vector<std::int64_t> cancelled_;
   EngineStats stats_;
   std::int64_t last_id_ = 0;
@@ -135,5 +167,17 @@ std::int64_t Engine::submit(Request request, Listener listener) {
 void Engine::cancel(std::int64_t id) { impl_->cancel(id); }
 void Engine::wait_idle() { impl_->wait_idle(); }
 EngineStats Engine::stats() const { return impl_->stats(); }
+
+void Engine::load_prompt_cache(const PromptCache& cache) {
+  impl_->between_steps([&cache](EngineCore& core) {
+    if (&core.model() != cache.state()->model.get())
+      fail(ErrorCode::invalid_argument, "{}: opened for another model than the engine's",
+           cache.state()->file.path());
+    core.load_prompt_cache(cache.state()->file);
+  });
+}
+void Engine::save_prompt_cache(const std::vector<std::int32_t>& tokens, const std::string& path) {
+  impl_->between_steps([&](EngineCore& core) { core.save_prompt_cache(tokens, path); });
+}
 
 }  // namespace stepless

@@ -4,6 +4,7 @@
 #include <ctime>
 #include <map>
 
+#include "api/chat_part.hpp"
 #include "api/explain_model.hpp"
 #include "api/model_state.hpp"
 #include "base/cpus.hpp"
@@ -143,6 +144,17 @@ const ChatTemplate& template_of(const Model::State& state) {
   return *state.loaded->chat_template;
 }
 
+std::vector<TextRun> render_runs(const Model::State& state, const ChatInput& input) {
+  return template_of(state).render_runs(input.variables, local_now(), input.from_user);
+}
+
+std::vector<std::int32_t> encode_runs(const Model::State& state, const std::vector<TextRun>& runs) {
+  std::vector<TextSegment> segments;
+  for (const TextRun& run : runs)
+    segments.push_back({run.text, run.from_user ? SpecialTokens::as_text : SpecialTokens::parse});
+  return tokenizer_of(state).encode_segments(segments);
+}
+
 }  // namespace
 
 Model Model::open(const std::string& folder, const ModelOptions& options) {
@@ -182,12 +194,19 @@ std::vector<std::int32_t> Model::encode_chat(const std::string& messages,
                                              const std::string& variables,
                                              bool generation_prompt) const {
   const ChatInput input = chat_input(*state_->loaded, messages, variables, generation_prompt);
-  const std::vector<TextRun> runs =
-      template_of(*state_).render_runs(input.variables, local_now(), input.from_user);
-  std::vector<TextSegment> segments;
-  for (const TextRun& run : runs)
-    segments.push_back({run.text, run.from_user ? SpecialTokens::as_text : SpecialTokens::parse});
-  return tokenizer_of(*state_).encode_segments(segments);
+  return encode_runs(*state_, render_runs(*state_, input));
+}
+
+std::vector<std::int32_t> Model::encode_chat_part(const std::string& messages,
+                                                  const std::string& variables,
+                                                  ChatPart part) const {
+  ChatInput input =
+      chat_input(*state_->loaded, messages, variables, part == ChatPart::from_content);
+  Marked conversation;
+  conversation.runs = render_runs(*state_, input);
+  conversation.content = mark_last_content(input.variables["messages"]);
+  conversation.marked = render_runs(*state_, input);
+  return encode_runs(*state_, cut_runs(conversation, part));
 }
 
 const std::vector<std::int32_t>& Model::eos_ids() const { return state_->loaded->eos_ids; }

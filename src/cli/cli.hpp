@@ -47,6 +47,7 @@ struct Command {
 const std::vector<Command>& commands();
 
 Run attach_generate(CLI::App& app);
+Run attach_cache_prompt(CLI::App& app);
 Run attach_info(CLI::App& app);
 Run attach_explain(CLI::App& app);
 Run attach_selftest(CLI::App& app);

@@ -51,13 +51,17 @@ struct Answer {
   std::vector<TokenLogprobs> logprobs;
   FinishReason reason = FinishReason::none;
   std::string error;
-  std::int64_t prompt_done = 0;
+  std::int64_t prompt_done = 0, cached = 0;
 };
 
 class Generation {
  public:
-  Generation(const GenerateFlags& flags, const Model& model, std::vector<Prompt> prompts)
-      : flags_(flags), model_(model), prompts_(std::move(prompts)), answers_(prompts_.size()) {}
+  Generation(const GenerateFlags& flags, const Model& model, std::optional<PromptCache> cache)
+      : flags_(flags),
+        model_(model),
+        cache_(std::move(cache)),
+        prompts_(read_prompts(flags, model, cache_)),
+        answers_(prompts_.size()) {}
 
   Exit run();
 
@@ -75,6 +79,7 @@ class Generation {
 
   const GenerateFlags& flags_;
   const Model& model_;
+  std::optional<PromptCache> cache_;
   std::vector<Prompt> prompts_;
   std::vector<Answer> answers_;
   std::vector<std::int64_t> ids_;
@@ -110,6 +115,7 @@ void Generation::take(std::size_t index, const Event& event) {
   switch (event.kind) {
     case Event::Kind::prefill:
       answer.prompt_done = event.prompt_done;
+      answer.cached = event.cached_tokens;
       break;
     case Event::Kind::token:
       answer.tokens.push_back(event.token);
@@ -157,7 +163,8 @@ OrderedJson Generation::result(std::size_t index, const EngineStats& stats) cons
                       {"usage",
                        {{"prompt_tokens", prompt_count},
                         {"completion_tokens", count},
-                        {"total_tokens", prompt_count + count}}},
+                        {"total_tokens", prompt_count + count},
+                        {"prompt_tokens_details", {{"cached_tokens", answer.cached}}}}},
                       {"timings",
                        {{"prompt_seconds", stats.prefill_seconds},
                         {"generation_seconds", stats.decode_seconds},
@@ -198,6 +205,7 @@ void Generation::print_stats(const EngineStats& stats) const {
   out +=
       fmt::format("Prompt: {} tokens, {:.1f} tokens-per-sec\n", stats.prompt_tokens,
                   static_cast<double>(stats.prompt_tokens) / std::max(stats.prefill_seconds, 1e-9));
+  if (stats.cached_tokens > 0) out += fmt::format("Cached: {} tokens\n", stats.cached_tokens);
   // Each prompt's first token falls out of its prefill.
   const std::int64_t decoded = std::max<std::int64_t>(
       stats.generated_tokens - static_cast<std::int64_t>(prompts_.size()), 0);
@@ -218,7 +226,9 @@ Exit Generation::run() {
   if (!flags_.model.kv_cache_bytes.empty())
     options.kv_bytes = parse_bytes(flags_.model.kv_cache_bytes, "--kv-cache-bytes");
   options.prefill_rows = flags_.model.prefill_step_size;
+  apply(flags_.cache, options);
   Engine engine(model_, options);
+  if (cache_) engine.load_prompt_cache(*cache_);
   install_signal_handlers();
   if (streaming() && flags_.verbose && !flags_.output.quiet) std::cerr << "==========\n";
   submit(engine);
@@ -241,7 +251,7 @@ Run attach_generate(CLI::App& app) {
   add_generate_flags(app, *flags);
   return [flags] {
     const Model model = open_model(flags->model);
-    return Generation(*flags, model, read_prompts(*flags, model)).run();
+    return Generation(*flags, model, open_prompt_cache(flags->cache, model)).run();
   };
 }
 

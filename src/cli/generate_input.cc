@@ -32,6 +32,11 @@ std::uint64_t random_seed() {
   return device();  // 32 bits: short enough to type again
 }
 
+std::string prompt_text(const GenerateFlags& flags) {
+  if (!flags.prompt_file.empty()) return read_file(flags.prompt_file, "--prompt-file");
+  return flags.prompt == "-" ? read_all(std::cin) : flags.prompt;
+}
+
 /// What one line of --prompts may say beside the flags.
 struct Wish {
   std::string prompt;
@@ -40,6 +45,7 @@ struct Wish {
   std::int64_t max_tokens = 0;
   SamplingParams sampling;
   std::vector<std::string> stop;
+  std::optional<PromptCache> cache;  // the prompt is appended to its tokens
 };
 
 /// Without a tokenizer (synthetic models) each byte of the prompt is a token: enough to see speed
@@ -54,8 +60,31 @@ bool uses_template(const GenerateFlags& flags, const Model& model) {
   return model.info().has_template && !flags.model.ignore_template;
 }
 
+std::string messages_of(const Wish& wish) {
+  OrderedJson messages = wish.messages;
+  if (messages.is_null()) {
+    messages = OrderedJson::array();
+    if (!wish.system.empty()) messages.push_back({{"role", "system"}, {"content", wish.system}});
+    messages.push_back({{"role", "user"}, {"content", wish.prompt}});
+  }
+  return messages.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
+}
+
+/// What stands before a prompt is in the cache already.
+void check_continues(const Wish& wish) {
+  if (!wish.cache) return;
+  if (!wish.system.empty())
+    fail(ErrorCode::invalid_argument,
+         "--system-prompt: it stands before what --prompt-cache-file holds; give it to "
+         "cache-prompt");
+  if (!wish.messages.is_null())
+    fail(ErrorCode::invalid_argument,
+         "messages: --prompt-cache-file is continued by a prompt, as one user message");
+}
+
 std::vector<std::int32_t> tokens_of(const GenerateFlags& flags, const Model& model,
                                     const Wish& wish) {
+  check_continues(wish);
   if (!model.info().has_tokenizer) return byte_tokens(wish.prompt + flags.prefill_response);
   if (!uses_template(flags, model)) {
     if (!wish.messages.is_null())
@@ -63,16 +92,14 @@ std::vector<std::int32_t> tokens_of(const GenerateFlags& flags, const Model& mod
            flags.model.ignore_template
                ? "--ignore-chat-template takes a prompt"
                : "the model has no chat template; --use-default-chat-template");
-    return model.encode(wish.prompt + flags.prefill_response, true, true);
+    // The tokenizer's frame (a leading BOS, say) belongs before the cached tokens, not here.
+    return model.encode(wish.prompt + flags.prefill_response, true, !wish.cache);
   }
-  OrderedJson messages = wish.messages;
-  if (messages.is_null()) {
-    messages = OrderedJson::array();
-    if (!wish.system.empty()) messages.push_back({{"role", "system"}, {"content", wish.system}});
-    messages.push_back({{"role", "user"}, {"content", wish.prompt}});
-  }
-  const std::string text = messages.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
-  std::vector<std::int32_t> ids = model.encode_chat(text, flags.model.chat_template_config, true);
+  const std::string messages = messages_of(wish);
+  const std::string& variables = flags.model.chat_template_config;
+  std::vector<std::int32_t> ids =
+      wish.cache ? model.encode_chat_part(messages, variables, ChatPart::from_content)
+                 : model.encode_chat(messages, variables, true);
   if (!flags.prefill_response.empty()) {
     const auto more = model.encode(flags.prefill_response, false, false);
     ids.insert(ids.end(), more.begin(), more.end());
@@ -83,7 +110,9 @@ std::vector<std::int32_t> tokens_of(const GenerateFlags& flags, const Model& mod
 Prompt make_prompt(const GenerateFlags& flags, const Model& model, const Wish& wish) {
   Prompt prompt;
   Request& request = prompt.request;
-  request.tokens = tokens_of(flags, model, wish);
+  if (wish.cache) request.tokens = wish.cache->tokens();
+  const std::vector<std::int32_t> own = tokens_of(flags, model, wish);
+  request.tokens.insert(request.tokens.end(), own.begin(), own.end());
   request.sampling = wish.sampling;
   request.max_tokens = wish.max_tokens;
   request.stop = wish.stop;
@@ -190,14 +219,16 @@ void add_generate_flags(CLI::App& app, GenerateFlags& f) {
   app.add_option("--verbose", f.verbose, "mlx-lm's frame and the figures at the end")
       ->capture_default_str()
       ->group(kGroup);
-  refuse(app, "--prompt-cache-file", "prompt caches are not there yet");
+  add_prompt_cache_flags(app, f.cache);
   add_sampling_flags(app, f.sampling);
   add_model_flags(app, f.model);
   add_output_flags(app, f.output);
 }
 
-std::vector<Prompt> read_prompts(const GenerateFlags& flags, const Model& model) {
+std::vector<Prompt> read_prompts(const GenerateFlags& flags, const Model& model,
+                                 const std::optional<PromptCache>& cache) {
   Wish wish;
+  wish.cache = cache;
   wish.system = flags.system_prompt;
   wish.max_tokens = flags.max_tokens;
   wish.stop = flags.stop;
@@ -207,12 +238,17 @@ std::vector<Prompt> read_prompts(const GenerateFlags& flags, const Model& model)
   if (draws && !flags.sampling.seed && !flags.output.quiet)
     std::cerr << "seed: " << wish.sampling.seed << "\n";
   if (!flags.prompts_file.empty()) return read_batch(flags, model, wish);
-  wish.prompt = flags.prompt;
-  if (!flags.prompt_file.empty())
-    wish.prompt = read_file(flags.prompt_file, "--prompt-file");
-  else if (flags.prompt == "-")
-    wish.prompt = read_all(std::cin);
+  wish.prompt = prompt_text(flags);
   return {make_prompt(flags, model, wish)};
+}
+
+std::vector<std::int32_t> cached_prompt_tokens(const GenerateFlags& flags, const Model& model) {
+  Wish wish;
+  wish.system = flags.system_prompt;
+  wish.prompt = prompt_text(flags);
+  if (!uses_template(flags, model)) return tokens_of(flags, model, wish);
+  return model.encode_chat_part(messages_of(wish), flags.model.chat_template_config,
+                                ChatPart::until_content_ends);
 }
 
 std::int64_t longest_sequence(const GenerateFlags& flags, const Model& model,

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cli/flags.hpp"
+#include "cli/prompt_cache_flags.hpp"
 
 namespace stepless::cli {
 
@@ -11,6 +12,7 @@ struct GenerateFlags {
   ModelFlags model;
   SamplingFlags sampling;
   OutputFlags output;
+  PromptCacheFlags cache;
   std::string prompt = "hello", prompt_file, prompts_file, system_prompt, prefill_response;
   std::int64_t max_tokens = 100;
   std::vector<std::string> stop, extra_eos;
@@ -23,9 +25,13 @@ struct Prompt {
   Request request;
 };
 
-/// The prompts in order: one, or a line each of --prompts. Throws Error naming the flag, or the
-/// file and line.
-std::vector<Prompt> read_prompts(const GenerateFlags& flags, const Model& model);
+/// The prompts in order: one, or a line each of --prompts; behind the tokens of the prompt cache,
+/// if there is one. Throws Error naming the flag, or the file and line.
+std::vector<Prompt> read_prompts(const GenerateFlags& flags, const Model& model,
+                                 const std::optional<PromptCache>& cache);
+
+/// What cache-prompt computes: the template up to the end of the prompt.
+std::vector<std::int32_t> cached_prompt_tokens(const GenerateFlags& flags, const Model& model);
 
 /// The context the engine needs for these prompts: --ctx-size, or the longest prompt with its
 /// answer.

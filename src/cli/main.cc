@@ -18,6 +18,8 @@ const std::vector<Command>& commands() {
   static const std::vector<Command> kAll = {
       {"generate", "write text from a prompt, or from a file of prompts as one batch",
        attach_generate},
+      {"cache-prompt", "compute a prompt once, into a file that generate continues",
+       attach_cache_prompt},
       {"info", "what this build and machine have, or what a model is", attach_info},
       {"explain", "which kernels run, what they should cost, and why", attach_explain},
       {"selftest", "check this build on this machine", attach_selftest}};
@@ -86,6 +88,14 @@ const char* examples(const std::string& name) {
            "  stepless generate --model demo --prompt \"Tell me a tale.\" --temp 0.7 --seed 7 "
            "--max-tokens 200\n"
            "  stepless generate --model demo --prompts prompts.jsonl --json\n";
+  if (name == "cache-prompt")
+    return "Examples:\n"
+           "  stepless cache-prompt --model demo --prompt-file story.txt --prompt-cache-file "
+           "c.safetensors\n"
+           "  stepless generate --model demo --prompt-cache-file c.safetensors --prompt \"And "
+           "then?\"\n"
+           "  stepless cache-prompt --model demo --prompt - --prompt-cache-file c.safetensors < "
+           "story.txt\n";
   if (name == "info")
     return "Examples:\n  stepless info\n  stepless info --model demo\n  stepless info --model demo "
            "--json\n";
@@ -172,12 +182,11 @@ Exit usage_error(const CLI::ParseError& error, const std::vector<std::string>& a
 
 /// Names of commands that are still to come, and of mlx-lm's that never will: exit 2 with a hint.
 bool refuse_command(const std::string& name, const std::vector<std::string>& arguments) {
-  for (const char* later :
-       {"chat", "serve", "server", "bench", "batch-bench", "benchmark", "convert", "dequantize",
-        "cache-prompt", "cache_prompt", "perplexity", "models", "completion", "man"})
+  for (const char* later : {"chat", "serve", "server", "bench", "batch-bench", "benchmark",
+                            "convert", "dequantize", "perplexity", "models", "completion", "man"})
     if (name == later) {
       std::cerr << error_word(arguments) << name
-                << ": not there yet; generate, info, explain and selftest are\n";
+                << ": not there yet; generate, cache-prompt, info, explain and selftest are\n";
       return true;
     }
   for (const char* never : {"lora", "fuse", "upload", "share", "evaluate", "manage", "dwq", "awq",

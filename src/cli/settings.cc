@@ -195,6 +195,10 @@ std::vector<std::string> rewrite_arguments(std::vector<std::string> arguments) {
       }
       continue;
     }
+    if (i == 0 && word == "cache_prompt") {  // mlx-lm's name
+      out.push_back("cache-prompt");
+      continue;
+    }
     const auto at = kLong.find(word);
     out.push_back(at == kLong.end() ? word : at->second);
   }

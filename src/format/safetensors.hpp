@@ -48,6 +48,9 @@ struct TensorInfo {
   Shape shape;
 };
 
+/// Who may read a file that is written: whom the umask lets, or the owner alone.
+enum class FileReaders : std::uint8_t { umask, owner };
+
 /// Writes a file tensor by tensor, in the order announced, under a temporary name beside it;
 /// finish() puts it in place. An object destroyed before that leaves nothing behind.
 class SafetensorsWriter {
@@ -55,7 +58,7 @@ class SafetensorsWriter {
   /// Throws Error: invalid_argument (a name twice or "__metadata__", bad shape), exhausted (sizes,
   /// header, disk).
   SafetensorsWriter(std::string path, std::vector<TensorInfo> tensors,
-                    const Metadata& metadata = {});
+                    const Metadata& metadata = {}, FileReaders readers = FileReaders::umask);
   SafetensorsWriter(const SafetensorsWriter&) = delete;
   SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;
   ~SafetensorsWriter();

@@ -59,10 +59,11 @@ std::string header_of(const std::string& path, const std::vector<TensorInfo>& te
 }
 
 // Opens a file beside `path` that did not exist. The number keeps two writers of one process apart.
-int open_temporary(const std::string& path, std::string& name) {
+int open_temporary(const std::string& path, FileReaders readers, std::string& name) {
   static std::atomic<std::uint64_t> count{0};
   name = fmt::format("{}.{}-{}.tmp", path, ::getpid(), count.fetch_add(1));
-  const int file = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  const int file = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+                          readers == FileReaders::owner ? 0600 : 0666);
   if (file < 0) fail_errno(name, "cannot be created");
   return file;
 }
@@ -80,10 +81,10 @@ void sync_folder_of(const std::string& path) {
 }  // namespace
 
 SafetensorsWriter::SafetensorsWriter(std::string path, std::vector<TensorInfo> tensors,
-                                     const Metadata& metadata)
+                                     const Metadata& metadata, FileReaders readers)
     : path_(std::move(path)) {
   const std::string header = header_of(path_, tensors, metadata, expected_);
-  file_ = open_temporary(path_, temporary_);
+  file_ = open_temporary(path_, readers, temporary_);
   try {
     write_all(header.data(), static_cast<std::int64_t>(header.size()));
   } catch (...) {

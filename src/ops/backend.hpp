@@ -32,6 +32,12 @@ struct PageCopy {
   std::int32_t from, to;
 };
 
+/// Bytes of pages of one KV layer on the host: keys (pages, kv_heads, page_tokens, k_dim), values
+/// alike with v_dim.
+struct PageBytes {
+  std::vector<std::byte> keys, values;
+};
+
 /// What one step computes: rows of any sequences; those of one stand in order. Plain data; must
 /// stay alive until collect(). Page 0 belongs to no sequence.
 struct RowGroup {
@@ -68,6 +74,11 @@ class Backend {
   /// prepare(). What a slot holds before a row leaves its state there is never read.
   virtual void allocate_state(const StateShape& shape, std::int64_t slots) = 0;
   virtual void copy_pages(std::span<const PageCopy> copies) = 0;  // ordered with launches
+  /// Pages of one layer in the order given; both are ordered with launches. What is written must
+  /// have been laid out by the same KvShape.
+  virtual PageBytes read_pages(int layer, std::span<const std::int32_t> pages) const = 0;
+  virtual void write_pages(int layer, std::span<const std::int32_t> pages, const std::byte* keys,
+                           const std::byte* values) = 0;
   virtual Ticket launch(const RowGroup& group) = 0;
   virtual Sampled collect(Ticket ticket) = 0;
 };

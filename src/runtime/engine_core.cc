@@ -156,32 +156,6 @@ StepPlan EngineCore::plan() {
   return plan;
 }
 
-void EngineCore::admit(const StepPlan& plan) {
-  for (const std::size_t i : plan.admitted) pool_.retain(order_[i]->shared);  // before any goes
-  for (const std::size_t i : plan.admitted) {
-    Sequence& s = *order_[i];
-    const auto shared = static_cast<std::int64_t>(s.shared.size());
-    const std::int64_t fresh = s.pages_needed - shared;
-    if (prefix_ && fresh > pool_.free_pages())
-      pool_.release(prefix_->evict(fresh - pool_.free_pages(), idle_in(pool_)));
-    s.pages = std::move(s.shared);
-    const std::vector<std::int32_t> more = pool_.allocate(fresh);
-    s.pages.insert(s.pages.end(), more.begin(), more.end());
-    s.cached = shared * kv_.page_tokens;
-    s.state = StateSlots(slots_.allocate(slots_each_));
-    s.phase = Phase::prefill;
-    if (prefix_) prefix_->touch(std::span(s.tokens).first(static_cast<std::size_t>(s.cached)));
-    stats_.cached_tokens += s.cached;
-  }
-}
-
-void EngineCore::remember(const Sequence& s) {
-  if (!prefix_) return;
-  const std::span<const std::int32_t> computed =
-      std::span(s.tokens).first(static_cast<std::size_t>(s.computed));
-  pool_.retain(prefix_->insert(computed, s.pages));
-}
-
 void EngineCore::fill_group(const StepPlan& plan) {
   group_.tokens.clear();
   group_.seq.clear();

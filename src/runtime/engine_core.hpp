@@ -6,6 +6,7 @@
 #include "ops/backend.hpp"
 #include "runtime/kv_pool.hpp"
 #include "runtime/prefix_index.hpp"
+#include "runtime/prompt_cache.hpp"
 #include "runtime/sequence.hpp"
 
 namespace stepless {
@@ -30,10 +31,18 @@ class EngineCore {
   void step();
   EngineStats stats() const;
 
+  /// See Engine. Between steps.
+  void load_prompt_cache(const PromptCacheFile& file);
+  void save_prompt_cache(std::span<const std::int32_t> tokens, const std::string& path) const;
+
  private:
   void allocate_state(const EngineOptions& options, std::int64_t& free_bytes);
   StepPlan plan();
   void admit(const StepPlan& plan);
+  /// Pages from the free ones, and from those that only the index holds; all or none.
+  std::vector<std::int32_t> take_pages(std::int64_t count);
+  /// Throws Error (invalid_argument) when there is no prefix reuse, with the reason.
+  void check_reuses(const std::string& path) const;
   /// Makes the whole pages of a sequence known to others.
   void remember(const Sequence& sequence);
   void fill_group(const StepPlan& plan);

@@ -185,7 +185,6 @@ TEST(Errors, WhatIsNotThereYetIsRefusedByName) {
                                              {"--max-kv-size", "64"},
                                              {"-ctk", "q8_0"},
                                              {"--adapter-path", "x"},
-                                             {"--prompt-cache-file", "x"},
                                              {"-hf", "x"},
                                              {"--fast-int8"},
                                              {"--tensor-parallel", "2"},

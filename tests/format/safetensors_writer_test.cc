@@ -37,6 +37,15 @@ Tensor bytes_from(DType type, Shape shape, int first) {
   return tensor;
 }
 
+TEST_F(Writer, AFileForTheOwnerIsForNobodyElse) {
+  const auto rights = [&](FileReaders readers) {
+    SafetensorsWriter(path(), {}, {}, readers).finish();
+    return fs::status(path()).permissions();
+  };
+  EXPECT_EQ(rights(FileReaders::owner), fs::perms::owner_read | fs::perms::owner_write);
+  EXPECT_NE(rights(FileReaders::umask) & fs::perms::owner_read, fs::perms::none);
+}
+
 TEST_F(Writer, WhatIsWrittenReadsBack) {
   const Tensor a = bytes_from(DType::u32, {2, 3}, 1), b = bytes_from(DType::bf16, {0, 4}, 0),
                c = bytes_from(DType::u8, {}, 9), d = bytes_from(DType::complex64, {1}, 50);

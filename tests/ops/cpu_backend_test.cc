@@ -147,6 +147,36 @@ TEST(CpuBackend, CopiedPagesHoldTheSame) {
   EXPECT_TRUE(std::equal(logits.begin(), logits.end(), want.end() - 3 * kToyVocab));
 }
 
+TEST(CpuBackend, PagesReadAreThePagesWrittenElsewhere) {
+  for (const DType type : {DType::bf16, DType::f32}) {
+    const auto program = toy(type);
+    const KvShape shape = kv_shape_of(*program, 4);
+    const auto one = make_cpu_backend(1), other = make_cpu_backend(2);
+    for (Backend* backend : {one.get(), other.get()}) {
+      backend->prepare(program);
+      backend->allocate_kv(shape, 7);
+    }
+    const std::vector<std::int32_t> pages = {2, 5, 3}, elsewhere = {6, 1, 4};
+    one->collect(one->launch(group_of(kTokens, 0, 8, pages)));
+    std::int64_t bytes = 0;
+    for (int layer = 0; layer < static_cast<int>(shape.layers.size()); ++layer) {
+      const PageBytes read = one->read_pages(layer, {pages.data(), 2});
+      other->write_pages(layer, {elsewhere.data(), 2}, read.keys.data(), read.values.data());
+      bytes += static_cast<std::int64_t>(read.keys.size() + read.values.size());
+      const PageBytes again = other->read_pages(layer, {elsewhere.data(), 2});
+      EXPECT_EQ(again.keys, read.keys);
+      EXPECT_EQ(again.values, read.values);
+    }
+    EXPECT_EQ(bytes, 2 * shape.page_bytes());
+    std::vector<float> logits(3 * static_cast<std::size_t>(kToyVocab));
+    RowGroup rest = group_of(kTokens, 8, 3, elsewhere);
+    rest.logits = logits.data();
+    other->collect(other->launch(rest));
+    const auto want = run_toy(program, kTokens, 1);
+    EXPECT_TRUE(std::equal(logits.begin(), logits.end(), want.end() - 3 * kToyVocab));
+  }
+}
+
 TEST(CpuBackend, RefusesWhatItCannotHold) {
   for (const int threads : {0, -1})
     expect_error(ErrorCode::invalid_argument, "threads: ", [&] { make_cpu_backend(threads); });

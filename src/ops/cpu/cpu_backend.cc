@@ -23,6 +23,18 @@ bool same_preparation(const BoundCall& a, const BoundCall& b) {
          x->group_size == y->group_size && x->mode == y->mode && x->bits == y->bits;
 }
 
+/// Bytes of one page's keys, and of its values.
+std::int64_t key_bytes(const kernels::KvLayer& layer) {
+  return layer.kv_heads * layer.page_tokens * layer.k_dim * size_of(layer.type);
+}
+std::int64_t value_bytes(const kernels::KvLayer& layer) {
+  return layer.kv_heads * layer.page_tokens * layer.v_dim * size_of(layer.type);
+}
+
+void copy_bytes(void* to, const void* from, std::int64_t bytes) {
+  std::memcpy(to, from, static_cast<std::size_t>(bytes));
+}
+
 class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(int threads) : team_(threads) {}
@@ -32,6 +44,9 @@ class CpuBackend final : public Backend {
   void allocate_kv(const KvShape& shape, std::int64_t pages) override;
   void allocate_state(const StateShape& shape, std::int64_t slots) override;
   void copy_pages(std::span<const PageCopy> copies) override;
+  PageBytes read_pages(int layer, std::span<const std::int32_t> pages) const override;
+  void write_pages(int layer, std::span<const std::int32_t> pages, const std::byte* keys,
+                   const std::byte* values) override;
   Ticket launch(const RowGroup& group) override;
   Sampled collect(Ticket ticket) override;
 
@@ -92,15 +107,36 @@ void CpuBackend::allocate_state(const StateShape& shape, std::int64_t slots) {
 
 void CpuBackend::copy_pages(std::span<const PageCopy> copies) {
   for (const kernels::KvLayer& layer : kv_) {
-    const std::int64_t heads = layer.kv_heads * layer.page_tokens * size_of(layer.type);
+    const std::int64_t k_bytes = key_bytes(layer), v_bytes = value_bytes(layer);
     for (const PageCopy& copy : copies) {
-      std::memcpy(layer.k + copy.to * heads * layer.k_dim,
-                  layer.k + copy.from * heads * layer.k_dim,
-                  static_cast<std::size_t>(heads * layer.k_dim));
-      std::memcpy(layer.v + copy.to * heads * layer.v_dim,
-                  layer.v + copy.from * heads * layer.v_dim,
-                  static_cast<std::size_t>(heads * layer.v_dim));
+      copy_bytes(layer.k + copy.to * k_bytes, layer.k + copy.from * k_bytes, k_bytes);
+      copy_bytes(layer.v + copy.to * v_bytes, layer.v + copy.from * v_bytes, v_bytes);
     }
+  }
+}
+
+PageBytes CpuBackend::read_pages(int index, std::span<const std::int32_t> pages) const {
+  const kernels::KvLayer& layer = kv_[static_cast<std::size_t>(index)];
+  const std::int64_t k_bytes = key_bytes(layer), v_bytes = value_bytes(layer);
+  PageBytes bytes{std::vector<std::byte>(pages.size() * static_cast<std::size_t>(k_bytes)),
+                  std::vector<std::byte>(pages.size() * static_cast<std::size_t>(v_bytes))};
+  for (std::size_t i = 0; i < pages.size(); ++i) {
+    const auto at = static_cast<std::int64_t>(i);
+    copy_bytes(bytes.keys.data() + at * k_bytes, layer.k + pages[i] * k_bytes, k_bytes);
+    copy_bytes(bytes.values.data() + at * v_bytes, layer.v + pages[i] * v_bytes, v_bytes);
+  }
+  return bytes;
+}
+
+void CpuBackend::write_pages(int index, std::span<const std::int32_t> pages, const std::byte* keys,
+                             const std::byte* values) {
+  const kernels::KvLayer& layer = kv_[static_cast<std::size_t>(index)];
+  const std::int64_t k_bytes = key_bytes(layer), v_bytes = value_bytes(layer);
+  for (const std::int32_t page : pages) {
+    copy_bytes(layer.k + page * k_bytes, keys, k_bytes);
+    copy_bytes(layer.v + page * v_bytes, values, v_bytes);
+    keys += k_bytes;
+    values += v_bytes;
   }
 }
 

@@ -1,6 +1,7 @@
 #include "api/chat_part.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.hpp"
 
@@ -30,26 +31,29 @@ std::vector<TextRun> slice(const std::vector<TextRun>& runs, std::size_t begin, 
 
 }  // namespace
 
-void mark_last_content(OrderedJson& messages) {
+std::string mark_last_content(OrderedJson& messages) {
   if (!messages.is_array() || messages.empty() || !messages.back().is_object() ||
       !messages.back().contains("content") || !messages.back()["content"].is_string())
     fail(ErrorCode::invalid_argument, "messages: the last one has no text as its content");
-  messages.back()["content"] = kMark;
+  return std::exchange(messages.back()["content"], kMark).get<std::string>();
 }
 
-std::vector<TextRun> cut_runs(const std::vector<TextRun>& runs, const std::vector<TextRun>& marked,
-                              ChatPart part) {
-  const std::string text = joined(runs), around = joined(marked), mark = kMark;
+std::vector<TextRun> cut_runs(const Marked& conversation, ChatPart part) {
+  const std::string text = joined(conversation.runs), around = joined(conversation.marked);
+  const std::string mark = kMark;
   const std::size_t at = around.find(mark);
   const std::string before = around.substr(0, at);
   const std::string behind = at == std::string::npos ? "" : around.substr(at + mark.size());
-  if (at == std::string::npos || text.size() < before.size() + behind.size() ||
-      !text.starts_with(before) || !text.ends_with(behind))
+  const std::size_t rest = before.size() + behind.size();
+  if (at == std::string::npos || text.size() < rest || !text.starts_with(before) ||
+      !text.ends_with(behind) ||
+      conversation.content.find(text.substr(before.size(), text.size() - rest)) ==
+          std::string::npos)
     fail(ErrorCode::unsupported,
          "chat template: what it writes around the last message depends on that message, so it "
          "cannot be continued; --ignore-chat-template takes the prompt as it is");
-  if (part == ChatPart::from_content) return slice(runs, before.size(), text.size());
-  return slice(runs, 0, text.size() - behind.size());
+  if (part == ChatPart::from_content) return slice(conversation.runs, before.size(), text.size());
+  return slice(conversation.runs, 0, text.size() - behind.size());
 }
 
 }  // namespace stepless

@@ -2,6 +2,7 @@
 // second rendering, with a mark in place of the last message's content, shows where that content
 // is.
 #pragma once
+#include <string>
 #include <vector>
 
 #include "base/json.hpp"
@@ -10,13 +11,17 @@
 
 namespace stepless {
 
-/// Puts the mark in place of the last message's content. Throws Error (invalid_argument): there is
-/// no last message, or its content is no text.
-void mark_last_content(OrderedJson& messages);
+/// Puts the mark in place of the last message's content, and returns that. Throws Error
+/// (invalid_argument): there is no last message, or its content is no text.
+std::string mark_last_content(OrderedJson& messages);
 
-/// `part` of what `runs` say; `marked` is the same conversation rendered with the mark. Throws
-/// Error (unsupported) when the two differ in more than the content.
-std::vector<TextRun> cut_runs(const std::vector<TextRun>& runs, const std::vector<TextRun>& marked,
-                              ChatPart part);
+/// A conversation rendered as it is and with the mark, and the content that the mark stood for.
+struct Marked {
+  std::vector<TextRun> runs, marked;
+  std::string content;
+};
+/// `part` of the conversation. Throws Error (unsupported) when the renderings differ in more than
+/// the content; the template may trim that.
+std::vector<TextRun> cut_runs(const Marked& conversation, ChatPart part);
 
 }  // namespace stepless

@@ -201,9 +201,11 @@ std::vector<std::int32_t> Model::encode_chat_part(const std::string& messages,
                                                   ChatPart part) const {
   ChatInput input =
       chat_input(*state_->loaded, messages, variables, part == ChatPart::from_content);
-  const std::vector<TextRun> runs = render_runs(*state_, input);
-  mark_last_content(input.variables["messages"]);
-  return encode_runs(*state_, cut_runs(runs, render_runs(*state_, input), part));
+  Marked conversation;
+  conversation.runs = render_runs(*state_, input);
+  conversation.content = mark_last_content(input.variables["messages"]);
+  conversation.marked = render_runs(*state_, input);
+  return encode_runs(*state_, cut_runs(conversation, part));
 }
 
 const std::vector<std::int32_t>& Model::eos_ids() const { return state_->loaded->eos_ids; }

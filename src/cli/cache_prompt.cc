@@ -99,6 +99,10 @@ void report(const CachePromptFlags& flags, const PromptCache& cache, const Engin
 
 Exit run(const CachePromptFlags& flags) {
   const Model model = open_model(flags.prompt.model);
+  if (model.info().state_bytes_per_sequence > 0)
+    throw ExitError(Exit::usage, ErrorCode::unsupported,
+                    "cache-prompt: " + model.info().name +
+                        " keeps a recurrent state, which prompt caches do not hold");
   const std::vector<std::int32_t> tokens = cached_prompt_tokens(flags.prompt, model);
   EngineOptions options;
   options.context = flags.prompt.model.ctx_size;

@@ -75,8 +75,8 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, std::unique_ptr
   const std::int64_t pages = pages_to_allocate(kv_, options, context_, left);
   backend_->allocate_kv(kv_, pages);
   pool_ = KvPool(pages);
-  // Pages of a prefix are of no use without the recurrent state at their end, which nobody keeps.
-  if (options.prefix_reuse && program.state_layers.empty()) prefix_.emplace(kv_.page_tokens);
+  // A recurrent state is kept of the last position only: what was computed cannot be skipped.
+  if (options.prefix_reuse && state_.layers.empty()) prefix_.emplace(kv_.page_tokens);
   stats_.kv_pages = pool_.size();
   stats_.kv_bytes = pages * kv_.page_bytes();
 }
@@ -156,8 +156,8 @@ StepPlan EngineCore::plan() {
   const Program& program = *model_->program;
   std::int64_t pages = pool_.free_pages();
   if (prefix_ && wanted_pages(sequences_) > pages) pages += prefix_->evictable(idle_in(pool_));
-  StepPlan plan = plan_step(views, {program.max_rows, program.max_sampled, prefill_rows_, pages,
-                                    slots_.free_pages()});
+  StepPlan plan = plan_step(
+      views, {program.max_rows, program.max_sampled, prefill_rows_, pages, slots_.free_pages()});
   admit(plan);
   return plan;
 }

@@ -41,6 +41,8 @@ class EngineCore {
   void admit(const StepPlan& plan);
   /// Pages from the free ones, and from those that only the index holds; all or none.
   std::vector<std::int32_t> take_pages(std::int64_t count);
+  /// Throws Error (invalid_argument) when there is no prefix reuse, with the reason.
+  void check_reuses(const std::string& path) const;
   /// Makes the whole pages of a sequence known to others.
   void remember(const Sequence& sequence);
   void fill_group(const StepPlan& plan);
@@ -55,8 +57,9 @@ class EngineCore {
   KvPool pool_{1};
   std::optional<PrefixIndex> prefix_;  // none: every sequence computes its whole prompt
   StateShape state_;
-  KvPool slots_{1};              // of recurrent state; none when the model has none
-  std::int64_t slots_each_ = 0;  // that a sequence takes
+  KvPool slots_{1};                    // of recurrent state; none when the model has none
+  std::int64_t slots_each_ = 0;        // that a sequence takes
+  std::optional<PrefixIndex> prefix_;  // none: every sequence computes its whole prompt
   std::int64_t context_ = 0, prefill_rows_ = 0, turns_ = 0;
   std::list<Sequence> sequences_;  // in order of arrival
   std::vector<std::list<Sequence>::iterator> order_;

@@ -1,5 +1,5 @@
-// How an EngineCore hands out KV pages: to sequences that start, from the prefix index and to it,
-// and from and to prompt cache files.
+// How an EngineCore hands out KV pages (and slots of state): to sequences that start, from the
+// prefix index and to it, and from and to prompt cache files.
 #include "base/error.hpp"
 #include "runtime/admission.hpp"
 #include "runtime/engine_core.hpp"
@@ -37,10 +37,16 @@ void EngineCore::remember(const Sequence& s) {
   pool_.retain(prefix_->insert(computed, s.pages));
 }
 
-void EngineCore::load_prompt_cache(const PromptCacheFile& file) {
+void EngineCore::check_reuses(const std::string& path) const {
   if (!prefix_)
-    fail(ErrorCode::invalid_argument, "{}: this engine was started without prefix reuse",
-         file.path());
+    fail(ErrorCode::invalid_argument, "{}: {}", path,
+         state_.layers.empty()
+             ? "this engine was started without prefix reuse"
+             : "the model keeps a recurrent state, which prompt caches do not hold");
+}
+
+void EngineCore::load_prompt_cache(const PromptCacheFile& file) {
+  check_reuses(file.path());
   if (static_cast<std::int64_t>(file.tokens().size()) >= context_)
     fail(ErrorCode::invalid_argument, "{}: {} tokens leave no room in a context of {}", file.path(),
          file.tokens().size(), context_);
@@ -61,8 +67,7 @@ void EngineCore::load_prompt_cache(const PromptCacheFile& file) {
 
 void EngineCore::save_prompt_cache(std::span<const std::int32_t> tokens,
                                    const std::string& path) const {
-  if (!prefix_)
-    fail(ErrorCode::invalid_argument, "{}: this engine was started without prefix reuse", path);
+  check_reuses(path);
   const std::vector<std::int32_t> pages = prefix_->find(tokens);
   const auto wanted = static_cast<std::int64_t>(tokens.size()) / kv_.page_tokens;
   if (tokens.empty() || static_cast<std::int64_t>(pages.size()) < wanted)

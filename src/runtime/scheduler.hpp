@@ -15,8 +15,8 @@ struct SequenceView {
   std::int64_t known = 0;     // tokens there are; known - computed are to be computed (1 in decode)
   std::int64_t pages = 0;     // waiting: free pages it needs before it may start
   std::int64_t last_turn = 0;  // when it was last served, as a count over all rows served
+  std::int64_t slots = 0;      // waiting: slots of recurrent state it needs
   bool held_back = false;  // waiting: another sequence is computing pages that this one will share
-  std::int64_t slots = 0;  // waiting: slots of recurrent state it needs
 };
 
 struct StepLimits {
@@ -42,7 +42,7 @@ struct StepPlan {
 
 /// `views` are in order of arrival. Decode rows come first, those served longest ago ahead; what is
 /// left of the step goes to prompts in order of arrival; a waiting sequence starts when its pages
-/// and slots are free, and none takes them before an earlier one: those that one held back will need
+/// and slots are free, and none takes any before an earlier one: those that one held back will need
 /// are put aside for it.
 StepPlan plan_step(std::span<const SequenceView> views, const StepLimits& limits);
 

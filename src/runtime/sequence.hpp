@@ -32,8 +32,8 @@ struct Sequence {
 
   std::int64_t drawn() const { return static_cast<std::int64_t>(tokens.size()) - prompt; }
   SequenceView view() const {
-    return {phase,         computed,  static_cast<std::int64_t>(tokens.size()),
-            pages_to_find, last_turn, held_back};
+    return {phase, computed, static_cast<std::int64_t>(tokens.size()), pages_to_find, last_turn,
+            0,     held_back};
   }
 };
 

@@ -208,7 +208,8 @@ TEST(PrefixReuse, PagesAreGivenUpWhenOthersNeedThem) {
     EXPECT_EQ(engine.stats().kv_pages, pages);
     EXPECT_EQ(run_batch(engine, requests), want);
     for (std::size_t i = 0; i < requests.size(); ++i)
-      EXPECT_EQ(run_batch(engine, {requests[i]})[0], want[i]);
+      for (int again = 0; again < 2; ++again)
+        EXPECT_EQ(run_batch(engine, {requests[i]})[0], want[i]);
     const EngineStats stats = engine.stats();
     EXPECT_GT(stats.cached_tokens, 0);
     EXPECT_EQ(stats.kv_pages_used, 0);

@@ -138,7 +138,7 @@ TEST(PromptCache, WhatCannotBeDoneIsRefused) {
                [&] { engine.save_prompt_cache(head, path()); });
   expect_error(ErrorCode::invalid_argument, "are computed",
                [&] { engine.save_prompt_cache({}, path()); });
-  EngineOptions small = options_for(128);
+  EngineOptions small = options_for();
   small.kv_bytes = model.info().kv_bytes_per_token * 64 * 2;
   Engine tight(model, small);
   expect_error(ErrorCode::exhausted, "3 KV pages of 64 tokens; 2 of the cache's 2 are free",

@@ -76,7 +76,7 @@ const Place& place() {
 }
 
 TEST(PromptCacheFile, WhatIsWrittenIsLoaded) {
-  for (const std::int64_t count : {1, 63, 64, 65, 200, 512}) {
+  for (const std::int64_t count : {1, 63, 64, 65, 200, 256}) {
     SCOPED_TRACE(count);
     place().write(count);
     const PromptCacheFile file(path(), *place().model);
@@ -105,8 +105,8 @@ TEST(PromptCacheFile, AnotherModelsFileIsRefusedWithBothValues) {
   };
   TinyModel tuned = tiny_model();
   tuned.at("model.norm.weight").data[0] ^= std::byte{1};
-  refused("model_digest", "(prompt-cache-model)", *load(tuned, "prompt-cache-tuned"));
-  refused("model_digest", "(prompt-cache-tuned)", *load(tuned, "prompt-cache-tuned"));
+  refused("model_digest", "(tiny-prompt-cache-model)", *load(tuned, "prompt-cache-tuned"));
+  refused("model_digest", "(tiny-prompt-cache-tuned)", *load(tuned, "prompt-cache-tuned"));
   const auto wide = load(tiny_model(), "prompt-cache-model", DType::f32);
   refused("act_dtype", "'bfloat16'", *wide);
   refused("act_dtype", "here it is 'float32'", *wide);
@@ -224,12 +224,13 @@ TEST(PromptCacheFile, ACutFileIsRefusedWhereverItIsCut) {
 }
 
 TEST(PromptCacheFile, AFileCutWhileInUseIsAnError) {
-  place().write(512);
+  place().write(256);
   const PromptCacheFile file(path(), *place().model);
   fs::resize_file(path(), 4096);
   Place other(place().model, 2);
-  expect_error(ErrorCode::corrupt, "cache.safetensors",
-               [&] { file.load(*other.backend, other.all); });
+  expect_error(ErrorCode::corrupt, "cache.safetensors", [&] {
+    file.load(*other.backend, {other.all.data(), 4});
+  });
 }
 
 /// A limit on the size of files stands in for a full disk.
@@ -246,7 +247,7 @@ TEST(PromptCacheFile, AFullDiskLeavesTheOldFileAndNothingElse) {
   for (const rlim_t bytes : {0, 100, 20000}) {
     const rlimit small{bytes, before.rlim_max};
     ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
-    expect_error(ErrorCode::exhausted, "cache.safetensors", [] { place().write(512); });
+    expect_error(ErrorCode::exhausted, "cache.safetensors", [] { place().write(256); });
     ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
     EXPECT_EQ(files(), 1);
     EXPECT_EQ(PromptCacheFile(path(), *place().model).pages(), 1);

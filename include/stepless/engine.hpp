@@ -107,8 +107,9 @@ class Engine {
   EngineStats stats() const;
 
   /// Takes the pages of a file in: prompts that begin with its tokens do not compute them again,
-  /// until their memory is needed. Throws Error: invalid_argument (another model's cache, one that fills the context, no prefix
-  /// reuse), exhausted (more pages than the pool has free), corrupt (cut meanwhile).
+  /// until their memory is needed. Throws Error: invalid_argument (another model's cache, one that
+  /// fills the context, no prefix reuse), exhausted (more pages than the pool has free), corrupt
+  /// (cut meanwhile).
   void load_prompt_cache(const PromptCache& cache);
   /// Writes a prompt that a request has just computed, readable by the owner alone; the whole file
   /// or none. Throws Error: invalid_argument (no prefix reuse, not computed or given up since),

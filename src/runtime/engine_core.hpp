@@ -55,7 +55,6 @@ class EngineCore {
   std::unique_ptr<Backend> backend_;
   KvShape kv_;
   KvPool pool_{1};
-  std::optional<PrefixIndex> prefix_;  // none: every sequence computes its whole prompt
   StateShape state_;
   KvPool slots_{1};                    // of recurrent state; none when the model has none
   std::int64_t slots_each_ = 0;        // that a sequence takes

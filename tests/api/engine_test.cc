@@ -3,6 +3,7 @@
 #include "stepless/engine.hpp"
 
 #include <gtest/gtest.h>
+#include <atomic>
 
 #include <algorithm>
 #include <cmath>
@@ -112,13 +113,17 @@ TEST(Engine, CancellingOneLeavesTheOthersBytes) {
     const auto requests = mixed_requests(17);
     std::vector<Answer> answers(17);
     std::vector<std::int64_t> ids(17);
+    std::atomic<bool> submitted = false;
     for (std::size_t i = 0; i < 17; ++i)
       ids[i] = engine.submit(requests[i], [&, i](const Event& event) {
         answers[i].take(event);
+        submitted.wait(false);  // all numbers are known, however slow this thread is
         // Mid-decode, mid-prompt, and one that has not begun.
         if (i == 0 && answers[0].tokens.size() == 3)
           for (const std::size_t other : {0, 3, 8}) engine.cancel(ids[other]);
       });
+    submitted = true;
+    submitted.notify_all();
     engine.wait_idle();
     for (std::size_t i = 0; i < 17; ++i) {
       if (i != 0 && i != 3 && i != 8) {

@@ -130,16 +130,16 @@ TEST(Evaluate, RefusesWhatCannotBeRead) {
   refused("windows: none", {});
   refused("window 1: 1 tokens", {{1, 2}, {1}});
   refused("window 0: 0 tokens", {{}});
-  refused("window 0: token 96; refuses has ids from 0 to 95", {{1, 96}});
+  refused("window 0: token 96; tiny-refuses has ids from 0 to 95", {{1, 96}});
   refused("window 1: token -1", {{1, 2}, {-1, 2}});
-  refused("the context of refuses is",
+  refused("the context of tiny-refuses is",
           {Window(static_cast<std::size_t>(model.info().context) + 2)});
   EvaluateOptions none;
   none.batch = 0;
   refused("batch: 0", kWindows, none);
   EvaluateOptions larger;
   larger.reference = &draft();
-  refused("the vocabulary of refuses has 96 tokens, that of tale-draft-4bit 4096", kWindows,
+  refused("the vocabulary of tiny-refuses has 96 tokens, that of tale-draft-4bit 4096", kWindows,
           larger);
 }
 
@@ -150,12 +150,13 @@ TEST(Evaluate, LogitsThatAreNotFiniteAreNamed) {
   values[3] = std::nanf("");
   norm = tensor_of(norm.type, norm.shape, values);
   const Model model = Model::open(broken.write("nan"), small_steps());
-  expect_error(ErrorCode::corrupt, "window 0, position 0: the logits of nan are not finite",
+  expect_error(ErrorCode::corrupt, "window 0, position 0: the logits of tiny-nan are not finite",
                [&] { evaluate(model, kWindows); });
   const Model good = Model::open(tiny_model().write("good"), small_steps());
   EvaluateOptions options;
   options.reference = &model;
-  expect_error(ErrorCode::corrupt, "logits of nan", [&] { evaluate(good, kWindows, options); });
+  expect_error(ErrorCode::corrupt, "logits of tiny-nan",
+               [&] { evaluate(good, kWindows, options); });
 }
 
 TEST(Evaluate, StopsWhenTold) {
@@ -182,8 +183,7 @@ std::string write_text(const std::string& name, const std::string& text) {
 
 TEST(ReadWindows, TheOrderIsNumPys) {
   // numpy.random.seed(s); numpy.random.permutation(n): one token per line tells the order.
-  const std::vector<std::string> letters = {" a", " b", " c", " d", " e",
-                                            " f", " g", " h", " i", " j"};
+  const std::vector<std::string> letters = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"};
   std::string lines;
   std::vector<std::int32_t> ids;
   for (const std::string& letter : letters) {

@@ -169,9 +169,9 @@ TEST(Faults, AConfigThatAsksForATerabyteIsRefusedBeforeItIsAllocated) {
   with("vocab_size", 1 << 26);
   refused(3, "model.embed_tokens");
   with("intermediate_size", std::int64_t{1} << 30);
-  refused(3, "mlp");
+  refused(3, "intermediate_size is 1073741824");
   with("num_hidden_layers", 100000);
-  refused(3, "model.layers.");
+  refused(3, "num_hidden_layers is 100000");
   with("num_attention_heads", 1 << 20);
   refused(3, "");
   with("head_dim", std::int64_t{1} << 30);

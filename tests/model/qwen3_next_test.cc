@@ -84,10 +84,10 @@ TEST(Qwen3Next, LayersAreChosenByTheConfig) {
   tiny.config["num_hidden_layers"] = 1;
   tiny.config["mlp_only_layers"] = {0};
   tiny.config["full_attention_interval"] = 1;  // layer 0 attends: the file's does not
-  expect_error(ErrorCode::not_found, "self_attn.q_proj.weight", [&] { load(tiny, "interval"); });
+  expect_error(ErrorCode::corrupt, "self_attn.q_proj.weight", [&] { load(tiny, "interval"); });
   tiny = tiny_next_model();
   tiny.config["num_experts"] = 0;  // all plain: layer 0 has no such matrix
-  expect_error(ErrorCode::not_found, "layers.0.mlp.gate_proj.weight",
+  expect_error(ErrorCode::corrupt, "layers.0.mlp.gate_proj.weight",
                [&] { load(tiny, "no-experts"); });
 }
 
@@ -98,7 +98,7 @@ TEST(Qwen3Next, TensorsOfAnotherShapeAreNamed) {
     tiny.at(at + name) = tensor_of(DType::bf16, {7}, std::vector<float>(7, 1));
     expect_error(ErrorCode::corrupt, at + name, [&] { load(tiny, "shape"); });
     tiny.tensors.erase(at + name);
-    expect_error(ErrorCode::not_found, at + name, [&] { load(tiny, "gone"); });
+    expect_error(ErrorCode::corrupt, at + name, [&] { load(tiny, "gone"); });
   }
   TinyModel more = tiny_next_model();
   more.tensors["mtp.fc.weight"] = tensor_of(DType::bf16, {2, 2}, {1, 2, 3, 4});

@@ -189,10 +189,11 @@ Exit usage_error(const CLI::ParseError& error, const std::vector<std::string>& a
 /// Names of commands that are still to come, and of mlx-lm's that never will: exit 2 with a hint.
 bool refuse_command(const std::string& name, const std::vector<std::string>& arguments) {
   for (const char* later : {"chat", "serve", "server", "bench", "batch-bench", "benchmark",
-                            "convert", "dequantize", "perplexity", "models", "completion", "man"})
+                            "convert", "dequantize", "models", "completion", "man"})
     if (name == later) {
       std::cerr << error_word(arguments) << name
-                << ": not there yet; generate, cache-prompt, info, explain and selftest are\n";
+                << ": not there yet; generate, cache-prompt, info, explain, perplexity and "
+                   "selftest are\n";
       return true;
     }
   for (const char* never : {"lora", "fuse", "upload", "share", "evaluate", "manage", "dwq", "awq",

@@ -2,7 +2,9 @@
 // request's bytes alone, and no state outlives its request.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <limits>
+#include <thread>
 
 #include "tests/api/engine_case.hpp"
 #include "tests/support/throws.hpp"
@@ -91,13 +93,16 @@ TEST(RecurrentEngine, CancellingOneLeavesTheOthersAndACleanSlot) {
   const auto all = requests(10);
   std::vector<Answer> answers(10);
   std::vector<std::int64_t> ids(10);
+  std::atomic<bool> all_are_in = false;
   for (std::size_t i = 0; i < 10; ++i)
     ids[i] = engine.submit(all[i], [&, i](const Event& event) {
       answers[i].take(event);
+      while (!all_are_in) std::this_thread::yield();  // else an id is not known yet
       // Mid-decode, mid-prompt, and one that has not begun.
       if (i == 0 && answers[0].tokens.size() == 2)
         for (const std::size_t other : {0, 3, 8}) engine.cancel(ids[other]);
     });
+  all_are_in = true;
   engine.wait_idle();
   for (std::size_t i = 0; i < 10; ++i) {
     if (i == 0 || i == 3 || i == 8) {

@@ -49,6 +49,8 @@ const std::vector<Command>& commands();
 Run attach_generate(CLI::App& app);
 Run attach_info(CLI::App& app);
 Run attach_explain(CLI::App& app);
+Run attach_convert(CLI::App& app);
+Run attach_dequantize(CLI::App& app);
 Run attach_selftest(CLI::App& app);
 
 /// The subcommand of this name; null when there is none.

@@ -20,6 +20,8 @@ const std::vector<Command>& commands() {
        attach_generate},
       {"info", "what this build and machine have, or what a model is", attach_info},
       {"explain", "which kernels run, what they should cost, and why", attach_explain},
+      {"convert", "make a checkpoint in MLX's format, quantized or not", attach_convert},
+      {"dequantize", "turn a quantized checkpoint into floats", attach_dequantize},
       {"selftest", "check this build on this machine", attach_selftest}};
   return kAll;
 }
@@ -94,6 +96,15 @@ const char* examples(const std::string& name) {
            "  stepless explain --n 4096 --k 4096 --m 1,4\n"
            "  stepless explain --model demo --batch 8 --context 512\n"
            "  stepless explain --n 13824 --k 5120 --m 8 --machine server_avx512bf16\n";
+  if (name == "convert")
+    return "Examples:\n"
+           "  stepless convert --hf-path DIR --mlx-path mlx_model -q\n"
+           "  stepless convert --hf-path DIR -q --q-bits 8 --q-group-size 32 --dtype float16\n"
+           "  stepless convert --hf-path DIR -q --quant-predicate mixed_3_6 --force\n";
+  if (name == "dequantize")
+    return "Examples:\n"
+           "  stepless dequantize --model demo --mlx-path demo-float\n"
+           "  stepless dequantize --model demo --mlx-path demo-f32 --dtype float32 --force\n";
   return "Examples:\n  stepless selftest\n  stepless selftest --quick\n  stepless selftest "
          "--golden DIR\n";
 }
@@ -173,11 +184,12 @@ Exit usage_error(const CLI::ParseError& error, const std::vector<std::string>& a
 /// Names of commands that are still to come, and of mlx-lm's that never will: exit 2 with a hint.
 bool refuse_command(const std::string& name, const std::vector<std::string>& arguments) {
   for (const char* later :
-       {"chat", "serve", "server", "bench", "batch-bench", "benchmark", "convert", "dequantize",
-        "cache-prompt", "cache_prompt", "perplexity", "models", "completion", "man"})
+       {"chat", "serve", "server", "bench", "batch-bench", "benchmark", "cache-prompt",
+        "cache_prompt", "perplexity", "models", "completion", "man"})
     if (name == later) {
-      std::cerr << error_word(arguments) << name
-                << ": not there yet; generate, info, explain and selftest are\n";
+      std::cerr
+          << error_word(arguments) << name
+          << ": not there yet; generate, info, explain, convert, dequantize and selftest are\n";
       return true;
     }
   for (const char* never : {"lora", "fuse", "upload", "share", "evaluate", "manage", "dwq", "awq",

@@ -271,8 +271,8 @@ QuantizedTensors make_quantized(const TensorView& w, const QuantSpec& spec,
   return out;
 }
 
-void quantize_rows(const TensorView& w, std::int64_t begin, std::int64_t end,
-                   QuantizedTensors& out) {
+void quantize_rows(const TensorView& w, std::int64_t begin, std::int64_t end, QuantizedTensors& out,
+                   std::string_view what, std::int64_t first) {
   const QuantSpec& spec = out.spec;
   const std::int64_t k = w.shape.back();
   const std::int64_t scale_bytes = groups_of(spec, k) * size_of(out.scales.type);
@@ -284,7 +284,7 @@ void quantize_rows(const TensorView& w, std::int64_t begin, std::int64_t end,
                 out.scales.data.data() + r * scale_bytes,
                 out.biases ? out.biases->data.data() + r * scale_bytes : nullptr});
     } catch (const Error& error) {
-      fail(error.code(), "quantize: row {}: {}", r, error.what());
+      fail(error.code(), "{}: row {}: {}", what, first + r, error.what());
     }
   }
 }

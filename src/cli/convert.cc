@@ -77,17 +77,14 @@ ConvertReport convert_or_exit(const ConvertOptions& options) {
   try {
     return convert(options);
   } catch (const Error& error) {
-    switch (error.code()) {
-      case ErrorCode::cancelled:
-        throw ExitError(pending_signal() == 15 ? Exit::terminated : Exit::interrupted, error.code(),
-                        error.what());
-      case ErrorCode::exhausted:  // of the disk: there is nothing large in memory
-        throw ExitError(Exit::failed, error.code(), error.what());
-      case ErrorCode::unsupported:
-        throw ExitError(Exit::model, error.code(), error.what());
-      default:
-        throw;
-    }
+    const ErrorCode code = error.code();
+    if (code == ErrorCode::cancelled)
+      throw ExitError(pending_signal() == 15 ? Exit::terminated : Exit::interrupted, code,
+                      error.what());
+    if (code == ErrorCode::exhausted)  // the disk: there is nothing large in memory
+      throw ExitError(Exit::failed, code, error.what());
+    if (code == ErrorCode::unsupported) throw ExitError(Exit::model, code, error.what());
+    throw;
   }
 }
 

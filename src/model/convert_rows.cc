@@ -77,7 +77,7 @@ void each_row(const TensorView& rows, const RowsName& name, F&& f) {
   for (std::int64_t r = 0; r < count; ++r) {
     to_f32(rows.data + r * k * size_of(rows.type), rows.type, values.data(), k);
     if (const std::int64_t bad = find_bad(values.data(), k); bad >= 0)
-      fail(ErrorCode::corrupt, "{}: row {}, column {} is {}; weights are finite numbers",
+      fail(ErrorCode::corrupt, "{}: row {}: column {} is {}; expected finite numbers",
            name.tensor, name.first + r, bad, values[static_cast<std::size_t>(bad)]);
     f(r, values);
   }
@@ -97,7 +97,7 @@ void cast_rows(const TensorView& from, DType type, std::byte* to, const RowsName
     from_f32(values.data(), type, row, k);
     to_f32(row, type, back.data(), k);
     if (const std::int64_t bad = find_bad(back.data(), k); bad >= 0)
-      fail(ErrorCode::corrupt, "{}: row {}, column {} is {}, beyond {}; choose another dtype",
+      fail(ErrorCode::corrupt, "{}: row {}: column {} is {}, beyond {}; choose another dtype",
            name.tensor, name.first + r, bad, values[static_cast<std::size_t>(bad)],
            torch_name(type));
   });

@@ -50,6 +50,8 @@ Run attach_generate(CLI::App& app);
 Run attach_cache_prompt(CLI::App& app);
 Run attach_info(CLI::App& app);
 Run attach_explain(CLI::App& app);
+Run attach_convert(CLI::App& app);
+Run attach_dequantize(CLI::App& app);
 Run attach_selftest(CLI::App& app);
 Run attach_perplexity(CLI::App& app);
 

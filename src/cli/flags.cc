@@ -46,10 +46,10 @@ void check_device(const ModelFlags& flags) {
 
 }  // namespace
 
-void add_output_flags(CLI::App& app, OutputFlags& flags) {
+void add_output_flags(CLI::App& app, OutputFlags& flags, const char* quiet) {
   app.add_flag("--json", flags.json, "one JSON object instead of text")->group(kOutputGroup);
   app.add_flag("--jsonl", flags.jsonl, "an object per event, then the result")->group(kOutputGroup);
-  app.add_flag("-q,--quiet", flags.quiet, "only the result")->group(kOutputGroup);
+  app.add_flag(quiet, flags.quiet, "only the result")->group(kOutputGroup);
   app.add_flag("--no-progress", flags.no_progress, "no progress bars")->group(kOutputGroup);
   app.add_flag("--progress", flags.progress, "a line per 10 % when stderr is no terminal")
       ->group(kOutputGroup);

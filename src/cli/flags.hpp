@@ -15,7 +15,8 @@ struct OutputFlags {
   bool json = false, jsonl = false, quiet = false, no_progress = false, progress = false;
   std::string color = "auto";
 };
-void add_output_flags(CLI::App& app, OutputFlags& flags);
+/// `quiet`: the names of that flag; convert has another -q.
+void add_output_flags(CLI::App& app, OutputFlags& flags, const char* quiet = "-q,--quiet");
 /// JSON as --json (indented) or --jsonl (one line) want it; nothing when neither is given.
 std::optional<int> json_indent(const OutputFlags& flags);
 

@@ -24,6 +24,8 @@ const std::vector<Command>& commands() {
       {"explain", "which kernels run, what they should cost, and why", attach_explain},
       {"perplexity", "how well a model predicts a text, and how far it is from another model",
        attach_perplexity},
+      {"convert", "make a checkpoint in MLX's format, quantized or not", attach_convert},
+      {"dequantize", "turn a quantized checkpoint into floats", attach_dequantize},
       {"selftest", "check this build on this machine", attach_selftest}};
   return kAll;
 }
@@ -110,6 +112,15 @@ const char* examples(const std::string& name) {
     return "Examples:\n"
            "  stepless perplexity --model demo --data-path tales.txt\n"
            "  stepless perplexity --model DIR-4bit --kl-with DIR-bf16 --data-path tales.jsonl\n";
+  if (name == "convert")
+    return "Examples:\n"
+           "  stepless convert --hf-path DIR --mlx-path mlx_model -q\n"
+           "  stepless convert --hf-path DIR -q --q-bits 8 --q-group-size 32 --dtype float16\n"
+           "  stepless convert --hf-path DIR -q --quant-predicate mixed_3_6 --force\n";
+  if (name == "dequantize")
+    return "Examples:\n"
+           "  stepless dequantize --model demo --mlx-path demo-float\n"
+           "  stepless dequantize --model demo --mlx-path demo-f32 --dtype float32 --force\n";
   return "Examples:\n  stepless selftest\n  stepless selftest --quick\n  stepless selftest "
          "--golden DIR\n";
 }
@@ -189,11 +200,11 @@ Exit usage_error(const CLI::ParseError& error, const std::vector<std::string>& a
 /// Names of commands that are still to come, and of mlx-lm's that never will: exit 2 with a hint.
 bool refuse_command(const std::string& name, const std::vector<std::string>& arguments) {
   for (const char* later : {"chat", "serve", "server", "bench", "batch-bench", "benchmark",
-                            "convert", "dequantize", "models", "completion", "man"})
+                            "models", "completion", "man"})
     if (name == later) {
       std::cerr << error_word(arguments) << name
-                << ": not there yet; generate, cache-prompt, info, explain, perplexity and "
-                   "selftest are\n";
+                << ": not there yet; generate, cache-prompt, info, explain, perplexity, convert, "
+                   "dequantize and selftest are\n";
       return true;
     }
   for (const char* never : {"lora", "fuse", "upload", "share", "evaluate", "manage", "dwq", "awq",

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string_view>
 
 #include "format/quantized.hpp"
 
@@ -15,8 +16,9 @@ QuantizedTensors make_quantized(const TensorView& w, const QuantSpec& spec,
 
 /// Rows [begin, end) of the flattened w into `out`, made by make_quantized of the same w. Disjoint
 /// ranges may be filled by several threads at once. Throws Error (invalid_argument), naming row and
-/// column, as quantize().
-void quantize_rows(const TensorView& w, std::int64_t begin, std::int64_t end,
-                   QuantizedTensors& out);
+/// column, as quantize(); `what` is the tensor in messages, `first` the number of w's first row
+/// there.
+void quantize_rows(const TensorView& w, std::int64_t begin, std::int64_t end, QuantizedTensors& out,
+                   std::string_view what = "quantize", std::int64_t first = 0);
 
 }  // namespace stepless

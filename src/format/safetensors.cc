@@ -118,6 +118,7 @@ void check_tiling(std::vector<Range>& ranges, std::int64_t data_bytes, const std
 }
 
 Metadata read_metadata(const Json& value, const std::string& path) {
+  if (value.is_null()) return {};  // what mx.save_safetensors writes without metadata
   if (!value.is_object())
     fail(ErrorCode::corrupt, "{}: __metadata__ is {}; expected an object of strings", path,
          value.type_name());

@@ -48,24 +48,26 @@ constexpr float e8m0_value(std::uint8_t code) {
 
 /// The nearest E2M1 code of a number (not NaN); the sign is kept, also of zero.
 inline std::uint8_t encode_e2m1(float value) {
-  const float a = std::fabs(value);
+  const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
+  const float a = std::bit_cast<float>(bits & 0x7fffffffu);
   // Half-way points; a tie goes to the even code, so every second one is met by equality.
   const int code = (a > 0.25f) + (a >= 0.75f) + (a > 1.25f) + (a >= 1.75f) + (a > 2.5f) +
                    (a >= 3.5f) + (a > 5.0f);
-  return static_cast<std::uint8_t>(code | (std::signbit(value) ? 8 : 0));
+  return static_cast<std::uint8_t>(static_cast<std::uint32_t>(code) | (bits >> 28 & 8u));
 }
 
 /// The nearest E4M3 code of a number (not NaN); the sign is kept, also of zero.
 inline std::uint8_t encode_e4m3(float value) {
-  const float a = std::min(std::fabs(value), kE4M3Max);
+  const std::uint32_t sign = std::bit_cast<std::uint32_t>(value) >> 24 & 0x80u;
+  const float size = std::fabs(value);
+  const float a = size < kE4M3Max ? size : kE4M3Max;
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(a);
-  std::uint32_t code = 0;
-  if (a < 0x1p-6f)  // subnormals are multiples of 2^-9, the step of floats from 2^14 on: the adder
-                    // rounds
-    code = std::bit_cast<std::uint32_t>(a + 0x1p14f) - std::bit_cast<std::uint32_t>(0x1p14f);
-  else
-    code = (bits + 0x7ffffu + (bits >> 20 & 1u) - (120u << 23)) >> 20;
-  return static_cast<std::uint8_t>(code | (std::signbit(value) ? 0x80u : 0u));
+  // Subnormals are multiples of 2^-9, the step of floats from 2^14 on: the adder rounds. Both ways
+  // are computed, so that a loop of this has no branch.
+  const std::uint32_t low =
+      std::bit_cast<std::uint32_t>(a + 0x1p14f) - std::bit_cast<std::uint32_t>(0x1p14f);
+  const std::uint32_t high = (bits + 0x7ffffu + (bits >> 20 & 1u) - (120u << 23)) >> 20;
+  return static_cast<std::uint8_t>((a < 0x1p-6f ? low : high) | sign);
 }
 
 /// The code of the least power of two >= value, within 2^-127 .. 2^127. value: finite, not

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "format/safetensors.hpp"
@@ -15,6 +16,8 @@ namespace stepless {
 class TensorMap {
  public:
   TensorMap() = default;
+  /// Empty, to be filled by add(); messages name `origin`.
+  explicit TensorMap(std::string origin) : origin_(std::move(origin)) {}
 
   /// Opens a model folder: the shards that model.safetensors.index.json names, else
   /// model.safetensors, else every model*.safetensors. Headers decide where a tensor is; the index
@@ -45,7 +48,7 @@ class TensorMap {
   /// name.
   const std::vector<std::string>& notes() const { return notes_; }
   const std::vector<std::shared_ptr<const SafetensorsFile>>& files() const { return files_; }
-  /// The folder it was opened from, or "" when made in memory.
+  /// The folder it was opened from or made for; "" when made in memory.
   const std::string& origin() const { return origin_; }
 
   /// Throws Error (corrupt) when a file was cut while mapped. An fstat per file: call it at step

@@ -15,7 +15,8 @@ QuantSpec spec_of(const Json& block, const std::string& what) {
     fail(ErrorCode::corrupt, "{}: mode is {}; a word such as \"affine\"", what, mode->dump());
   const auto count = [&](const char* key) -> std::optional<int> {
     const auto at = block.find(key);
-    if (at == block.end()) return std::nullopt;
+    // mlx-lm's mixed predicates leave null where no group was given: the mode's own.
+    if (at == block.end() || at->is_null()) return std::nullopt;
     if (!at->is_number_integer() || at->get<std::int64_t>() < 1 || at->get<std::int64_t>() > 4096)
       fail(ErrorCode::corrupt, "{}: {} is {}; a small whole number", what, key, at->dump());
     return at->get<int>();

@@ -20,7 +20,7 @@ MAY_INCLUDE = {
 }
 VOCABULARY = {f"stepless/{name}.hpp" for name in ("error", "dtype", "tensor", "quant")}
 # A public header that an inner folder implements, or whose plain data it works on.
-OWN_HEADERS = {"ops": {"stepless/matmul.hpp"}, "runtime": {"stepless/engine.hpp"}}
+OWN_HEADERS = {"ops": {"stepless/matmul.hpp"}, "model": {"stepless/convert.hpp"}, "runtime": {"stepless/engine.hpp"}}
 
 # A library and the only places that may include its headers.
 DOORS = (

@@ -193,6 +193,7 @@ void add_generate_flags(CLI::App& app, GenerateFlags& f) {
   refuse(app, "--prompt-cache-file", "prompt caches are not there yet");
   add_sampling_flags(app, f.sampling);
   add_model_flags(app, f.model);
+  add_draft_flags(app, f.draft);
   add_output_flags(app, f.output);
 }
 

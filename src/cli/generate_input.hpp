@@ -9,6 +9,7 @@ namespace stepless::cli {
 
 struct GenerateFlags {
   ModelFlags model;
+  DraftFlags draft;
   SamplingFlags sampling;
   OutputFlags output;
   std::string prompt = "hello", prompt_file, prompts_file, system_prompt, prefill_response;

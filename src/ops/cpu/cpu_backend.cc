@@ -25,7 +25,8 @@ bool same_preparation(const BoundCall& a, const BoundCall& b) {
 
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(int threads) : team_(threads) {}
+  explicit CpuBackend(std::shared_ptr<ThreadTeam> team)
+      : team_owner_(std::move(team)), team_(*team_owner_) {}
 
   std::int64_t free_bytes() const override { return available_memory_bytes(); }
   void prepare(std::shared_ptr<const Program> program) override;
@@ -39,7 +40,8 @@ class CpuBackend final : public Backend {
   void run_node(const CpuStep& step, const Node& node, int thread);
   void run_calls(std::span<const BoundCall> calls, int thread);
 
-  ThreadTeam team_;
+  std::shared_ptr<ThreadTeam> team_owner_;
+  ThreadTeam& team_;
   std::shared_ptr<const Program> program_;
   LargeBuffer arena_, workspace_, kv_memory_, state_memory_;
   KvShape kv_shape_;
@@ -181,7 +183,11 @@ Sampled CpuBackend::collect(Ticket ticket) {
 
 std::unique_ptr<Backend> make_cpu_backend(int threads) {
   if (threads < 1) fail(ErrorCode::invalid_argument, "threads: {}; at least 1", threads);
-  return std::make_unique<CpuBackend>(threads);
+  return make_cpu_backend(std::make_shared<ThreadTeam>(threads));
+}
+
+std::unique_ptr<Backend> make_cpu_backend(std::shared_ptr<ThreadTeam> team) {
+  return std::make_unique<CpuBackend>(std::move(team));
 }
 
 }  // namespace stepless

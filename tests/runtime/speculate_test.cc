@@ -212,7 +212,9 @@ Told run(const std::shared_ptr<const LoadedModel>& model, DraftModel draft) {
     s.id = static_cast<std::int64_t>(i) + 1;
     s.listener = [&told, i](const Event& event) {
       if (event.kind == Event::Kind::token) told.tokens[i].push_back(event.token);
-      if (event.kind == Event::Kind::finished) EXPECT_EQ(event.reason, FinishReason::length);
+      if (event.kind == Event::Kind::finished) {
+        EXPECT_EQ(event.reason, FinishReason::length);
+      }
     };
     core.add(std::move(s));
   }

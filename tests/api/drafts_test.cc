@@ -20,17 +20,18 @@ std::int64_t sum(const std::array<std::int64_t, kMostDraftTokens>& counts) {
   return std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
 }
 
-struct Run {
+struct Drafted {
   std::vector<Answer> answers;
   EngineStats stats;
 };
 
 /// Runs a batch, and checks what the engine counts against itself.
-Run run_drafted(const Model& model, const std::vector<Request>& requests, EngineOptions options) {
+Drafted run_drafted(const Model& model, const std::vector<Request>& requests,
+                    EngineOptions options) {
   if (options.context == 0) options.context = std::min<std::int64_t>(512, model.info().context);
   options.sequences = static_cast<std::int64_t>(requests.size());
   Engine engine(model, options);
-  Run run;
+  Drafted run;
   run.answers.resize(requests.size());
   std::int64_t drafted = 0, accepted = 0;
   for (std::size_t i = 0; i < requests.size(); ++i)
@@ -105,7 +106,7 @@ TEST(Drafts, ADraftModelLeavesEveryByteOfAMixedBatch) {
     const auto requests = mixed_requests(c.count);
     for (const char* name : {"tale-4bit", "tale-draft-4bit"}) {
       const Model draft = demo(name, c.threads, c.step_rows);
-      const Run run = run_drafted(target, requests, drafting(draft, c.drafts));
+      const Drafted run = run_drafted(target, requests, drafting(draft, c.drafts));
       expect_same(run.answers, {alone().begin(), alone().begin() + static_cast<int>(c.count)});
       EXPECT_EQ(run.stats.drafted > 0, c.drafts > 0);
     }
@@ -118,7 +119,7 @@ TEST(Drafts, LookupLeavesEveryByteOfAMixedBatch) {
   for (const std::int64_t drafts : {0, 1, 3, 16})
     for (const int threads : {1, 2}) {
       const Model model = demo("tale-draft-4bit", threads, drafts == 3 ? 24 : 256);
-      const Run run = run_drafted(model, requests, lookup(1 + drafts % 3, drafts));
+      const Drafted run = run_drafted(model, requests, lookup(1 + drafts % 3, drafts));
       expect_same(run.answers, want);
       EXPECT_EQ(run.stats.drafted > 0, drafts > 0);
     }
@@ -127,7 +128,8 @@ TEST(Drafts, LookupLeavesEveryByteOfAMixedBatch) {
 TEST(Drafts, TheSmallDemoGuessesForTheLargeOne) {
   const auto requests = mixed_requests(4);
   const auto want = run_alone(demo("tale-4bit"), requests);
-  const Run run = run_drafted(demo("tale-4bit", 2), requests, drafting(demo("tale-draft-4bit", 2)));
+  const Drafted run =
+      run_drafted(demo("tale-4bit", 2), requests, drafting(demo("tale-draft-4bit", 2)));
   expect_same(run.answers, want);
   EXPECT_GT(run.stats.accepted, 0);
 }
@@ -138,7 +140,7 @@ TEST(Drafts, AModelThatGuessesForItselfIsAlwaysRight) {
   const Model model = demo("tale-draft-4bit");
   const auto want = run_alone(model, requests);
   for (const std::int64_t drafts : {1, 3, 16}) {
-    const Run run = run_drafted(model, requests, drafting(model, drafts));
+    const Drafted run = run_drafted(model, requests, drafting(model, drafts));
     expect_same(run.answers, want);
     EXPECT_EQ(run.stats.accepted, run.stats.drafted);
     // 24 tokens after the first, 1 + drafts at a time; half, as prompts and their reading come
@@ -182,7 +184,7 @@ TEST(Drafts, AModelThatIsAlwaysWrongCostsNothingButTime) {
   for (const std::size_t prompt : {1, 5, 60, 64}) requests.push_back(tiny_request(prompt, 40));
   const auto want = run_alone(model, requests);
   for (const std::int64_t drafts : {1, 3, 16}) {
-    const Run run = run_drafted(model, requests, drafting(wrong, drafts));
+    const Drafted run = run_drafted(model, requests, drafting(wrong, drafts));
     expect_same(run.answers, want);
     EXPECT_GT(run.stats.drafted, 0);
     EXPECT_EQ(run.stats.accepted, 0);
@@ -243,7 +245,7 @@ TEST(Drafts, StopTokensAreDrawnAndNeverGuessed) {
   EXPECT_GT(std::count_if(want.begin(), want.end(),
                           [](const Answer& a) { return a.reason == FinishReason::stop; }),
             5);
-  const Run run = run_drafted(model, requests, drafting(model, 5));
+  const Drafted run = run_drafted(model, requests, drafting(model, 5));
   expect_same(run.answers, want);
   EXPECT_EQ(run.stats.accepted, run.stats.drafted) << "no row is spent after a stop token";
 }
@@ -290,7 +292,7 @@ TEST(DraftFaults, LogitsThatAreNotFiniteEndTheDraftsOfARequestOnly) {
   for (Request& r : requests) r.sampling.logit_bias = {{5, -1e6f}};
   requests[1].tokens[2] = 5;
   const auto want = run_alone(model, requests);
-  const Run run = run_drafted(model, requests, drafting(draft));
+  const Drafted run = run_drafted(model, requests, drafting(draft));
   expect_same(run.answers, want);
   EXPECT_EQ(run.stats.accepted, run.stats.drafted);
   EXPECT_GT(run.stats.drafted, 0);
@@ -323,7 +325,7 @@ TEST(DraftFaults, AShorterContextOfTheDraftEndsItsGuesses) {
   const std::vector<Request> requests = {tiny_request(3, 100), tiny_request(39, 20),
                                          tiny_request(40, 20), tiny_request(80, 20)};
   const auto want = run_alone(model, requests);
-  const Run run = run_drafted(model, requests, drafting(draft));
+  const Drafted run = run_drafted(model, requests, drafting(draft));
   expect_same(run.answers, want);
   EXPECT_EQ(run.stats.accepted, run.stats.drafted);
   EXPECT_LT(run.stats.drafted, 45);

@@ -1,9 +1,11 @@
 // Text generation: any number of requests run as one batch. The bits of a token depend on its own
 // request alone.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -56,7 +58,10 @@ struct Event {
   TokenLogprobs logprobs;
   FinishReason reason = FinishReason::none;  // finished
   std::string error;                         // finished with FinishReason::failed
+  std::int64_t drafted = 0, accepted = 0;    // finished: draft tokens tried, and right
 };
+
+inline constexpr std::int64_t kMostDraftTokens = 16;
 
 struct EngineOptions {
   std::int64_t context = 0;  // longest sequence; 0: the model's. Above it: Error
@@ -67,8 +72,14 @@ struct EngineOptions {
   std::int64_t sequences = 1;
   std::int64_t prefill_rows = 0;  // prompt tokens per step; 0: the model's step_rows
   /// Whole KV pages of prompts and answers serve later requests that begin with exactly the same
-  /// tokens, until their memory is needed. Changes no bit on CPUs.
+  /// tokens, until their memory is needed. Changes no bit on CPUs. Off beside a draft model.
   bool prefix_reuse = true;
+
+  // --- drafts: tokens guessed ahead and checked together. They change speed, never a byte. ---
+  std::optional<Model> draft_model;  // a smaller model that guesses; it must have the same tokens
+  std::int64_t prompt_lookup = 0;  // or guess that a text repeats itself, going by its last tokens,
+                                   // so many at most; 0: off
+  std::int64_t draft_tokens = 3;   // guesses per step and sequence, up to kMostDraftTokens
 };
 
 struct EngineStats {
@@ -81,15 +92,18 @@ struct EngineStats {
   /// Recurrent state beside the pages: slots there are and slots in use; 0 for models without.
   std::int64_t state_slots = 0, state_slots_used = 0, state_bytes = 0;
   double floor_us_per_token =
-      0;  // predicted floor of a decode step of the last batch size, per token
+      0;  // predicted floor of the steps without prompt rows, drafts included, per token drawn
+  std::int64_t drafted = 0, accepted = 0;  // draft tokens tried, and right
+  std::array<std::int64_t, kMostDraftTokens> drafted_at{}, accepted_at{};  // by place in the draft
+  std::string draft_note;  // why some request went without drafts, or all; "": none did
 };
 
 class Engine {
  public:
   using Listener = std::function<void(const Event&)>;
 
-  /// Starts the engine's thread. Throws Error: exhausted (weights, step or pages do not fit, with
-  /// the bytes), invalid_argument.
+  /// Starts the engine's thread. Throws Error: exhausted (weights, step or pages do not fit, the
+  /// draft model's included, with the bytes), invalid_argument (also: another vocabulary).
   Engine(const Model& model, const EngineOptions& options = {});
   ~Engine();  // cancels what still runs
   Engine(const Engine&) = delete;

@@ -42,12 +42,18 @@ std::shared_ptr<const LoadedModel> runnable(const Model& model) {
   return state.loaded;
 }
 
+DraftModel draft_of(const EngineOptions& options, const std::shared_ptr<ThreadTeam>& team) {
+  if (!options.draft_model) return {};
+  return {runnable(*options.draft_model), make_cpu_backend(team)};
+}
+
 }  // namespace
 
 class Engine::Impl {
  public:
   Impl(const Model& model, const EngineOptions& options)
-      : core_(runnable(model), make_cpu_backend(model.state()->threads), options),
+      : team_(std::make_shared<ThreadTeam>(model.state()->threads)),
+        core_(runnable(model), make_cpu_backend(team_), options, draft_of(options, team_)),
         stats_(core_.stats()),
         thread_([this] { loop(); }) {}
 
@@ -145,6 +151,7 @@ class Engine::Impl {
     }
   }
 
+  std::shared_ptr<ThreadTeam> team_;  // a model and its draft take turns
   EngineCore core_;
   mutable std::mutex mutex_;
   std::condition_variable wake_, done_;

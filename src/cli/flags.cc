@@ -123,8 +123,6 @@ void add_model_flags(CLI::App& app, ModelFlags& f) {
   for (const char* name :
        {"--kv-bits", "--kv-group-size", "--quantized-kv-start", "--kv-window", "--ctk", "--ctv"})
     refuse(app, name, later);
-  for (const char* name : {"--draft-model", "--num-draft-tokens"})
-    refuse(app, name, "speculation is not there yet");
   refuse(app, "--max-kv-size", "the rotating cache is not there yet; use --ctx-size");
   refuse(app, "--kv-host-bytes", "the host tier is not there yet");
   refuse(app, "--adapter-path", "adapters are not applied; fuse it into the model first");

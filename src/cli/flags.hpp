@@ -35,6 +35,16 @@ Model open_model(const ModelFlags& flags, const std::string& machine = "");
 /// "512M", "2Gi", "1000000": bytes. Throws Error (invalid_argument).
 std::int64_t parse_bytes(const std::string& text, const char* flag);
 
+struct DraftFlags {
+  std::string model;
+  std::int64_t prompt_lookup = 0;
+  std::optional<std::int64_t> tokens;
+};
+void add_draft_flags(CLI::App& app, DraftFlags& flags);
+/// Opens the draft model as `model` was, and sets what the engine is told. Throws Error: what
+/// open_model throws, or flags that contradict.
+void set_drafts(const DraftFlags& flags, const ModelFlags& model, EngineOptions& options);
+
 struct SamplingFlags {
   SamplingParams params;
   std::vector<std::string> logit_bias;  // ID:B

@@ -51,7 +51,7 @@ struct Answer {
   std::vector<TokenLogprobs> logprobs;
   FinishReason reason = FinishReason::none;
   std::string error;
-  std::int64_t prompt_done = 0, cached = 0;
+  std::int64_t prompt_done = 0, cached = 0, drafted = 0, accepted = 0;
 };
 
 class Generation {
@@ -86,6 +86,7 @@ class Generation {
   Inbox inbox_;
   std::size_t finished_ = 0;
   std::int64_t prompt_tokens_ = 0;
+  bool drafting_ = false;
 };
 
 void Generation::submit(Engine& engine) {
@@ -124,6 +125,8 @@ void Generation::take(std::size_t index, const Event& event) {
     case Event::Kind::finished:
       answer.reason = event.reason;
       answer.error = event.error;
+      answer.drafted = event.drafted;
+      answer.accepted = event.accepted;
       ++finished_;
       break;
   }
@@ -164,11 +167,15 @@ OrderedJson Generation::result(std::size_t index, const EngineStats& stats) cons
                        {{"prompt_tokens", prompt_count},
                         {"completion_tokens", count},
                         {"total_tokens", prompt_count + count},
-                        {"prompt_tokens_details", {{"cached_tokens", answer.cached}}}}},
+                        {"prompt_tokens_details", {{"cached_tokens", answer.cached}}},
+                        {"drafted", answer.drafted},
+                        {"accepted", answer.accepted}}},
                       {"timings",
                        {{"prompt_seconds", stats.prefill_seconds},
                         {"generation_seconds", stats.decode_seconds},
-                        {"floor_us_per_token", stats.floor_us_per_token}}}};
+                        {"floor_us_per_token", stats.floor_us_per_token},
+                        {"drafted", stats.drafted},
+                        {"accepted", stats.accepted}}}};
   if (!answer.error.empty()) json["error"] = answer.error;
   if (prompt.request.logprobs > 0) {
     OrderedJson all = OrderedJson::array();
@@ -213,9 +220,15 @@ void Generation::print_stats(const EngineStats& stats) const {
   out += fmt::format("Generation: {} tokens, {:.1f} tokens-per-sec\n", stats.generated_tokens,
                      decoded > 0 ? rate : 0.0);
   out += "Peak memory: " + peak_memory_text() + "\n";
+  std::string floor;
   if (decoded > 0 && stats.floor_us_per_token > 0)
-    out += fmt::format("Floor: {:.1f} us/token, {:.1f} % reached\n", stats.floor_us_per_token,
-                       stats.floor_us_per_token * rate / 1e4);
+    floor = fmt::format("Floor: {:.1f} us/token, {:.1f} % reached", stats.floor_us_per_token,
+                        stats.floor_us_per_token * rate / 1e4);
+  if (drafting_)
+    floor += fmt::format("{}draft {}/{} accepted", floor.empty() ? "" : "; ", stats.accepted,
+                         stats.drafted);
+  if (!floor.empty()) out += floor + "\n";
+  if (!stats.draft_note.empty()) out += "note: drafts: " + stats.draft_note + "\n";
   std::cerr << out;
 }
 
@@ -227,6 +240,8 @@ Exit Generation::run() {
     options.kv_bytes = parse_bytes(flags_.model.kv_cache_bytes, "--kv-cache-bytes");
   options.prefill_rows = flags_.model.prefill_step_size;
   apply(flags_.cache, options);
+  set_drafts(flags_.draft, flags_.model, options);
+  drafting_ = options.draft_model.has_value() || options.prompt_lookup > 0;
   Engine engine(model_, options);
   if (cache_) engine.load_prompt_cache(*cache_);
   install_signal_handlers();

@@ -222,6 +222,7 @@ void add_generate_flags(CLI::App& app, GenerateFlags& f) {
   add_prompt_cache_flags(app, f.cache);
   add_sampling_flags(app, f.sampling);
   add_model_flags(app, f.model);
+  add_draft_flags(app, f.draft);
   add_output_flags(app, f.output);
 }
 

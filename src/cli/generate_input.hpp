@@ -10,6 +10,7 @@ namespace stepless::cli {
 
 struct GenerateFlags {
   ModelFlags model;
+  DraftFlags draft;
   SamplingFlags sampling;
   OutputFlags output;
   PromptCacheFlags cache;

@@ -176,9 +176,7 @@ std::vector<std::string> rewrite_arguments(std::vector<std::string> arguments) {
                                                            {"-ctv", "--ctv"},
                                                            {"-qa", "--qa"},
                                                            {"-hf", "--hf"},
-                                                           {"-fa", "--fa"},
-                                                           {"--model-draft", "--draft-model"},
-                                                           {"--draft-max", "--num-draft-tokens"}};
+                                                           {"-fa", "--fa"}};
   std::vector<std::string> out;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string& word = arguments[i];

@@ -6,6 +6,7 @@
 #include "base/checked.hpp"
 #include "ops/plan_program.hpp"
 #include "runtime/admission.hpp"
+#include "runtime/floor.hpp"
 
 namespace stepless {
 namespace {
@@ -16,10 +17,12 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// Pages for the sequences expected, or what the bytes hold; at most 90 % of what is free.
-std::int64_t pages_to_allocate(const KvShape& kv, const EngineOptions& options,
-                               std::int64_t context, std::int64_t free_bytes) {
-  const std::int64_t each = std::max<std::int64_t>(kv.page_bytes(), 1);
+/// Pages for the sequences expected, or what the bytes hold; at most 90 % of what is free. A page
+/// may have a twin of `draft_bytes` in the draft model's cache.
+std::int64_t pages_to_allocate(const KvShape& kv, std::int64_t draft_bytes,
+                               const EngineOptions& options, std::int64_t context,
+                               std::int64_t free_bytes) {
+  const std::int64_t each = std::max<std::int64_t>(kv.page_bytes() + draft_bytes, 1);
   const std::int64_t per_sequence = divide_up(context, kv.page_tokens);
   const std::int64_t most = free_bytes / 10 * 9 / each;
   std::int64_t pages =
@@ -33,27 +36,27 @@ std::int64_t pages_to_allocate(const KvShape& kv, const EngineOptions& options,
   pages = std::min(pages, most);
   if (pages < 1)
     fail(
-        ErrorCode::exhausted, "KV cache: one page of {} positions takes {} bytes; {}",
-        kv.page_tokens, each,
+        ErrorCode::exhausted, "KV cache: one page of {} positions takes {} bytes{}; {}",
+        kv.page_tokens, each, draft_bytes > 0 ? ", the draft model's included" : "",
         options.kv_bytes > 0 ? "give --kv-cache-bytes more" : "the memory that is free holds less");
   return pages + 1;  // page 0 belongs to nobody
 }
 
-/// What a decode step of m rows at this context cannot be faster than, as planned.
-double floor_us(const LoadedModel& model, const KvShape& kv, std::int64_t m, double context_rows) {
-  double us = 0;
-  for (const Node& node : model.program->nodes)
-    for (std::size_t part = 0; part < node.plans.size(); ++part)
-      if (std::holds_alternative<LinearOp>(node.op))
-        us += plan_for(*model.program, node, part, m).floor_us;
-  const double kv_bytes = static_cast<double>(kv.token_bytes()) * context_rows;
-  return us + kv_bytes / (model.machine.read_gbps_all * 1e3);
+/// What was drawn at a row, and the `wanted` best beside it; rows hold room for `width`.
+TokenLogprobs logprobs_at(const Sampled& sampled, std::size_t row, std::int32_t wanted,
+                          std::int32_t width) {
+  TokenLogprobs logprobs;
+  logprobs.chosen = sampled.logprobs[row];
+  const std::size_t first = row * static_cast<std::size_t>(width);
+  for (std::size_t at = first; at < first + static_cast<std::size_t>(wanted); ++at)
+    logprobs.top.emplace_back(sampled.top_ids[at], sampled.top_logprobs[at]);
+  return logprobs;
 }
 
 }  // namespace
 
 EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, std::unique_ptr<Backend> backend,
-                       const EngineOptions& options)
+                       const EngineOptions& options, DraftModel draft)
     : model_(std::move(model)), backend_(std::move(backend)) {
   context_ = options.context > 0 ? options.context : model_->context;
   if (context_ > model_->context)
@@ -70,15 +73,22 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, std::unique_ptr
   backend_->prepare(model_->program);
   kv_.layers = program.kv_layers;
   kv_.type = program.act;
+  drafter_ = make_drafter(model_, options, std::move(draft));
+  most_drafts_ = drafter_ ? options.draft_tokens : 0;
+  const std::int64_t draft_bytes = drafter_ ? drafter_->page_bytes() : 0;
   std::int64_t left = backend_->free_bytes();
   allocate_state(options, left);
-  const std::int64_t pages = pages_to_allocate(kv_, options, context_, left);
+  const std::int64_t pages = pages_to_allocate(kv_, draft_bytes, options, context_, left);
   backend_->allocate_kv(kv_, pages);
+  if (drafter_) drafter_->allocate(pages);
   pool_ = KvPool(pages);
-  // A recurrent state is kept of the last position only: what was computed cannot be skipped.
-  if (options.prefix_reuse && state_.layers.empty()) prefix_.emplace(kv_.page_tokens);
+  // A recurrent state is kept of the last position only: what was computed cannot be skipped. A
+  // draft model keeps its own keys and values beside the pages, and would have none of a shared
+  // prefix.
+  if (options.prefix_reuse && state_.layers.empty() && !options.draft_model)
+    prefix_.emplace(kv_.page_tokens);
   stats_.kv_pages = pool_.size();
-  stats_.kv_bytes = pages * kv_.page_bytes();
+  stats_.kv_bytes = pages * (kv_.page_bytes() + draft_bytes);
 }
 
 /// Recurrent state of the sequences expected, as far as it fits beside their KV pages; what it
@@ -86,7 +96,7 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, std::unique_ptr
 void EngineCore::allocate_state(const EngineOptions& options, std::int64_t& free_bytes) {
   state_.layers = model_->program->state_layers;
   if (state_.layers.empty()) return;
-  slots_each_ = 1;  // and one more for each draft that a step may hold
+  slots_each_ = 1 + most_drafts_;
   const std::int64_t state_bytes = checked_mul(slots_each_, state_.slot_bytes(), "recurrent state");
   const std::int64_t least = checked_add(state_bytes, kv_.page_bytes(), "a sequence");
   if (least > free_bytes / 10 * 9)
@@ -133,11 +143,14 @@ void EngineCore::finish(std::list<Sequence>::iterator s, FinishReason reason,
                         const std::string& error) {
   pool_.release(s->pages);
   slots_.release(s->state.ids());
+  if (drafter_) drafter_->forget(*s);
   Event event;
   event.kind = Event::Kind::finished;
   event.reason = reason;
   event.error = error;
   event.cached_tokens = s->cached;
+  event.drafted = s->drafted;
+  event.accepted = s->accepted;
   if (s->detokenizer && reason != FinishReason::failed) event.text = s->detokenizer->finish();
   const auto listener = std::move(s->listener);
   sequences_.erase(s);
@@ -149,7 +162,7 @@ StepPlan EngineCore::plan() {
   std::vector<SequenceView> views;
   order_.clear();
   for (auto s = sequences_.begin(); s != sequences_.end(); ++s) {
-    views.push_back(s->view());
+    views.push_back(s->view(most_drafts_));
     views.back().slots = slots_each_;
     order_.push_back(s);
   }
@@ -160,6 +173,31 @@ StepPlan EngineCore::plan() {
       views, {program.max_rows, program.max_sampled, prefill_rows_, pages, slots_.free_pages()});
   admit(plan);
   return plan;
+}
+
+/// Has the planned drafts guessed; what is not guessed leaves the plan. Returns their floor. Drafts
+/// that fail are a note: the requests go on without.
+double EngineCore::draft(StepPlan& plan) {
+  std::vector<DraftTask> tasks;
+  for (const StepItem& item : plan.items)
+    if (item.drafts > 0) tasks.push_back({&*order_[item.sequence], item.drafts});
+  if (tasks.empty()) return 0;
+  double floor_us = 0;
+  try {
+    floor_us = drafter_->draft(tasks);
+    stats_.draft_note = drafter_->note();
+  } catch (const std::exception& error) {
+    stats_.draft_note = error.what();
+    for (const DraftTask& task : tasks) take_guesses(*task.sequence);
+    drafter_.reset();
+    most_drafts_ = 0;
+  }
+  for (StepItem& item : plan.items) {
+    const std::int64_t missing = item.drafts - order_[item.sequence]->guessed;
+    item.drafts -= missing, item.count -= missing;
+    plan.rows -= missing, plan.sampled -= missing;
+  }
+  return floor_us;
 }
 
 void EngineCore::fill_group(const StepPlan& plan) {
@@ -173,21 +211,30 @@ void EngineCore::fill_group(const StepPlan& plan) {
     for (std::int64_t p = item.first; p < item.first + item.count; ++p) {
       group_.tokens.push_back(s.tokens[static_cast<std::size_t>(p)]);
       group_.seq.push_back({s.pages.data(), p});
-      s.state.bind(group_.seq.back(), item.first, p - item.first, RowsAre::certain);
+      s.state.bind(group_.seq.back(), item.first, p - item.first,
+                   item.drafts > 0 ? RowsAre::drafts : RowsAre::certain);
     }
     if (!item.samples) continue;
-    group_.sampled.push_back(static_cast<std::int32_t>(group_.tokens.size()) - 1);
-    group_.sampling.push_back(sample_row(s.request.sampling, s.arrays, s.tokens,
-                                         item.first + item.count, s.request.logprobs));
+    // Each row that draws does so after the tokens before it, guesses included.
+    for (std::int64_t known = item.first + item.count - item.drafts;
+         known <= item.first + item.count; ++known) {
+      const auto ahead = item.first + item.count - known;
+      group_.sampled.push_back(static_cast<std::int32_t>(group_.tokens.size()) - 1 -
+                               static_cast<std::int32_t>(ahead));
+      const std::span history(s.tokens.data(), static_cast<std::size_t>(known));
+      group_.sampling.push_back(
+          sample_row(s.request.sampling, s.arrays, history, known, s.request.logprobs));
+    }
     group_.top_logprobs = std::max(group_.top_logprobs, s.request.logprobs);
   }
 }
 
 void EngineCore::commit(const StepPlan& plan, const Sampled& sampled) {
-  std::size_t draw = 0;
+  std::size_t row = 0;
   for (const StepItem& item : plan.items) {
     const auto s = order_[item.sequence];
-    s->computed = item.first + item.count;
+    const std::vector<std::int32_t> guesses = take_guesses(*s);
+    s->computed = item.first + item.count - item.drafts;
     s->last_turn = ++turns_;
     if (item.first / kv_.page_tokens != s->computed / kv_.page_tokens) remember(*s);
     if (item.first < s->prompt) {
@@ -201,44 +248,66 @@ void EngineCore::commit(const StepPlan& plan, const Sampled& sampled) {
     }
     if (!item.samples) continue;
     s->phase = Phase::decode;
-    const std::size_t row = draw++;
-    if (sampled.tokens[row] < 0) {
-      finish(s, FinishReason::failed, "the logits are not finite: no token can be drawn");
-      continue;
-    }
-    TokenLogprobs logprobs;
-    logprobs.chosen = sampled.logprobs[row];
-    for (std::int32_t j = 0; j < s->request.logprobs; ++j) {
-      const std::size_t at =
-          row * static_cast<std::size_t>(group_.top_logprobs) + static_cast<std::size_t>(j);
-      logprobs.top.emplace_back(sampled.top_ids[at], sampled.top_logprobs[at]);
-    }
-    ++stats_.generated_tokens;
-    const FinishReason reason = accept_token(*model_, *s, sampled.tokens[row], std::move(logprobs));
-    if (reason != FinishReason::none) finish(s, reason, "");
+    commit_draws(s, guesses, sampled, row);
+    row += 1 + guesses.size();
   }
+}
+
+/// The token drawn at `row` and, as far as the guesses were right, those drawn after them. Rows
+/// after a wrong guess are forgotten; their positions are written again.
+void EngineCore::commit_draws(std::list<Sequence>::iterator s,
+                              const std::vector<std::int32_t>& guesses, const Sampled& sampled,
+                              std::size_t row) {
+  const std::size_t right = static_cast<std::size_t>(
+      std::mismatch(guesses.begin(), guesses.end(),
+                    sampled.tokens.begin() + static_cast<std::ptrdiff_t>(row))
+          .first -
+      guesses.begin());
+  s->computed += static_cast<std::int64_t>(right);
+  s->state.keep(1 + static_cast<std::int64_t>(right));
+  s->drafted += static_cast<std::int64_t>(guesses.size());
+  stats_.drafted += static_cast<std::int64_t>(guesses.size());
+  for (std::size_t i = 0; i < guesses.size(); ++i) ++stats_.drafted_at[i];
+  for (std::size_t i = 0; i <= right; ++i) {
+    const std::int32_t token = sampled.tokens[row + i];
+    if (token < 0)
+      return finish(s, FinishReason::failed, "the logits are not finite: no token can be drawn");
+    if (i < right) ++stats_.accepted, ++stats_.accepted_at[i], ++s->accepted;
+    ++stats_.generated_tokens;
+    const FinishReason reason =
+        accept_token(*model_, *s, token,
+                     logprobs_at(sampled, row + i, s->request.logprobs, group_.top_logprobs));
+    if (reason != FinishReason::none) return finish(s, reason, "");
+  }
+}
+
+/// Times a step and sets them against what it cannot be faster than.
+void EngineCore::count_step(const StepPlan& plan, double draft_floor_us, double seconds) {
+  (plan.prompt_rows > 0 ? stats_.prefill_seconds : stats_.decode_seconds) += seconds;
+  ++stats_.steps;
+  if (plan.prompt_rows > 0) return;
+  double context = 0;
+  for (const kernels::SeqRow& row : group_.seq) context += static_cast<double>(row.position + 1);
+  decode_floor_us_ += draft_floor_us + floor_us(*model_, kv_, plan.rows, context);
 }
 
 void EngineCore::step() {
   drop_cancelled();
-  const StepPlan plan = this->plan();
+  StepPlan plan = this->plan();
   if (plan.items.empty()) return;
-  fill_group(plan);
   const Clock::time_point start = Clock::now();
+  const double draft_floor_us = draft(plan);
+  fill_group(plan);
   try {
     const Sampled sampled = backend_->collect(backend_->launch(group_));
     model_->tensors.check();  // weights cut under us would have computed nonsense
-    const double seconds = seconds_since(start);
-    (plan.prompt_rows > 0 ? stats_.prefill_seconds : stats_.decode_seconds) += seconds;
-    ++stats_.steps;
-    if (plan.prompt_rows == 0) {
-      double context = 0;
-      for (const kernels::SeqRow& row : group_.seq)
-        context += static_cast<double>(row.position + 1);
-      stats_.floor_us_per_token =
-          floor_us(*model_, kv_, plan.rows, context) / static_cast<double>(plan.rows);
-    }
+    count_step(plan, draft_floor_us, seconds_since(start));
+    const std::int64_t before = stats_.generated_tokens;
     commit(plan, sampled);
+    if (plan.prompt_rows > 0) return;
+    decoded_ += stats_.generated_tokens - before;
+    stats_.floor_us_per_token =
+        decode_floor_us_ / static_cast<double>(std::max<std::int64_t>(decoded_, 1));
   } catch (const std::exception& error) {
     const std::string message = error.what();
     while (!sequences_.empty()) finish(sequences_.begin(), FinishReason::failed, message);

@@ -8,6 +8,7 @@
 #include "runtime/prefix_index.hpp"
 #include "runtime/prompt_cache.hpp"
 #include "runtime/sequence.hpp"
+#include "runtime/speculate.hpp"
 
 namespace stepless {
 
@@ -15,7 +16,7 @@ class EngineCore {
  public:
   /// Allocates the step and the KV pages. Throws Error: exhausted, invalid_argument.
   EngineCore(std::shared_ptr<const LoadedModel> model, std::unique_ptr<Backend> backend,
-             const EngineOptions& options);
+             const EngineOptions& options, DraftModel draft = {});
 
   std::int64_t context() const { return context_; }
   std::int64_t page_tokens() const { return kv_.page_tokens; }
@@ -45,25 +46,33 @@ class EngineCore {
   void check_reuses(const std::string& path) const;
   /// Makes the whole pages of a sequence known to others.
   void remember(const Sequence& sequence);
+  double draft(StepPlan& plan);
   void fill_group(const StepPlan& plan);
   void commit(const StepPlan& plan, const Sampled& sampled);
+  void commit_draws(std::list<Sequence>::iterator sequence,
+                    const std::vector<std::int32_t>& guesses, const Sampled& sampled,
+                    std::size_t row);
+  void count_step(const StepPlan& plan, double draft_floor_us, double seconds);
   void finish(std::list<Sequence>::iterator sequence, FinishReason reason,
               const std::string& error);
   void drop_cancelled();
 
   std::shared_ptr<const LoadedModel> model_;
   std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Drafter> drafter_;  // null: no drafts
   KvShape kv_;
   KvPool pool_{1};
   StateShape state_;
   KvPool slots_{1};                    // of recurrent state; none when the model has none
   std::int64_t slots_each_ = 0;        // that a sequence takes
   std::optional<PrefixIndex> prefix_;  // none: every sequence computes its whole prompt
-  std::int64_t context_ = 0, prefill_rows_ = 0, turns_ = 0;
+  std::int64_t context_ = 0, prefill_rows_ = 0, most_drafts_ = 0, turns_ = 0;
   std::list<Sequence> sequences_;  // in order of arrival
   std::vector<std::list<Sequence>::iterator> order_;
   RowGroup group_;
   EngineStats stats_;
+  double decode_floor_us_ = 0;  // of the steps that hold no prompt rows,
+  std::int64_t decoded_ = 0;    // which drew so many tokens
 };
 
 }  // namespace stepless

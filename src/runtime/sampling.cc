@@ -37,7 +37,7 @@ void check_sampling(const SamplingParams& p, std::int64_t vocab) {
 }
 
 kernels::SampleRow sample_row(const SamplingParams& p, const SamplingArrays& arrays,
-                              const std::vector<std::int32_t>& history, std::int64_t position,
+                              std::span<const std::int32_t> history, std::int64_t position,
                               std::int32_t logprobs) {
   kernels::SampleRow row{};
   row.temperature = p.temperature;

@@ -1,5 +1,7 @@
 // SamplingParams checked at the door and turned into what the sampler kernel reads.
 #pragma once
+#include <span>
+
 #include "kernels/args.hpp"
 #include "stepless/engine.hpp"
 
@@ -17,7 +19,7 @@ struct SamplingArrays {
 
 /// A row for the token at `position`, drawn after `history`.
 kernels::SampleRow sample_row(const SamplingParams& params, const SamplingArrays& arrays,
-                              const std::vector<std::int32_t>& history, std::int64_t position,
+                              std::span<const std::int32_t> history, std::int64_t position,
                               std::int32_t logprobs);
 
 }  // namespace stepless

@@ -14,7 +14,7 @@ void plan_decode(std::span<const SequenceView> views, const StepLimits& limits, 
   });
   for (const std::size_t i : ready) {
     if (plan.rows == limits.rows || plan.sampled == limits.sampled) return;
-    plan.items.push_back({i, views[i].computed, 1, true});
+    plan.items.push_back({i, views[i].computed, 1, true, 0});
     ++plan.rows, ++plan.sampled;
   }
 }
@@ -27,10 +27,25 @@ void plan_prompt(std::size_t index, const SequenceView& view, const StepLimits& 
       std::min({left, limits.rows - plan.rows, limits.prefill_rows - plan.prompt_rows});
   if (count == left && plan.sampled == limits.sampled) --count;  // its last row waits for a place
   if (count <= 0) return;
-  plan.items.push_back({index, view.computed, count, count == left});
+  plan.items.push_back({index, view.computed, count, count == left, 0});
   plan.rows += count;
   plan.prompt_rows += count;
   if (count == left) ++plan.sampled;
+}
+
+/// Gives what is left of the step to drafts. A draft costs a row and a place among the sampled.
+void plan_drafts(std::span<const SequenceView> views, const StepLimits& limits, StepPlan& plan) {
+  for (bool given = true; given;) {
+    given = false;
+    for (StepItem& item : plan.items) {
+      const SequenceView& view = views[item.sequence];
+      if (view.phase != Phase::decode || item.drafts >= view.drafts) continue;
+      if (plan.rows == limits.rows || plan.sampled == limits.sampled) return;
+      ++item.count, ++item.drafts;
+      ++plan.rows, ++plan.sampled;
+      given = true;
+    }
+  }
 }
 
 }  // namespace
@@ -52,6 +67,7 @@ StepPlan plan_step(std::span<const SequenceView> views, const StepLimits& limits
     plan.admitted.push_back(i);
     plan_prompt(i, views[i], limits, plan);
   }
+  plan_drafts(views, limits, plan);
   return plan;
 }
 

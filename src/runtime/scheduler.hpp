@@ -16,6 +16,7 @@ struct SequenceView {
   std::int64_t pages = 0;     // waiting: free pages it needs before it may start
   std::int64_t last_turn = 0;  // when it was last served, as a count over all rows served
   std::int64_t slots = 0;      // waiting: slots of recurrent state it needs
+  std::int64_t drafts = 0;     // decode: guessed tokens it would like to have checked
   bool held_back = false;  // waiting: another sequence is computing pages that this one will share
 };
 
@@ -31,6 +32,7 @@ struct StepItem {
   std::size_t sequence = 0;           // index into the views
   std::int64_t first = 0, count = 0;  // positions
   bool samples = false;               // the last of them draws the next token
+  std::int64_t drafts = 0;            // decode: so many more draw as well, each after a guess
   friend bool operator==(const StepItem&, const StepItem&) = default;
 };
 
@@ -43,7 +45,8 @@ struct StepPlan {
 /// `views` are in order of arrival. Decode rows come first, those served longest ago ahead; what is
 /// left of the step goes to prompts in order of arrival; a waiting sequence starts when its pages
 /// and slots are free, and none takes any before an earlier one: those that one held back will need
-/// are put aside for it.
+/// are put aside for it. Rows that nobody needs go to drafts, one to each in turn: drafts shrink
+/// before a sequence waits.
 StepPlan plan_step(std::span<const SequenceView> views, const StepLimits& limits);
 
 }  // namespace stepless

@@ -7,13 +7,6 @@
 namespace stepless {
 namespace {
 
-bool ends(const LoadedModel& model, const Sequence& sequence, std::int32_t token) {
-  const auto& extra = sequence.request.extra_eos;
-  if (std::find(extra.begin(), extra.end(), token) != extra.end()) return true;
-  return !sequence.request.ignore_eos &&
-         std::binary_search(model.eos_ids.begin(), model.eos_ids.end(), token);
-}
-
 void check_ids(const std::vector<std::int32_t>& ids, std::int64_t vocab) {
   for (const std::int32_t id : ids)
     if (id < 0 || id >= vocab)
@@ -63,10 +56,24 @@ Sequence make_sequence(const LoadedModel& model, Request request, std::int64_t c
   return s;
 }
 
+bool ends_sequence(const LoadedModel& model, const Sequence& sequence, std::int32_t token) {
+  const auto& extra = sequence.request.extra_eos;
+  if (std::find(extra.begin(), extra.end(), token) != extra.end()) return true;
+  return !sequence.request.ignore_eos &&
+         std::binary_search(model.eos_ids.begin(), model.eos_ids.end(), token);
+}
+
+std::vector<std::int32_t> take_guesses(Sequence& s) {
+  const std::vector<std::int32_t> guesses(s.tokens.end() - s.guessed, s.tokens.end());
+  s.tokens.resize(static_cast<std::size_t>(s.known()));
+  s.guessed = 0;
+  return guesses;
+}
+
 FinishReason accept_token(const LoadedModel& model, Sequence& s, std::int32_t token,
                           TokenLogprobs logprobs) {
   s.tokens.push_back(token);
-  if (ends(model, s, token)) return FinishReason::stop;
+  if (ends_sequence(model, s, token)) return FinishReason::stop;
   Event event;
   event.kind = Event::Kind::token;
   event.token = token;

@@ -1,5 +1,6 @@
 // One request while it lives: its tokens, pages, position and what its listener has been told.
 #pragma once
+#include <algorithm>
 #include <optional>
 
 #include "model/model.hpp"
@@ -15,10 +16,11 @@ struct Sequence {
   Request request;
   std::function<void(const Event&)> listener;
   SamplingArrays arrays;
-  std::vector<std::int32_t> tokens;  // prompt, then what was drawn
+  std::vector<std::int32_t> tokens;  // prompt, what was drawn, and while a step runs `guessed` more
   std::int64_t prompt = 0;           // tokens of the prompt
   std::int64_t limit = 0;            // most tokens to draw
   std::int64_t computed = 0, last_turn = 0;
+  std::int64_t guessed = 0, drafted = 0, accepted = 0;  // draft tokens: now, ever, right
   Phase phase = Phase::waiting;
   std::vector<std::int32_t> pages;
   std::int64_t pages_needed = 0;     // from its first position to its last
@@ -30,17 +32,28 @@ struct Sequence {
   std::optional<Detokenizer> detokenizer;
   bool cancelled = false;
 
-  std::int64_t drawn() const { return static_cast<std::int64_t>(tokens.size()) - prompt; }
-  SequenceView view() const {
-    return {phase, computed, static_cast<std::int64_t>(tokens.size()), pages_to_find, last_turn,
-            0,     held_back};
+  std::int64_t known() const { return static_cast<std::int64_t>(tokens.size()) - guessed; }
+  std::int64_t drawn() const { return known() - prompt; }
+  /// Guesses worth checking: the last token of all is drawn, never guessed.
+  std::int64_t drafts(std::int64_t most) const {
+    return phase == Phase::decode ? std::min(most, limit - drawn() - 1) : 0;
+  }
+  /// `most_drafts`: how many tokens may be guessed for one step.
+  SequenceView view(std::int64_t most_drafts = 0) const {
+    return {phase, computed, known(), pages_to_find, last_turn, 0, drafts(most_drafts), held_back};
   }
 };
+
+/// Takes the guesses off the end of the tokens.
+std::vector<std::int32_t> take_guesses(Sequence& sequence);
 
 /// Checks the request against the model and the page pool and makes its sequence. Throws Error
 /// (invalid_argument).
 Sequence make_sequence(const LoadedModel& model, Request request, std::int64_t context,
                        std::int64_t page_tokens, std::int64_t pool_pages);
+
+/// Whether drawing this token ends the sequence: a stop token of the model or of the request.
+bool ends_sequence(const LoadedModel& model, const Sequence& sequence, std::int32_t token);
 
 /// Appends a drawn token, tells the listener, and says whether the sequence is done.
 FinishReason accept_token(const LoadedModel& model, Sequence& sequence, std::int32_t token,

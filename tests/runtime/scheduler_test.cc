@@ -12,7 +12,7 @@ namespace stepless {
 
 std::ostream& operator<<(std::ostream& out, const StepItem& item) {
   return out << "{sequence " << item.sequence << ", " << item.first << " + " << item.count
-             << (item.samples ? ", samples}" : "}");
+             << (item.samples ? ", samples" : "") << ", " << item.drafts << " drafts}";
 }
 
 namespace test {
@@ -29,6 +29,11 @@ SequenceView prefilling(std::int64_t computed, std::int64_t known) {
 }
 SequenceView waiting(std::int64_t known, std::int64_t pages) {
   return {Phase::waiting, 0, known, pages, 0};
+}
+
+/// Decoding, with guesses that it would like to have checked.
+SequenceView guessing(std::int64_t computed, std::int64_t last_turn, std::int64_t drafts) {
+  return {Phase::decode, computed, computed + 1, 1, last_turn, 0, drafts};
 }
 
 constexpr StepLimits kRoomy{256, 64, 256, 1000};
@@ -142,11 +147,53 @@ TEST(Scheduler, NoneStartsWithoutARowToCompute) {
   EXPECT_EQ(plan_step(views, {256, 64, 10, 9}).admitted, (Indices{1}));
 }
 
+void check_plan(const StepPlan& plan, const std::vector<SequenceView>& views,
+                const StepLimits& limits);
+
+TEST(Scheduler, DraftsTakeTheRowsThatAreLeftOneToEachInTurn) {
+  struct Case {
+    StepLimits limits;
+    Items items;
+  };
+  const std::vector<SequenceView> views = {guessing(10, 1, 3), guessing(20, 2, 0),
+                                           guessing(30, 3, 16)};
+  const Case cases[] = {
+      {{2, 64, 256, 0}, {{0, 10, 1, true, 0}, {1, 20, 1, true, 0}}},
+      {{3, 64, 256, 0}, {{0, 10, 1, true, 0}, {1, 20, 1, true, 0}, {2, 30, 1, true, 0}}},
+      {{4, 64, 256, 0}, {{0, 10, 2, true, 1}, {1, 20, 1, true, 0}, {2, 30, 1, true, 0}}},
+      {{5, 64, 256, 0}, {{0, 10, 2, true, 1}, {1, 20, 1, true, 0}, {2, 30, 2, true, 1}}},
+      {{256, 5, 256, 0}, {{0, 10, 2, true, 1}, {1, 20, 1, true, 0}, {2, 30, 2, true, 1}}},
+      {{11, 64, 256, 0}, {{0, 10, 4, true, 3}, {1, 20, 1, true, 0}, {2, 30, 6, true, 5}}},
+      {kRoomy, {{0, 10, 4, true, 3}, {1, 20, 1, true, 0}, {2, 30, 17, true, 16}}},
+  };
+  for (const Case& c : cases) {
+    const StepPlan plan = plan_step(views, c.limits);
+    EXPECT_EQ(plan.items, c.items) << c.limits.rows << " rows, " << c.limits.sampled << " sampled";
+    check_plan(plan, views, c.limits);
+  }
+}
+
+TEST(Scheduler, DraftsShrinkBeforeASequenceWaits) {
+  // A prompt of 6 fits only if the drafts leave it its rows; its last row needs a place to draw.
+  const std::vector<SequenceView> views = {guessing(10, 1, 3), prefilling(0, 6), waiting(2, 1)};
+  EXPECT_EQ(plan_step(views, {7, 64, 256, 9}).items,
+            (Items{{0, 10, 1, true, 0}, {1, 0, 6, true, 0}}));
+  EXPECT_EQ(plan_step(views, {10, 64, 256, 9}).items,
+            (Items{{0, 10, 2, true, 1}, {1, 0, 6, true, 0}, {2, 0, 2, true, 0}}));
+  EXPECT_EQ(plan_step(views, {256, 2, 256, 9}).items,
+            (Items{{0, 10, 1, true, 0}, {1, 0, 6, true, 0}, {2, 0, 1, false, 0}}));
+  EXPECT_EQ(plan_step(views, {256, 4, 256, 9}).items,
+            (Items{{0, 10, 2, true, 1}, {1, 0, 6, true, 0}, {2, 0, 2, true, 0}}));
+  // Prompts that may not use the rows leave them to drafts.
+  EXPECT_EQ(plan_step(views, {256, 64, 2, 9}).items,
+            (Items{{0, 10, 4, true, 3}, {1, 0, 2, false, 0}}));
+}
+
 /// What a run has done with one sequence.
 struct Toy {
   SequenceView view;
   std::int64_t prompt = 0, wanted = 0, drawn = 0, admissions = 0;
-  std::int64_t pages_held = 0;
+  std::int64_t pages_held = 0, most_drafts = 0;
   bool done = false;
 };
 
@@ -166,13 +213,15 @@ void check_plan(const StepPlan& plan, const std::vector<SequenceView>& views,
     EXPECT_EQ(++planned[item.sequence], 1) << "planned twice";
     EXPECT_EQ(item.first, view.computed);
     EXPECT_GE(item.count, 1);
-    EXPECT_EQ(item.samples, item.first + item.count == view.known);
+    EXPECT_EQ(item.samples, item.first + item.count - item.drafts == view.known);
+    EXPECT_GE(item.drafts, 0);
+    EXPECT_LE(item.drafts, view.phase == Phase::decode ? view.drafts : 0);
     if (view.phase == Phase::waiting) {
       EXPECT_EQ(std::count(plan.admitted.begin(), plan.admitted.end(), item.sequence), 1);
     }
     rows += item.count;
     prompt_rows += view.phase == Phase::decode ? 0 : item.count;
-    sampled += item.samples;
+    sampled += item.samples + item.drafts;
   }
   EXPECT_EQ(rows, plan.rows);
   EXPECT_EQ(prompt_rows, plan.prompt_rows);
@@ -208,11 +257,13 @@ Indices run_to_the_end(std::vector<Toy>& toys, StepLimits limits, Random& random
     }
     for (const StepItem& item : plan.items) {
       Toy& toy = toys[index[item.sequence]];
-      toy.view.computed += item.count;
+      const std::int64_t right = item.drafts > 0 ? random.below(item.drafts + 1) : 0;
+      toy.view.computed += item.count - item.drafts + right;
       toy.view.last_turn = step;
       if (!item.samples) continue;
       toy.view.phase = Phase::decode;
-      ++toy.drawn, ++toy.view.known;
+      toy.drawn += 1 + right, toy.view.known += 1 + right;
+      toy.view.drafts = std::min(toy.most_drafts, toy.wanted - toy.drawn - 1);
       if (toy.drawn < toy.wanted && random.below(50) != 0) continue;
       toy.wanted = toy.drawn;
       toy.done = true;
@@ -234,6 +285,7 @@ TEST(Scheduler, RandomRunsServeEverySequenceOnceAndInOrder) {
       toy.prompt = 1 + random.below(40);
       toy.wanted = 1 + random.below(15);
       toy.view = waiting(toy.prompt, 1 + random.below(4));
+      toy.most_drafts = seed % 2 == 0 ? 0 : random.below(5);
     }
     const Indices started = run_to_the_end(toys, limits, random);
     ASSERT_FALSE(HasFailure());

@@ -37,7 +37,8 @@ void copy_bytes(void* to, const void* from, std::int64_t bytes) {
 
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(int threads) : team_(threads) {}
+  explicit CpuBackend(std::shared_ptr<ThreadTeam> team)
+      : team_owner_(std::move(team)), team_(*team_owner_) {}
 
   std::int64_t free_bytes() const override { return available_memory_bytes(); }
   void prepare(std::shared_ptr<const Program> program) override;
@@ -54,7 +55,8 @@ class CpuBackend final : public Backend {
   void run_node(const CpuStep& step, const Node& node, int thread);
   void run_calls(std::span<const BoundCall> calls, int thread);
 
-  ThreadTeam team_;
+  std::shared_ptr<ThreadTeam> team_owner_;
+  ThreadTeam& team_;
   std::shared_ptr<const Program> program_;
   LargeBuffer arena_, workspace_, kv_memory_, state_memory_;
   KvShape kv_shape_;
@@ -217,7 +219,11 @@ Sampled CpuBackend::collect(Ticket ticket) {
 
 std::unique_ptr<Backend> make_cpu_backend(int threads) {
   if (threads < 1) fail(ErrorCode::invalid_argument, "threads: {}; at least 1", threads);
-  return std::make_unique<CpuBackend>(threads);
+  return make_cpu_backend(std::make_shared<ThreadTeam>(threads));
+}
+
+std::unique_ptr<Backend> make_cpu_backend(std::shared_ptr<ThreadTeam> team) {
+  return std::make_unique<CpuBackend>(std::move(team));
 }
 
 }  // namespace stepless

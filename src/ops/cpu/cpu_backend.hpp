@@ -9,5 +9,7 @@ namespace stepless {
 
 /// `threads`: size of the team, at least 1. Throws Error (invalid_argument).
 std::unique_ptr<Backend> make_cpu_backend(int threads);
+/// Backends that take turns may share a team: two would wait for each other's threads to sleep.
+std::unique_ptr<Backend> make_cpu_backend(std::shared_ptr<ThreadTeam> team);
 
 }  // namespace stepless

@@ -183,6 +183,13 @@ class Failing final : public Backend {
     inner_->allocate_state(shape, slots);
   }
   void copy_pages(std::span<const PageCopy> copies) override { inner_->copy_pages(copies); }
+  PageBytes read_pages(int layer, std::span<const std::int32_t> pages) const override {
+    return inner_->read_pages(layer, pages);
+  }
+  void write_pages(int layer, std::span<const std::int32_t> pages, const std::byte* keys,
+                   const std::byte* values) override {
+    inner_->write_pages(layer, pages, keys, values);
+  }
   Ticket launch(const RowGroup& group) override {
     if (left_-- <= 0) throw Error(ErrorCode::device, "the draft's device is gone");
     return inner_->launch(group);

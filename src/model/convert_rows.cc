@@ -77,8 +77,8 @@ void each_row(const TensorView& rows, const RowsName& name, F&& f) {
   for (std::int64_t r = 0; r < count; ++r) {
     to_f32(rows.data + r * k * size_of(rows.type), rows.type, values.data(), k);
     if (const std::int64_t bad = find_bad(values.data(), k); bad >= 0)
-      fail(ErrorCode::corrupt, "{}: row {}: column {} is {}; expected finite numbers",
-           name.tensor, name.first + r, bad, values[static_cast<std::size_t>(bad)]);
+      fail(ErrorCode::corrupt, "{}: row {}: column {} is {}; expected finite numbers", name.tensor,
+           name.first + r, bad, values[static_cast<std::size_t>(bad)]);
     f(r, values);
   }
 }

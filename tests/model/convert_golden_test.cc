@@ -14,6 +14,7 @@
 #include "tests/model/hollow_weights.hpp"
 #include "tests/oracle/quantize.hpp"
 #include "tests/support/random.hpp"
+#include "tests/support/throws.hpp"
 #include "tests/support/tiny_model.hpp"
 
 namespace stepless::test {
@@ -184,6 +185,11 @@ TEST_P(EachFamily, QuantizesToWhatTheQuantizerMakesAndLoads) {
   options.quantize = true;
   options.group_size = 32;
   options.threads = 3;
+  if (GetParam() == "qwen3_next") {  // its norms and convolutions differ there: README's limits
+    expect_error(ErrorCode::unsupported, "qwen3_next cannot be converted yet",
+                 [&] { convert(options); });
+    return;
+  }
   const ConvertReport report = convert(options);
   EXPECT_EQ(report.family, stacked.config["model_type"].get<std::string>());
   const TensorMap made = TensorMap::open(options.target);

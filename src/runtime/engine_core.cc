@@ -5,6 +5,7 @@
 
 #include "base/checked.hpp"
 #include "ops/plan_program.hpp"
+#include "runtime/kv_budget.hpp"
 
 namespace stepless {
 namespace {
@@ -15,37 +16,14 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// Pages for the sequences expected, or what the bytes hold; at most 90 % of what is free.
-std::int64_t pages_to_allocate(const KvShape& kv, const EngineOptions& options,
-                               std::int64_t context, std::int64_t free_bytes) {
-  const std::int64_t each = std::max<std::int64_t>(kv.page_bytes(), 1);
-  const std::int64_t per_sequence = divide_up(context, kv.page_tokens);
-  const std::int64_t most = free_bytes / 10 * 9 / each;
-  std::int64_t pages =
-      checked_mul(std::max<std::int64_t>(options.sequences, 1), per_sequence, "KV pages");
-  if (options.kv_bytes > 0) {
-    pages = options.kv_bytes / each;
-    if (pages > most)
-      fail(ErrorCode::exhausted, "KV cache: {} bytes asked for; {} are free", options.kv_bytes,
-           free_bytes);
-  }
-  pages = std::min(pages, most);
-  if (pages < 1)
-    fail(
-        ErrorCode::exhausted, "KV cache: one page of {} positions takes {} bytes; {}",
-        kv.page_tokens, each,
-        options.kv_bytes > 0 ? "give --kv-cache-bytes more" : "the memory that is free holds less");
-  return pages + 1;  // page 0 belongs to nobody
-}
-
-/// What a decode step of m rows at this context cannot be faster than, as planned.
-double floor_us(const LoadedModel& model, const KvShape& kv, std::int64_t m, double context_rows) {
+/// What a decode step of m rows that read so many bytes of keys and values cannot be faster than,
+/// as planned.
+double floor_us(const LoadedModel& model, std::int64_t m, double kv_bytes) {
   double us = 0;
   for (const Node& node : model.program->nodes)
     for (std::size_t part = 0; part < node.plans.size(); ++part)
       if (std::holds_alternative<LinearOp>(node.op))
         us += plan_for(*model.program, node, part, m).floor_us;
-  const double kv_bytes = static_cast<double>(kv.token_bytes()) * context_rows;
   return us + kv_bytes / (model.machine.read_gbps_all * 1e3);
 }
 
@@ -67,15 +45,27 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, std::unique_ptr
          "a step of {} rows takes {} bytes; {} are free; give --prefill-step-size less",
          program.max_rows, program.arena_bytes + workspace_bytes(program), free_bytes);
   backend_->prepare(model_->program);
-  kv_.layers = program.kv_layers;
-  kv_.type = program.act;
+  kv_ = kv_shape(program);
+  layout_ = KvLayout::of(kv_, model_->kv);
   std::int64_t left = backend_->free_bytes();
   allocate_state(options, left);
-  const std::int64_t pages = pages_to_allocate(kv_, options, context_, left);
+  KvBudget budget;
+  budget.context = context_;
+  budget.step_rows = prefill_rows_;
+  budget.sequences = std::max<std::int64_t>(options.sequences, 1);
+  budget.bytes = options.kv_bytes;
+  budget.free_bytes = left;
+  const KvPages pages = pages_within(kv_, layout_, budget);
   backend_->allocate_kv(kv_, pages);
-  pool_ = KvPool(pages);
+  pool_ = KvPool(pages.plain);
+  packed_pool_ = KvPool(pages.packed);
   stats_.kv_pages = pool_.size();
-  stats_.kv_bytes = pages * kv_.page_bytes();
+  stats_.kv_packed_pages = packed_pool_.size();
+  stats_.kv_bytes = pages.plain * kv_.page_bytes() + pages.packed * kv_.packed_page_bytes();
+}
+
+KvRoom EngineCore::room() const {
+  return {layout_, {pool_.size(), packed_pool_.size()}, prefill_rows_};
 }
 
 /// Recurrent state of the sequences expected, as far as it fits beside a KV page of each; what it
@@ -122,7 +112,7 @@ void EngineCore::drop_cancelled() {
 
 void EngineCore::finish(std::list<Sequence>::iterator s, FinishReason reason,
                         const std::string& error) {
-  pool_.release(s->pages);
+  s->pages.close(pool_, packed_pool_);
   slots_.release(s->state.ids());
   Event event;
   event.kind = Event::Kind::finished;
@@ -143,13 +133,19 @@ StepPlan EngineCore::plan() {
     order_.push_back(s);
   }
   const Program& program = *model_->program;
-  const StepPlan plan = plan_step(views, {program.max_rows, program.max_sampled, prefill_rows_,
-                                          pool_.free_pages(), slots_.free_pages()});
+  const StepPlan plan =
+      plan_step(views, {program.max_rows, program.max_sampled, prefill_rows_, pool_.free_pages(),
+                        slots_.free_pages(), packed_pool_.free_pages()});
   for (const std::size_t i : plan.admitted) {
-    order_[i]->pages = pool_.allocate(order_[i]->pages_needed);
-    order_[i]->state = StateSlots(slots_.allocate(slots_each_));
-    order_[i]->phase = Phase::prefill;
+    Sequence& s = *order_[i];
+    s.pages.open(layout_, s.prompt + s.limit, pool_.allocate(s.pages_needed.plain),
+                 packed_pool_.allocate(s.pages_needed.packed));
+    s.state = StateSlots(slots_.allocate(slots_each_));
+    s.phase = Phase::prefill;
   }
+  stats_.kv_pages_peak = std::max(stats_.kv_pages_peak, pool_.size() - pool_.free_pages());
+  stats_.kv_packed_pages_peak =
+      std::max(stats_.kv_packed_pages_peak, packed_pool_.size() - packed_pool_.free_pages());
   return plan;
 }
 
@@ -160,10 +156,11 @@ void EngineCore::fill_group(const StepPlan& plan) {
   group_.sampling.clear();
   group_.top_logprobs = 0;
   for (const StepItem& item : plan.items) {
-    const Sequence& s = *order_[item.sequence];
+    Sequence& s = *order_[item.sequence];
+    s.pages.make_ready(layout_, item.first, item.count);
     for (std::int64_t p = item.first; p < item.first + item.count; ++p) {
       group_.tokens.push_back(s.tokens[static_cast<std::size_t>(p)]);
-      group_.seq.push_back({s.pages.data(), p});
+      group_.seq.push_back(s.pages.row(layout_, p));
       s.state.bind(group_.seq.back(), item.first, p - item.first, RowsAre::certain);
     }
     if (!item.samples) continue;
@@ -179,6 +176,7 @@ void EngineCore::commit(const StepPlan& plan, const Sampled& sampled) {
   for (const StepItem& item : plan.items) {
     const auto s = order_[item.sequence];
     s->computed = item.first + item.count;
+    s->pages.retire(layout_, s->computed);
     s->last_turn = ++turns_;
     if (item.first < s->prompt) {
       stats_.prompt_tokens += item.count;
@@ -190,6 +188,8 @@ void EngineCore::commit(const StepPlan& plan, const Sampled& sampled) {
     }
     if (!item.samples) continue;
     s->phase = Phase::decode;
+    // A step of decoding is shorter than one of a prompt: what that needed more goes back.
+    s->pages.shrink(layout_.need(s->prompt + s->limit, 1), pool_, packed_pool_);
     const std::size_t row = draw++;
     if (sampled.tokens[row] < 0) {
       finish(s, FinishReason::failed, "the logits are not finite: no token can be drawn");
@@ -221,11 +221,11 @@ void EngineCore::step() {
     (plan.prompt_rows > 0 ? stats_.prefill_seconds : stats_.decode_seconds) += seconds;
     ++stats_.steps;
     if (plan.prompt_rows == 0) {
-      double context = 0;
+      double kv_bytes = 0;
       for (const kernels::SeqRow& row : group_.seq)
-        context += static_cast<double>(row.position + 1);
+        kv_bytes += layout_.read_bytes(kv_, row.position);
       stats_.floor_us_per_token =
-          floor_us(*model_, kv_, plan.rows, context) / static_cast<double>(plan.rows);
+          floor_us(*model_, plan.rows, kv_bytes) / static_cast<double>(plan.rows);
     }
     commit(plan, sampled);
   } catch (const std::exception& error) {
@@ -238,6 +238,7 @@ EngineStats EngineCore::stats() const {
   EngineStats stats = stats_;
   stats.kv_pages_used = pool_.size() - pool_.free_pages();
   stats.state_slots_used = slots_.size() - slots_.free_pages();
+  stats.kv_packed_pages_used = packed_pool_.size() - packed_pool_.free_pages();
   return stats;
 }
 

@@ -16,8 +16,8 @@ class EngineCore {
              const EngineOptions& options);
 
   std::int64_t context() const { return context_; }
-  std::int64_t page_tokens() const { return kv_.page_tokens; }
-  std::int64_t pool_pages() const { return pool_.size(); }
+  /// What a request is checked against.
+  KvRoom room() const;
   const LoadedModel& model() const { return *model_; }
 
   void add(Sequence sequence);
@@ -41,7 +41,8 @@ class EngineCore {
   std::shared_ptr<const LoadedModel> model_;
   std::unique_ptr<Backend> backend_;
   KvShape kv_;
-  KvPool pool_{1};
+  KvLayout layout_;
+  KvPool pool_{1}, packed_pool_{1};
   StateShape state_;
   KvPool slots_{1};              // of recurrent state; none when the model has none
   std::int64_t slots_each_ = 0;  // that a sequence takes

@@ -14,15 +14,23 @@ Forward::Forward(std::shared_ptr<const LoadedModel> model, std::unique_ptr<Backe
                  std::int64_t context)
     : model_(std::move(model)), backend_(std::move(backend)), context_(context) {
   backend_->prepare(model_->program);
-  KvShape kv;
-  kv.layers = model_->program->kv_layers;
-  kv.type = model_->program->act;
-  const std::int64_t pages = divide_up(context, kv.page_tokens);
   if (const StateShape state{model_->program->state_layers}; !state.layers.empty())
     backend_->allocate_state(state, kStateSlot);
-  backend_->allocate_kv(kv, pages + 1);
-  for (std::int64_t page = 1; page <= pages; ++page)
-    pages_.push_back(static_cast<std::int32_t>(page));
+  const KvShape kv = kv_shape(*model_->program);
+  layout_ = KvLayout::of(kv, model_->kv);
+  const KvPages need = layout_.need(context, model_->program->max_rows);
+  const KvPages pages = {need.plain + 1, layout_.packs ? need.packed + 1 : 0};
+  backend_->allocate_kv(kv, pages);
+  pool_ = KvPool(pages.plain);
+  packed_pool_ = KvPool(pages.packed);
+  reset();
+}
+
+void Forward::reset() {
+  position_ = 0;
+  pages_.close(pool_, packed_pool_);
+  pages_.open(layout_, context_, pool_.allocate(pool_.size()),
+              packed_pool_.allocate(packed_pool_.size()));
 }
 
 std::vector<float> Forward::append(std::span<const std::int32_t> tokens, std::int64_t last) {
@@ -52,7 +60,10 @@ std::vector<float> Forward::append(std::span<const std::int32_t> tokens, std::in
       if (wanted && static_cast<std::int64_t>(group.sampled.size()) == program.max_sampled) break;
       group.tokens.push_back(tokens[static_cast<std::size_t>(done + taken)]);
       const std::int64_t position = position_ + done + taken;
-      group.seq.push_back({pages_.data(), position, position == 0 ? 0 : kStateSlot, kStateSlot});
+      pages_.make_ready(layout_, position, 1);
+      group.seq.push_back(pages_.row(layout_, position));
+      group.seq.back().state_in = position == 0 ? 0 : kStateSlot;
+      group.seq.back().state_out = kStateSlot;
       if (!wanted) continue;
       group.sampled.push_back(static_cast<std::int32_t>(taken));
       group.sampling.push_back(greedy);
@@ -60,6 +71,7 @@ std::vector<float> Forward::append(std::span<const std::int32_t> tokens, std::in
     group.logits = logits.data() + written * program.vocab;
     backend_->collect(backend_->launch(group));
     written += static_cast<std::int64_t>(group.sampled.size());
+    pages_.retire(layout_, position_ + done + taken);
     done += taken;
   }
   position_ += count;

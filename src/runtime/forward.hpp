@@ -7,6 +7,7 @@
 
 #include "model/model.hpp"
 #include "ops/backend.hpp"
+#include "runtime/kv_table.hpp"
 
 namespace stepless {
 
@@ -17,7 +18,7 @@ class Forward {
           std::int64_t context);
 
   /// Forgets everything that was read.
-  void reset() { position_ = 0; }
+  void reset();
   std::int64_t position() const { return position_; }
   /// Appends tokens and returns the logits of the last `last` of them, (last, vocab) row by row.
   /// Throws Error (invalid_argument): the context is full, an id beyond the vocabulary.
@@ -26,7 +27,9 @@ class Forward {
  private:
   std::shared_ptr<const LoadedModel> model_;
   std::unique_ptr<Backend> backend_;
-  std::vector<std::int32_t> pages_;
+  KvLayout layout_;
+  KvPool pool_{1}, packed_pool_{1};
+  KvTable pages_;
   std::int64_t context_, position_ = 0;
 };
 

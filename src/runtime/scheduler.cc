@@ -41,12 +41,17 @@ StepPlan plan_step(std::span<const SequenceView> views, const StepLimits& limits
   for (std::size_t i = 0; i < views.size(); ++i)
     if (views[i].phase == Phase::prefill) plan_prompt(i, views[i], limits, plan);
   std::int64_t free_pages = limits.free_pages, free_slots = limits.free_slots;
+  std::int64_t free_packed = limits.free_packed_pages;
   for (std::size_t i = 0; i < views.size(); ++i) {
-    if (views[i].phase != Phase::waiting) continue;
+    const SequenceView& view = views[i];
+    if (view.phase != Phase::waiting) continue;
     const bool room = plan.rows < limits.rows && plan.prompt_rows < limits.prefill_rows;
-    if (!room || views[i].pages > free_pages || views[i].slots > free_slots) break;
-    free_pages -= views[i].pages;
-    free_slots -= views[i].slots;
+    const bool fits =
+        view.pages <= free_pages && view.slots <= free_slots && view.packed_pages <= free_packed;
+    if (!room || !fits) break;
+    free_pages -= view.pages;
+    free_slots -= view.slots;
+    free_packed -= view.packed_pages;
     plan.admitted.push_back(i);
     plan_prompt(i, views[i], limits, plan);
   }

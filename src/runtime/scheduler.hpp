@@ -14,8 +14,9 @@ struct SequenceView {
   std::int64_t computed = 0;  // positions whose keys and values are in the cache
   std::int64_t known = 0;     // tokens there are; known - computed are to be computed (1 in decode)
   std::int64_t pages = 0;     // waiting: pages it needs before it may start
-  std::int64_t last_turn = 0;  // when it was last served, as a count over all rows served
-  std::int64_t slots = 0;      // waiting: slots of recurrent state it needs
+  std::int64_t last_turn = 0;     // when it was last served, as a count over all rows served
+  std::int64_t slots = 0;         // waiting: slots of recurrent state it needs
+  std::int64_t packed_pages = 0;  // waiting: pages of the quantized kind it needs
 };
 
 struct StepLimits {
@@ -24,6 +25,7 @@ struct StepLimits {
   std::int64_t prefill_rows = 1;  // prompt rows of one step
   std::int64_t free_pages = 0;
   std::int64_t free_slots = 0;
+  std::int64_t free_packed_pages = 0;
 };
 
 struct StepItem {

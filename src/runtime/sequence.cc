@@ -20,10 +20,23 @@ void check_ids(const std::vector<std::int32_t>& ids, std::int64_t vocab) {
       fail(ErrorCode::invalid_argument, "prompt: token {}; ids are from 0 to {}", id, vocab - 1);
 }
 
+void check_room(const Sequence& s, const KvRoom& room) {
+  const KvPages& need = s.pages_needed;
+  if (need.plain > room.pages.plain)
+    fail(ErrorCode::invalid_argument,
+         "prompt: {} tokens and {} to generate need {} KV pages of {} tokens; the cache has {}",
+         s.prompt, s.limit, need.plain, room.layout.page_tokens, room.pages.plain);
+  if (need.packed > room.pages.packed)
+    fail(ErrorCode::invalid_argument,
+         "prompt: {} tokens and {} to generate need {} packed KV pages of {} tokens; the cache has "
+         "{}",
+         s.prompt, s.limit, need.packed, room.layout.page_tokens, room.pages.packed);
+}
+
 }  // namespace
 
 Sequence make_sequence(const LoadedModel& model, Request request, std::int64_t context,
-                       std::int64_t page_tokens, std::int64_t pool_pages) {
+                       const KvRoom& room) {
   const std::int64_t vocab = model.program->vocab;
   Sequence s;
   s.prompt = static_cast<std::int64_t>(request.tokens.size());
@@ -41,11 +54,8 @@ Sequence make_sequence(const LoadedModel& model, Request request, std::int64_t c
     fail(ErrorCode::invalid_argument, "logprobs: {}; from 0 to {}", request.logprobs, vocab);
   s.limit = context - s.prompt;
   if (request.max_tokens > 0) s.limit = std::min(s.limit, request.max_tokens);
-  s.pages_needed = divide_up(s.prompt + s.limit, page_tokens);
-  if (s.pages_needed > pool_pages)
-    fail(ErrorCode::invalid_argument,
-         "prompt: {} tokens and {} to generate need {} KV pages of {} tokens; the cache has {}",
-         s.prompt, s.limit, s.pages_needed, page_tokens, pool_pages);
+  s.pages_needed = room.layout.need(s.prompt + s.limit, room.step_rows);
+  check_room(s, room);
   for (const auto& [id, bias] : request.sampling.logit_bias) {
     s.arrays.bias_ids.push_back(id);
     s.arrays.bias_values.push_back(bias);

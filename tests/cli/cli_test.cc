@@ -178,11 +178,9 @@ TEST(Errors, ATypoGetsTheNearestFlag) {
 
 TEST(Errors, WhatIsNotThereYetIsRefusedByName) {
   for (const std::vector<std::string>& flag :
-       std::vector<std::vector<std::string>>{{"--kv-bits", "8"},
+       std::vector<std::vector<std::string>>{{"--kv-host-bytes", "1G"},
                                              {"--draft-model", "x"},
                                              {"--num-draft-tokens", "3"},
-                                             {"--kv-window", "64"},
-                                             {"--max-kv-size", "64"},
                                              {"-ctk", "q8_0"},
                                              {"--adapter-path", "x"},
                                              {"--prompt-cache-file", "x"},

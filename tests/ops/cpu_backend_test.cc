@@ -78,7 +78,7 @@ TEST(CpuBackend, SequencesInOneStepDoNotSeeEachOther) {
   const auto want = run_toy(program, kTokens, 1), want_other = run_toy(program, other, 1);
   const auto backend = make_cpu_backend(2);
   backend->prepare(program);
-  backend->allocate_kv(kv_shape_of(*program, 4), 9);
+  backend->allocate_kv(kv_shape_of(*program, 4), {9, 0});
   const std::vector<std::int32_t> pages = {8, 1, 4}, other_pages = {2, 3};
   // Rows of both, interleaved and each sequence's newest first: positions say what is attended.
   RowGroup mixed;
@@ -113,7 +113,7 @@ TEST(CpuBackend, OnlySampledRowsGiveLogits) {
   const auto want = run_toy(program, kTokens, 1);
   const auto backend = make_cpu_backend(2);
   backend->prepare(program);
-  backend->allocate_kv(kv_shape_of(*program, 4), 4);
+  backend->allocate_kv(kv_shape_of(*program, 4), {4, 0});
   const std::vector<std::int32_t> pages = {3, 1, 2};
   RowGroup group = group_of(kTokens, 0, 11, pages);
   group.sampled = {10, 4};
@@ -132,7 +132,7 @@ TEST(CpuBackend, CopiedPagesHoldTheSame) {
   const auto program = toy(DType::bf16);
   const auto backend = make_cpu_backend(1);
   backend->prepare(program);
-  backend->allocate_kv(kv_shape_of(*program, 4), 6);
+  backend->allocate_kv(kv_shape_of(*program, 4), {6, 0});
   const std::vector<std::int32_t> pages = {1, 2, 3}, copied = {4, 5, 3};
   backend->collect(backend->launch(group_of(kTokens, 0, 8, pages)));
   const PageCopy copies[] = {{1, 4}, {2, 5}};
@@ -155,10 +155,13 @@ TEST(CpuBackend, RefusesWhatItCannotHold) {
   EXPECT_GT(backend->free_bytes(), 0);
   backend->prepare(program);
   const KvShape shape = kv_shape_of(*program, 4);
-  expect_error(ErrorCode::exhausted, "KV cache", [&] { backend->allocate_kv(shape, INT64_MAX); });
-  expect_error(ErrorCode::exhausted, "KV cache",
-               [&] { backend->allocate_kv(shape, std::int64_t{1} << 45); });
-  backend->allocate_kv(shape, 4);
+  expect_error(ErrorCode::exhausted, "KV cache", [&] {
+    backend->allocate_kv(shape, {INT64_MAX, 0});
+  });
+  expect_error(ErrorCode::exhausted, "KV cache", [&] {
+    backend->allocate_kv(shape, {std::int64_t{1} << 45, 0});
+  });
+  backend->allocate_kv(shape, {4, 0});
   const std::vector<std::int32_t> pages = {1, 2, 3};
   expect_error(ErrorCode::internal, "a step of 5 rows",
                [&] { backend->launch(group_of(kTokens, 0, 5, pages)); });

@@ -50,7 +50,7 @@ inline std::vector<float> run_toy(std::shared_ptr<const Program> program,
                                   std::size_t step = 1000) {
   const auto backend = make_cpu_backend(threads);
   backend->prepare(program);
-  backend->allocate_kv(kv_shape_of(*program, 4), 8);
+  backend->allocate_kv(kv_shape_of(*program, 4), {8, 0});
   backend->allocate_state({program->state_layers}, 1);
   const std::vector<std::int32_t> pages = {5, 2, 7, 1, 3};
   const auto vocab = static_cast<std::size_t>(program->vocab);

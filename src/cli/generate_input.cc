@@ -81,20 +81,13 @@ std::vector<std::int32_t> tokens_of(const GenerateFlags& flags, const Model& mod
 }
 
 Prompt make_prompt(const GenerateFlags& flags, const Model& model, const Wish& wish) {
-  Prompt prompt;
+  Prompt prompt{request_of(flags.answer, model)};
   Request& request = prompt.request;
   request.tokens = tokens_of(flags, model, wish);
   request.sampling = wish.sampling;
   request.max_tokens = wish.max_tokens;
   request.stop = wish.stop;
   request.logprobs = flags.logprobs;
-  for (const std::string& token : flags.extra_eos) {
-    const std::int32_t id = model.token_id(token);
-    if (id < 0)
-      fail(ErrorCode::invalid_argument, "--extra-eos-token {}: the vocabulary has no such token",
-           token);
-    request.extra_eos.push_back(id);
-  }
   return prompt;
 }
 
@@ -163,7 +156,7 @@ std::vector<Prompt> read_batch(const GenerateFlags& flags, const Model& model,
 }  // namespace
 
 void add_generate_flags(CLI::App& app, GenerateFlags& f) {
-  constexpr const char* kGroup = "Prompt and answer";
+  constexpr const char* kGroup = "Prompt";
   app.add_option("-p,--prompt", f.prompt, "text; - reads stdin")
       ->capture_default_str()
       ->group(kGroup);
@@ -171,23 +164,14 @@ void add_generate_flags(CLI::App& app, GenerateFlags& f) {
   app.add_option("--prompts", f.prompts_file,
                  "a JSON object per line {\"prompt\": ...}: one batch, order kept")
       ->group(kGroup);
-  app.add_option("--system-prompt", f.system_prompt, "a system message before the prompt")
-      ->group(kGroup);
   app.add_option("--prefill-response", f.prefill_response, "begin the answer with this")
       ->group(kGroup);
-  app.add_option("-m,-n,--max-tokens,--predict", f.max_tokens,
-                 "longest answer; 0: until the context ends")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str()
-      ->group(kGroup);
-  app.add_option("-r,--stop", f.stop, "end the answer at this text; repeatable")->group(kGroup);
-  app.add_option("--extra-eos-token", f.extra_eos, "end the answer at this token; repeatable")
-      ->group(kGroup);
+  add_answer_flags(app, f.answer);
   app.add_option("--logprobs", f.logprobs, "best alternatives per token, in --json")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str()
       ->group(kGroup);
-  app.add_option("--verbose", f.verbose, "mlx-lm's frame and the figures at the end")
+  app.add_option("--verbose", f.answer.verbose, "mlx-lm's frame and the figures at the end")
       ->capture_default_str()
       ->group(kGroup);
   refuse(app, "--prompt-cache-file", "prompt caches are not there yet");
@@ -198,9 +182,9 @@ void add_generate_flags(CLI::App& app, GenerateFlags& f) {
 
 std::vector<Prompt> read_prompts(const GenerateFlags& flags, const Model& model) {
   Wish wish;
-  wish.system = flags.system_prompt;
-  wish.max_tokens = flags.max_tokens;
-  wish.stop = flags.stop;
+  wish.system = flags.answer.system_prompt;
+  wish.max_tokens = flags.answer.max_tokens;
+  wish.stop = flags.answer.stop;
   wish.sampling = sampling_of(flags.sampling);
   const bool draws = wish.sampling.temperature > 0;
   wish.sampling.seed = flags.sampling.seed.value_or(draws ? random_seed() : 0);

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "base/error.hpp"
 #include "cli/cli.hpp"
@@ -71,6 +72,23 @@ std::string value_text(const CLI::Option& option) {
   return fmt::format("{}", CLI::detail::join(option.results(), " "));
 }
 
+/// Spellings of llama.cpp and vLLM, and the flag that each is.
+const std::map<std::string, std::string>& long_names() {
+  static const std::map<std::string, std::string> kLong = {{"-ub", "--prefill-step-size"},
+                                                           {"-md", "--draft-model"},
+                                                           {"-sys", "--system-prompt"},
+                                                           {"-dev", "--device"},
+                                                           {"-tp", "--tensor-parallel"},
+                                                           {"-ctk", "--ctk"},
+                                                           {"-ctv", "--ctv"},
+                                                           {"-qa", "--qa"},
+                                                           {"-hf", "--hf"},
+                                                           {"-fa", "--fa"},
+                                                           {"--model-draft", "--draft-model"},
+                                                           {"--draft-max", "--num-draft-tokens"}};
+  return kLong;
+}
+
 }  // namespace
 
 ConfigFile read_config(const std::string& path, const std::string& command, const CLI::App& root) {
@@ -99,8 +117,10 @@ ConfigFile read_config(const std::string& path, const std::string& command, cons
                  (owner != nullptr ? " of " + item.parents[0] : ""));
     const bool mine = owner == nullptr || item.parents[0] == command;
     // A section's value stands above a top-level one, whatever their order in the file.
-    if (mine && (owner != nullptr || config.values.count(item.name) == 0))
+    if (mine && (owner != nullptr || config.values.count(item.name) == 0)) {
       config.values[item.name] = item.inputs;
+      config.places[item.name] = fmt::format("{}:{}", path, line_of(path, item.name));
+    }
   }
   return config;
 }
@@ -126,9 +146,13 @@ std::vector<std::string> settings_arguments(const CLI::App& command, const Confi
     const std::vector<std::string>& names = option->get_lnames();
     if (names.empty() || names[0] == "help") continue;
     if (option->count() > 0) {
-      sources[names[0]] = "command line";
+      sources[names[0]] = kCommandLine;
       continue;
     }
+    const std::set<CLI::Option*>& excluded = option->get_excludes();
+    if (std::any_of(excluded.begin(), excluded.end(),
+                    [](const CLI::Option* other) { return other->count() > 0; }))
+      continue;
     for (const std::string& name : names) {
       const std::string variable = environment_name(name);
       if (const char* value = std::getenv(variable.c_str()); value != nullptr && *value != '\0') {
@@ -142,7 +166,7 @@ std::vector<std::string> settings_arguments(const CLI::App& command, const Confi
       const auto at = config.values.find(name);
       if (at == config.values.end()) continue;
       for (const std::string& value : at->second) arguments.push_back("--" + name + "=" + value);
-      sources[names[0]] = config.path;
+      sources[names[0]] = config.places.at(name);
       break;
     }
   }
@@ -167,18 +191,6 @@ std::string print_config(const CLI::App& command,
 }
 
 std::vector<std::string> rewrite_arguments(std::vector<std::string> arguments) {
-  static const std::map<std::string, std::string> kLong = {{"-ub", "--prefill-step-size"},
-                                                           {"-md", "--draft-model"},
-                                                           {"-sys", "--system-prompt"},
-                                                           {"-dev", "--device"},
-                                                           {"-tp", "--tensor-parallel"},
-                                                           {"-ctk", "--ctk"},
-                                                           {"-ctv", "--ctv"},
-                                                           {"-qa", "--qa"},
-                                                           {"-hf", "--hf"},
-                                                           {"-fa", "--fa"},
-                                                           {"--model-draft", "--draft-model"},
-                                                           {"--draft-max", "--num-draft-tokens"}};
   std::vector<std::string> out;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string& word = arguments[i];
@@ -195,23 +207,38 @@ std::vector<std::string> rewrite_arguments(std::vector<std::string> arguments) {
       }
       continue;
     }
-    const auto at = kLong.find(word);
-    out.push_back(at == kLong.end() ? word : at->second);
+    const auto at = long_names().find(word);
+    out.push_back(at == long_names().end() ? word : at->second);
   }
   return out;
 }
 
-std::string nearest_flag(const CLI::App& command, const std::string& wrong) {
+std::vector<std::string> aliases_of(const std::string& flag) {
+  std::vector<std::string> aliases;
+  for (const auto& [alias, name] : long_names())
+    if (name == flag) aliases.push_back(alias);
+  return aliases;
+}
+
+std::string nearest_name(const std::vector<std::string>& names, const std::string& wrong) {
   std::string best;
   std::size_t least = 4;  // further away is no typo
-  for (const CLI::Option* option : command.get_options())
-    for (const std::string& name : option->get_lnames()) {
-      const std::size_t distance = edit_distance("--" + name, wrong.substr(0, wrong.find('=')));
-      if (distance >= least) continue;
-      least = distance;
-      best = "--" + name;
-    }
+  for (const std::string& name : names) {
+    const std::size_t distance = edit_distance(name, wrong);
+    // Nor is a word of three letters with two of them wrong.
+    if (distance >= least || distance * 2 > wrong.size()) continue;
+    least = distance;
+    best = name;
+  }
   return best;
+}
+
+std::string nearest_flag(const CLI::App& command, const std::string& wrong) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command.get_options())
+    if (!option->get_group().empty())  // not to one that is refused
+      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  return nearest_name(names, wrong.substr(0, wrong.find('=')));
 }
 
 }  // namespace stepless::cli

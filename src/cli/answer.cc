@@ -66,9 +66,21 @@ void Answer::add(const Event& event, bool keep_logprobs) {
   }
 }
 
-std::string token_line(const Event& event) {
-  return one_line(
-      {{"token", event.token}, {"text", event.text}, {"logprob", event.logprobs.chosen}});
+namespace {
+
+OrderedJson top_json(const TokenLogprobs& logprobs) {
+  OrderedJson top = OrderedJson::array();
+  for (const auto& [id, value] : logprobs.top) top.push_back({{"token", id}, {"logprob", value}});
+  return top;
+}
+
+}  // namespace
+
+OrderedJson token_json(const Event& event, bool with_top) {
+  OrderedJson json = {
+      {"token", event.token}, {"text", event.text}, {"logprob", event.logprobs.chosen}};
+  if (with_top) json["top"] = top_json(event.logprobs);
+  return json;
 }
 
 OrderedJson answer_json(const Request& request, const Answer& answer, const EngineStats& stats) {
@@ -89,11 +101,8 @@ OrderedJson answer_json(const Request& request, const Answer& answer, const Engi
   if (!answer.error.empty()) json["error"] = answer.error;
   if (request.logprobs > 0) {
     OrderedJson all = OrderedJson::array();
-    for (const TokenLogprobs& one : answer.logprobs) {
-      OrderedJson top = OrderedJson::array();
-      for (const auto& [id, value] : one.top) top.push_back({{"token", id}, {"logprob", value}});
-      all.push_back({{"logprob", one.chosen}, {"top", top}});
-    }
+    for (const TokenLogprobs& one : answer.logprobs)
+      all.push_back({{"logprob", one.chosen}, {"top", top_json(one)}});
     json["logprobs"] = all;
   }
   return json;

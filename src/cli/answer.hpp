@@ -51,8 +51,8 @@ struct Answer {
   void add(const Event& event, bool keep_logprobs);
 };
 
-/// An object per token for --jsonl.
-std::string token_line(const Event& event);
+/// A token for --jsonl: {token, text, logprob, top?}
+OrderedJson token_json(const Event& event, bool with_top);
 /// {text, tokens, finish_reason, seed, usage, timings, logprobs?}
 OrderedJson answer_json(const Request& request, const Answer& answer, const EngineStats& stats);
 /// JSON on one line; text that is no UTF-8 becomes the replacement character.

@@ -152,7 +152,7 @@ Answer Chat::stream(const Request& request) {
     if (!json())
       std::cout << printable(event.text) << std::flush;
     else if (flags_.output.jsonl && event.kind == Event::Kind::token)
-      std::cout << token_line(event) << "\n" << std::flush;
+      std::cout << one_line(token_json(event, false)) << "\n" << std::flush;
   }
   engine_.wait_idle();  // the last step's figures are in once the engine rests
   // At a prompt the first Ctrl-C ends the answer only; a script it ends.
@@ -357,7 +357,7 @@ void add_chat_flags(CLI::App& app, ChatFlags& f) {
   app.add_option("-p,--prompt", f.prompt, "the first message")->group("Answer");
   add_answer_flags(app, f.answer);
   app.add_option("--verbose", f.answer.verbose, "the figures after each answer")
-      ->capture_default_str()
+      ->default_str("true")
       ->group("Answer");
   for (const char* name : {"--prompt-file", "--prompts", "--prefill-response", "--logprobs"})
     refuse(app, name, "not in a conversation; generate has it");

@@ -169,7 +169,8 @@ std::string fish_flag(const std::string& command, const FlagText& flag) {
     else
       line += " -s " + name.substr(1);
   }
-  for (const std::string& alias : flag.aliases) line += " -o " + alias.substr(1);
+  for (const std::string& alias : flag.aliases)
+    line += alias.starts_with("--") ? " -l " + alias.substr(2) : " -o " + alias.substr(1);
   if (names_a_model(flag))
     line += " -r -a 'demo (stepless models --quiet 2>/dev/null) (__fish_complete_directories)'";
   else if (!flag.choices.empty())

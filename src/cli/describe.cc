@@ -16,16 +16,6 @@ std::vector<std::string> split(const std::string& text, char at) {
   return parts;
 }
 
-/// CLI11 writes the type and then what is checked: INT:INT in [0 - 1024], TEXT:{a,b}.
-std::string value_name(const CLI::Option& option) {
-  if (option.get_expected_max() == 0 || option.get_positional()) return "";
-  const std::string type = split(option.get_type_name() + ":", ':').at(0);
-  static const std::map<std::string, std::string> kShort = {
-      {"INT", "N"}, {"UINT", "N"}, {"FLOAT", "X"}, {"TEXT", "T"}, {"BOOLEAN", "BOOL"}};
-  const auto at = kShort.find(type);
-  return at == kShort.end() ? type : at->second;
-}
-
 std::vector<std::string> choices_of(const CLI::Option& option) {
   if (option.get_expected_max() == 0) return {};
   const std::string type = option.get_type_name();
@@ -60,6 +50,16 @@ FlagText describe(const CLI::Option& option) {
 }
 
 }  // namespace
+
+/// CLI11 writes the type and then what is checked: INT:INT in [0 - 1024], TEXT:{a,b}.
+std::string value_name(const CLI::Option& option) {
+  if (option.get_expected_max() == 0 || option.get_positional()) return "";
+  const std::string type = split(option.get_type_name() + ":", ':').at(0);
+  static const std::map<std::string, std::string> kShort = {
+      {"INT", "N"}, {"UINT", "N"}, {"FLOAT", "X"}, {"TEXT", "T"}, {"BOOLEAN", "BOOL"}};
+  const auto at = kShort.find(type);
+  return at == kShort.end() ? type : at->second;
+}
 
 std::vector<CommandText> describe_commands() {
   const auto tree = make_tree();

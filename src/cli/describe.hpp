@@ -9,7 +9,7 @@
 namespace stepless::cli {
 
 struct FlagText {
-  std::vector<std::string> names;    // as typed, short ones first: -t --threads
+  std::vector<std::string> names;    // as typed; the last one is its name in texts
   std::vector<std::string> aliases;  // of one dash and several letters: -ub
   std::string value;                 // what follows, e.g. N; "" for a switch or a positional
   std::vector<std::string> choices;  // all values there are, when they are few
@@ -27,6 +27,9 @@ struct CommandText {
 };
 
 std::vector<CommandText> describe_commands();
+
+/// What stands for a flag's value in texts: N, X, T, BOOL, FILE, ...; "" for a switch.
+std::string value_name(const CLI::Option& option);
 
 /// The names of the groups in the order in which they first occur.
 std::vector<std::string> groups_of(const CommandText& command);

@@ -24,7 +24,7 @@ class Generation {
   void submit(Engine& engine);
   void collect(Engine& engine);
   void take(std::size_t index, const Event& event);
-  void print_event(const Event& event);
+  void print_event(std::size_t index, const Event& event);
   void print_results(const EngineStats& stats) const;
   void print_stats(const EngineStats& stats) const;
   bool streaming() const {
@@ -49,20 +49,22 @@ void Generation::submit(Engine& engine) {
   }
 }
 
-void Generation::print_event(const Event& event) {
+void Generation::print_event(std::size_t index, const Event& event) {
   if (streaming() && !model_.info().has_tokenizer) {
     if (event.kind == Event::Kind::token) std::cout << event.token << ' ' << std::flush;
   } else if (streaming()) {
     std::cout << printable(event.text) << std::flush;
   } else if (flags_.output.jsonl && event.kind == Event::Kind::token) {
-    std::cout << token_line(event) << "\n" << std::flush;
+    OrderedJson line = token_json(event, prompts_[index].request.logprobs > 0);
+    if (prompts_.size() > 1) line["index"] = index;
+    std::cout << one_line(line) << "\n" << std::flush;
   }
 }
 
 void Generation::take(std::size_t index, const Event& event) {
   answers_[index].add(event, prompts_[index].request.logprobs > 0);
   if (event.kind == Event::Kind::finished) ++finished_;
-  print_event(event);
+  print_event(index, event);
 }
 
 void Generation::collect(Engine& engine) {

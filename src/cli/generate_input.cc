@@ -54,15 +54,23 @@ bool uses_template(const GenerateFlags& flags, const Model& model) {
   return model.info().has_template && !flags.model.ignore_template;
 }
 
+const char* no_template(const GenerateFlags& flags) {
+  return flags.model.ignore_template
+             ? "--ignore-chat-template takes the prompt alone"
+             : "the model has no chat template; --use-default-chat-template";
+}
+
 std::vector<std::int32_t> tokens_of(const GenerateFlags& flags, const Model& model,
                                     const Wish& wish) {
+  if (!model.info().has_tokenizer && (!wish.system.empty() || !wish.messages.is_null()))
+    fail(ErrorCode::invalid_argument, "{}: synthetic weights take a prompt alone",
+         wish.system.empty() ? "messages" : "--system-prompt");
   if (!model.info().has_tokenizer) return byte_tokens(wish.prompt + flags.prefill_response);
   if (!uses_template(flags, model)) {
+    if (!wish.system.empty())
+      fail(ErrorCode::invalid_argument, "--system-prompt: {}", no_template(flags));
     if (!wish.messages.is_null())
-      fail(ErrorCode::invalid_argument, "messages: {}",
-           flags.model.ignore_template
-               ? "--ignore-chat-template takes a prompt"
-               : "the model has no chat template; --use-default-chat-template");
+      fail(ErrorCode::invalid_argument, "messages: {}", no_template(flags));
     return model.encode(wish.prompt + flags.prefill_response, true, true);
   }
   OrderedJson messages = wish.messages;
@@ -157,12 +165,16 @@ std::vector<Prompt> read_batch(const GenerateFlags& flags, const Model& model,
 
 void add_generate_flags(CLI::App& app, GenerateFlags& f) {
   constexpr const char* kGroup = "Prompt";
-  app.add_option("-p,--prompt", f.prompt, "text; - reads stdin")
-      ->capture_default_str()
-      ->group(kGroup);
-  app.add_option("-f,--prompt-file", f.prompt_file, "read the prompt from a file")->group(kGroup);
+  CLI::Option* prompt = app.add_option("-p,--prompt", f.prompt, "text; - reads stdin");
+  prompt->capture_default_str()->group(kGroup);
+  CLI::Option* file =
+      app.add_option("-f,--prompt-file", f.prompt_file, "read the prompt from a file");
+  file->type_name("FILE")->excludes(prompt)->group(kGroup);
   app.add_option("--prompts", f.prompts_file,
                  "a JSON object per line {\"prompt\": ...}: one batch, order kept")
+      ->type_name("FILE")
+      ->excludes(prompt)
+      ->excludes(file)
       ->group(kGroup);
   app.add_option("--prefill-response", f.prefill_response, "begin the answer with this")
       ->group(kGroup);
@@ -172,7 +184,7 @@ void add_generate_flags(CLI::App& app, GenerateFlags& f) {
       ->capture_default_str()
       ->group(kGroup);
   app.add_option("--verbose", f.answer.verbose, "mlx-lm's frame and the figures at the end")
-      ->capture_default_str()
+      ->default_str("true")
       ->group(kGroup);
   refuse(app, "--prompt-cache-file", "prompt caches are not there yet");
   add_sampling_flags(app, f.sampling);
@@ -181,6 +193,9 @@ void add_generate_flags(CLI::App& app, GenerateFlags& f) {
 }
 
 std::vector<Prompt> read_prompts(const GenerateFlags& flags, const Model& model) {
+  if (flags.logprobs > 0 && !flags.output.json && !flags.output.jsonl)
+    throw ExitError(Exit::usage, ErrorCode::invalid_argument,
+                    fmt::format("--logprobs {}: they show in JSON; add --json", flags.logprobs));
   Wish wish;
   wish.system = flags.answer.system_prompt;
   wish.max_tokens = flags.answer.max_tokens;

@@ -78,6 +78,21 @@ void use_utf8() {
   if (std::strcmp(nl_langinfo(CODESET), "UTF-8") != 0) std::setlocale(LC_CTYPE, "C.UTF-8");
 }
 
+/// The history as libedit writes it. It sets the file's mode, so a stream in memory will not do.
+std::string history_text(::History* history) {
+  std::FILE* file = std::tmpfile();
+  if (file == nullptr) return "";
+  HistEvent event;
+  ::history(history, &event, H_SAVE_FP, file);
+  std::rewind(file);
+  std::string text;
+  char bytes[4096];
+  for (std::size_t got; (got = std::fread(bytes, 1, sizeof bytes, file)) > 0;)
+    text.append(bytes, got);
+  std::fclose(file);
+  return text;
+}
+
 }  // namespace
 
 struct LineReader::Editor {
@@ -135,15 +150,7 @@ void LineReader::Editor::load() {
 
 void LineReader::Editor::save() {
   if (history_path.empty()) return;
-  char* text = nullptr;
-  std::size_t size = 0;
-  std::FILE* memory = open_memstream(&text, &size);
-  if (memory == nullptr) return;
-  HistEvent event;
-  ::history(history, &event, H_SAVE_FP, memory);
-  std::fclose(memory);
-  const std::string all(text, size);
-  std::free(text);
+  const std::string all = history_text(history);
   try {
     const std::filesystem::path folder = std::filesystem::path(history_path).parent_path();
     if (std::error_code failed; !std::filesystem::exists(folder, failed)) {

@@ -115,7 +115,7 @@ Exit run(std::vector<std::string> arguments) {
   } catch (const CLI::CallForHelp&) {
     const auto tree = make_tree();
     const CLI::App* command = named_command(*tree, arguments);
-    std::cout << (command != nullptr ? command : &tree->root)->help();
+    std::cout << (command != nullptr ? command->help("stepless") : tree->root.help());
     return Exit::done;
   } catch (const CLI::ParseError& error) {
     return usage_error(error, arguments);

@@ -42,10 +42,18 @@ std::string title(const std::string& name, const std::string& summary) {
                      upper(roff(name)), program_version(), roff(name), roff(summary));
 }
 
-std::string with_value(const FlagText& flag) {
-  std::vector<std::string> names = flag.names;
+/// Its other spellings.
+std::vector<std::string> others(const FlagText& flag) {
+  std::vector<std::string> names(flag.names.begin(), flag.names.end() - 1);
   names.insert(names.end(), flag.aliases.begin(), flag.aliases.end());
-  return fmt::format("{}{}", fmt::join(names, ", "), flag.value.empty() ? "" : " " + flag.value);
+  return names;
+}
+
+/// --max-tokens N [-m, -n, --predict]
+std::string with_value(const FlagText& flag) {
+  std::string text = flag.long_name() + (flag.value.empty() ? "" : " " + flag.value);
+  if (!others(flag).empty()) text += fmt::format(" [{}]", fmt::join(others(flag), ", "));
+  return text;
 }
 
 /// What is said of a flag: its text, its values, its default.
@@ -121,6 +129,11 @@ std::string cell(const std::string& text) {
   return out;
 }
 
+/// " [`-m`, `-n`]", or nothing.
+std::string code_list(const std::vector<std::string>& names) {
+  return names.empty() ? "" : fmt::format(" [`{}`]", fmt::join(names, "`, `"));
+}
+
 std::string reference_of(const CommandText& command) {
   std::string out = fmt::format("## {}\n\n{}.\n\n```\n", command.name, command.summary);
   for (const std::string& line : command.examples) out += line + "\n";
@@ -129,7 +142,8 @@ std::string reference_of(const CommandText& command) {
     out += "\n| " + cell(group) + " | default | |\n|---|---|---|\n";
     for (const FlagText& flag : command.flags)
       if (flag.group == group)
-        out += fmt::format("| `{}` | {} | {} |\n", cell(with_value(flag)),
+        out += fmt::format("| `{}{}`{} | {} | {} |\n", flag.long_name(),
+                           flag.value.empty() ? "" : " " + flag.value, code_list(others(flag)),
                            flag.fallback.empty() ? "" : "`" + cell(flag.fallback) + "`",
                            cell(flag.text));
   }

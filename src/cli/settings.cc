@@ -32,15 +32,26 @@ bool any_command_has(const CLI::App& root, const std::string& name) {
   return false;
 }
 
-/// The line of a key, for messages: CLI11's reader does not keep it.
-int line_of(const std::string& path, const std::string& key) {
+std::string trimmed(const std::string& text) {
+  const std::size_t first = text.find_first_not_of(" \t\"'");
+  return first == std::string::npos
+             ? ""
+             : text.substr(first, text.find_last_not_of(" \t\r\"'") - first + 1);
+}
+
+/// file:line of a key in a section ("": before the first), for messages: CLI11's reader does not
+/// keep it.
+std::string place_of(const std::string& path, const std::string& section, const std::string& key) {
   std::ifstream file(path);
-  std::string line;
+  std::string line, current;
   for (int number = 1; std::getline(file, line); ++number) {
-    const auto start = line.find_first_not_of(" \t\"'");
-    if (start != std::string::npos && line.compare(start, key.size(), key) == 0) return number;
+    const std::string text = trimmed(line);
+    if (text.starts_with("["))
+      current = text.substr(1, text.find(']') - 1);
+    else if (current == section && trimmed(text.substr(0, text.find('='))) == key)
+      return fmt::format("{}:{}", path, number);
   }
-  return 0;
+  return path;
 }
 
 [[noreturn]] void bad_config(const std::string& message) {
@@ -105,7 +116,8 @@ ConfigFile read_config(const std::string& path, const std::string& command, cons
   for (const CLI::ConfigItem& item : items) {
     if (item.name == "++" || item.name == "--")
       continue;  // CLI11's marks for the start and end of a section
-    const std::string where = fmt::format("{}:{}: ", path, line_of(path, item.name));
+    const std::string section = item.parents.empty() ? "" : item.parents[0];
+    const std::string where = place_of(path, section, item.name) + ": ";
     if (item.parents.size() > 1) bad_config(where + "sections are not nested");
     const CLI::App* owner = nullptr;
     if (!item.parents.empty()) {
@@ -119,7 +131,7 @@ ConfigFile read_config(const std::string& path, const std::string& command, cons
     // A section's value stands above a top-level one, whatever their order in the file.
     if (mine && (owner != nullptr || config.values.count(item.name) == 0)) {
       config.values[item.name] = item.inputs;
-      config.places[item.name] = fmt::format("{}:{}", path, line_of(path, item.name));
+      config.places[item.name] = place_of(path, section, item.name);
     }
   }
   return config;

@@ -55,6 +55,9 @@ bool use_color(const std::vector<std::string>& arguments) {
     if (value == "--color=always") return true;
     if (value == "--color=never") return false;
   }
+  const char* set = std::getenv("STEPLESS_COLOR");
+  if (set != nullptr && std::strcmp(set, "always") == 0) return true;
+  if (set != nullptr && std::strcmp(set, "never") == 0) return false;
   if (is_set("CLICOLOR_FORCE")) return true;
   return stderr_is_terminal() && !plain_terminal();
 }

@@ -99,6 +99,7 @@ std::unique_ptr<Tree> make_tree() {
     app->add_flag("--print-config", tree->print_config,
                   "print each setting and where it comes from")
         ->group("Settings");
+    app->set_help_flag("-h,--help", "print this help")->group("Settings");
   }
   return tree;
 }

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include "base/quote.hpp"
+#include "cli/describe.hpp"
 #include "cli/settings.hpp"
 
 namespace stepless::cli {
@@ -69,6 +70,13 @@ std::string blamed_source(const CLI::ParseError& error,
     if (next == ' ' || next == ':' || next == '=') return source + ": ";
   }
   return "";
+}
+
+std::string HelpFormatter::make_option_opts(const CLI::Option* option) const {
+  std::string text = value_name(*option);
+  if (!text.empty()) text.insert(0, " ");
+  if (!option->get_default_str().empty()) text += "=" + option->get_default_str();
+  return text;
 }
 
 std::string HelpFormatter::make_option_name(const CLI::Option* option, bool positional) const {

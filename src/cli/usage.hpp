@@ -16,9 +16,11 @@ std::string usage_message(const CLI::ParseError& error, const CLI::App* command,
 std::string blamed_source(const CLI::ParseError& error,
                           const std::map<std::string, std::string>& sources);
 
-/// CLI11's help with the spellings that the pre-pass knows in brackets: --prefill-step-size [-ub].
+/// CLI11's help with the spellings that the pre-pass knows in brackets, and without its notes on
+/// types: --prefill-step-size [-ub] N=512.
 class HelpFormatter : public CLI::Formatter {
  public:
+  std::string make_option_opts(const CLI::Option* option) const override;
   std::string make_option_name(const CLI::Option* option, bool positional) const override;
 };
 

@@ -103,6 +103,9 @@ def compare(case, source, flags, fp_mode="", run=True, **options):
             a, b = config(ours), without_null_groups(config(theirs))
             problems.append(f"config.json: {[(k, a.get(k), b.get(k)) for k in a.keys() | b.keys() if a.get(k) != b.get(k)]}")
         index_a, index_b = (json.loads((f / "model.safetensors.index.json").read_text()) for f in (ours, theirs))
+        # mlx-lm counts what layers hold; sinks belong to none.
+        index_b["metadata"]["total_parameters"] += sum(
+            one[1][0] for name, one in tensors(theirs).items() if name.endswith(".sinks"))
         if index_a != index_b:
             problems.append(f"index: {index_a['metadata']}, mlx {index_b['metadata']}")
     if not problems and run:

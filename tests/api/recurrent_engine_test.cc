@@ -136,6 +136,40 @@ TEST(RecurrentEngine, AStateThatIsNoNumberDiesWithItsRequest) {
   }
 }
 
+/// Texts of two tokens by turns of a coin: what was said before is a guess that is right sometimes.
+std::vector<Request> guessable(std::size_t count) {
+  std::vector<Request> all = requests(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    all[i].max_tokens = 12 + static_cast<std::int64_t>(i);
+    all[i].sampling.temperature = i % 3 == 0 ? 0 : 1;
+    all[i].sampling.logit_bias = {{kPoison, -1e6f}, {20, 20}, {21, 20}};
+  }
+  return all;
+}
+
+// Hardening S14: a rejected draft's state goes with it.
+TEST(RecurrentEngine, DraftsChangeNoByte) {
+  const auto all = guessable(10);
+  const auto want = run_alone(open(), all);
+  for (const std::int64_t drafts : {1, 3, 8})
+    for (const std::int64_t at_once : {1, 4, 10}) {
+      SCOPED_TRACE(testing::Message() << drafts << " drafts, " << at_once << " at once");
+      EngineOptions options;
+      options.context = 256;
+      options.sequences = at_once;
+      options.kv_bytes = std::int64_t{1} << 20;
+      options.prompt_lookup = 2;
+      options.draft_tokens = drafts;
+      Engine engine(open(1 + static_cast<int>(drafts % 2), 32), options);
+      EXPECT_EQ(engine.stats().state_slots, at_once * (1 + drafts));
+      expect_same(run_batch(engine, all), want);
+      const EngineStats stats = engine.stats();
+      EXPECT_GT(stats.accepted, 0);
+      EXPECT_LT(stats.accepted, stats.drafted) << "no draft was undone";
+      EXPECT_EQ(stats.state_slots_used, 0);
+    }
+}
+
 TEST(RecurrentEngine, InfoTellsWhatASequenceTakes) {
   // Two delta nets: 3 past inputs of 64 channels, 4 heads of 8 x 8, four bytes each.
   EXPECT_EQ(open().info().state_bytes_per_sequence, 2 * (3 * 64 + 4 * 8 * 8) * 4);

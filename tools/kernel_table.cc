@@ -34,6 +34,7 @@ std::string reads(const Kernel& row) {
       return is.mode ? mode_word(row) + ", " + bits : "any mode and bits, dense";
     case KernelOp::attn:
     case KernelOp::kvput:
+    case KernelOp::kvpack:
       return (is.mode ? mode_word(row) : "plain") + " cache, " + bits;
     case KernelOp::mm:
     case KernelOp::dot:

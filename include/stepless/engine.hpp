@@ -87,7 +87,11 @@ struct EngineStats {
   std::int64_t cached_tokens = 0, generated_tokens = 0, steps = 0;
   double prefill_seconds = 0,
          decode_seconds = 0;  // time in steps that hold prompt rows; in steps that hold none
-  std::int64_t kv_pages = 0, kv_pages_used = 0, kv_bytes = 0;
+  // KV pages of 64 positions: all, reserved now, the most reserved at once; plain ones, and packed
+  // ones of a quantized cache. kv_bytes: both together.
+  std::int64_t kv_pages = 0, kv_pages_used = 0, kv_pages_peak = 0;
+  std::int64_t kv_packed_pages = 0, kv_packed_pages_used = 0, kv_packed_pages_peak = 0;
+  std::int64_t kv_bytes = 0;
   std::int64_t kv_pages_cached = 0;  // held for later requests alone; given up when needed
   /// Recurrent state beside the pages: slots there are and slots in use; 0 for models without.
   std::int64_t state_slots = 0, state_slots_used = 0, state_bytes = 0;

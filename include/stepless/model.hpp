@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "stepless/kv.hpp"
 #include "stepless/tensor.hpp"
 
 namespace stepless {
@@ -28,6 +29,8 @@ struct ModelOptions {
   std::string chat_template;
   /// Rows of the largest step (prompt tokens computed together); at least 1.
   std::int64_t step_rows = 256;
+  /// How keys and values are kept.
+  KvOptions kv = {};
 };
 
 struct ModelInfo {
@@ -37,10 +40,12 @@ struct ModelInfo {
   std::int64_t parameters = 0;    // decoded weights; a tied head counts once
   std::int64_t weight_bytes = 0;  // of all tensors
   double bits_per_weight = 0;
-  std::int64_t kv_bytes_per_token = 0;
-  std::int64_t state_bytes_per_sequence = 0;  // of recurrent layers; 0: none
-  std::int64_t step_bytes = 0;                // activations and workspace of the largest step
-  std::vector<std::string> formats;           // e.g. "affine 4-bit g64: 43 matrices"
+  std::int64_t kv_bytes_per_token = 0;         // as the activations
+  std::int64_t kv_packed_bytes_per_token = 0;  // quantized, as ModelOptions::kv asks; 0: never
+  std::string kv_format;                       // e.g. "affine 4-bit g64"; empty: never quantized
+  std::int64_t state_bytes_per_sequence = 0;   // of recurrent layers; 0: none
+  std::int64_t step_bytes = 0;                 // activations and workspace of the largest step
+  std::vector<std::string> formats;            // e.g. "affine 4-bit g64: 43 matrices"
   bool has_template = false, has_tokenizer = false;
   std::string notes;  // what is odd but no error, a line each
 };

@@ -67,8 +67,8 @@ class Engine::Impl {
   }
 
   std::int64_t submit(Request request, Listener listener) {
-    Sequence sequence = make_sequence(core_.model(), std::move(request), core_.context(),
-                                      core_.page_tokens(), core_.pool_pages());
+    Sequence sequence =
+        make_sequence(core_.model(), std::move(request), core_.context(), core_.room());
     sequence.listener = std::move(listener);
     const std::lock_guard lock(mutex_);
     sequence.id = ++last_id_;

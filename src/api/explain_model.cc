@@ -12,6 +12,7 @@
 #include "dispatch/explain.hpp"
 #include "ops/backend.hpp"
 #include "ops/plan_program.hpp"
+#include "runtime/kv_layout.hpp"
 
 namespace stepless {
 namespace {
@@ -85,11 +86,15 @@ Line line_of(const LoadedModel& model, const Node& node, std::size_t part, std::
     line.floor_us = plan.floor_us * times;
     line.predicted_us = plan.cost_us * times;
   } else if (const auto* attn = std::get_if<AttnOp>(&node.op)) {
-    const KvLayerShape& kv = program.kv_layers[static_cast<std::size_t>(attn->kv_layer)];
+    KvShape kv = kv_shape(program);
+    kv.layers = {program.kv_layers[static_cast<std::size_t>(attn->kv_layer)]};
     const double seen =
         attn->window > 0 ? std::min(context, static_cast<double>(attn->window)) : context;
-    line.bytes = seen * static_cast<double>(rows * kv.kv_heads * (kv.k_dim + kv.v_dim) *
-                                            size_of(program.act));
+    // A layer with a window of its own reads its newest positions, which are taken as plain.
+    const KvLayout layout = attn->window > 0 ? KvLayout{} : KvLayout::of(kv, model.kv);
+    line.bytes =
+        static_cast<double>(rows) *
+        layout.read_bytes(kv, std::max<std::int64_t>(static_cast<std::int64_t>(seen), 1) - 1);
     line.floor_us = line.bytes / (model.machine.read_gbps_all * 1e3);
     line.predicted_us = line.floor_us + model.machine.fixed_us;
   } else if (const auto* delta = std::get_if<DeltaOp>(&node.op)) {

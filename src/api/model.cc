@@ -27,6 +27,7 @@ LoadOptions load_options(const ModelOptions& options, int threads) {
   if (options.step_rows < 1)
     fail(ErrorCode::invalid_argument, "step rows: {}; at least 1", options.step_rows);
   load.step_rows = options.step_rows;
+  load.kv = options.kv;
   return load;
 }
 
@@ -63,11 +64,13 @@ ModelInfo describe(const LoadedModel& model) {
   info.bits_per_weight = matrix_weights == 0 ? 0
                                              : 8.0 * static_cast<double>(matrix_bytes) /
                                                    static_cast<double>(matrix_weights);
-  KvShape kv;
-  kv.layers = program.kv_layers;
-  kv.type = program.act;
+  const KvShape kv = kv_shape(program);
   info.kv_bytes_per_token = kv.token_bytes();
   info.state_bytes_per_sequence = StateShape{program.state_layers}.slot_bytes();
+  info.kv_packed_bytes_per_token = kv.packed_token_bytes();
+  if (kv.packing)
+    info.kv_format = fmt::format("{} {}-bit g{}", to_string(kv.packing->mode), kv.packing->bits,
+                                 kv.packing->group_size);
   info.step_bytes = program.arena_bytes + workspace_bytes(program);
   for (const auto& [format, count] : formats)
     info.formats.push_back(

@@ -119,11 +119,7 @@ void add_model_flags(CLI::App& app, ModelFlags& f) {
   app.add_flag("--use-default-chat-template", f.default_template, "ChatML")->group(kTemplateGroup);
   app.add_flag("--ignore-chat-template", f.ignore_template, "the prompt as it is")
       ->group(kTemplateGroup);
-  const char* later = "is not there yet; the cache is 16 bit (32 with --act-dtype float32)";
-  for (const char* name :
-       {"--kv-bits", "--kv-group-size", "--quantized-kv-start", "--kv-window", "--ctk", "--ctv"})
-    refuse(app, name, later);
-  refuse(app, "--max-kv-size", "the rotating cache is not there yet; use --ctx-size");
+  add_kv_flags(app, f.kv);
   refuse(app, "--kv-host-bytes", "the host tier is not there yet");
   refuse(app, "--adapter-path", "adapters are not applied; fuse it into the model first");
   refuse(app, "--image", "there are only text models");
@@ -168,6 +164,7 @@ Model open_model(const ModelFlags& flags, const std::string& machine) {
   options.fast_int8 = flags.fast_int8;
   options.chat_template = template_source(flags);
   options.step_rows = flags.prefill_step_size;
+  options.kv = kv_options_of(flags.kv);
   try {
     if (!flags.synthetic.empty() && !flags.model.empty())
       usage("--synthetic and --model: give one of them");

@@ -20,6 +20,15 @@ void add_output_flags(CLI::App& app, OutputFlags& flags, const char* quiet = "-q
 /// JSON as --json (indented) or --jsonl (one line) want it; nothing when neither is given.
 std::optional<int> json_indent(const OutputFlags& flags);
 
+/// How keys and values are kept (kv_flags.cc).
+struct KvFlags {
+  KvOptions options;
+  std::string ctk, ctv;
+};
+void add_kv_flags(CLI::App& app, KvFlags& flags);
+/// The options with -ctk and -ctv read. Throws Error (usage) when flags contradict each other.
+KvOptions kv_options_of(const KvFlags& flags);
+
 struct ModelFlags {
   std::string model, synthetic, device = "auto", act_dtype = "auto", max_isa, kernel;
   std::string chat_template, chat_template_config, models_dir;
@@ -28,6 +37,7 @@ struct ModelFlags {
   int threads = 0;
   std::int64_t tensor_parallel = 1, ctx_size = 0, prefill_step_size = 512;
   std::string kv_cache_bytes;
+  KvFlags kv;
 };
 void add_model_flags(CLI::App& app, ModelFlags& flags);
 /// Finds and opens the model. Throws Error with the exit code of its kind.

@@ -45,6 +45,19 @@ class Inbox {
   std::deque<std::pair<std::size_t, Event>> events_;
 };
 
+/// What the keys and values took at most, where they are not simply all kept.
+std::string kv_text(const EngineStats& stats, const ModelInfo& info) {
+  if (stats.kv_packed_pages == 0) return "";
+  const auto bytes = [](std::int64_t pages, std::int64_t per_token) {
+    return static_cast<double>(pages * kKvPageTokens * per_token) / 1e6;
+  };
+  return fmt::format(
+      "KV cache: {:.3f} MB in {} ({} bytes per token), {:.3f} MB in {} ({} bytes per token)\n",
+      bytes(stats.kv_pages_peak, info.kv_bytes_per_token), info.act_dtype, info.kv_bytes_per_token,
+      bytes(stats.kv_packed_pages_peak, info.kv_packed_bytes_per_token), info.kv_format,
+      info.kv_packed_bytes_per_token);
+}
+
 struct Answer {
   std::string text;
   std::vector<std::int32_t> tokens;
@@ -220,6 +233,7 @@ void Generation::print_stats(const EngineStats& stats) const {
   out += fmt::format("Generation: {} tokens, {:.1f} tokens-per-sec\n", stats.generated_tokens,
                      decoded > 0 ? rate : 0.0);
   out += "Peak memory: " + peak_memory_text() + "\n";
+  out += kv_text(stats, model_.info());
   std::string floor;
   if (decoded > 0 && stats.floor_us_per_token > 0)
     floor = fmt::format("Floor: {:.1f} us/token, {:.1f} % reached", stats.floor_us_per_token,

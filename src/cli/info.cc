@@ -65,6 +65,8 @@ OrderedJson model_json(const ModelInfo& i) {
           {"bits_per_weight", i.bits_per_weight},
           {"kv_bytes_per_token", i.kv_bytes_per_token},
           {"state_bytes_per_sequence", i.state_bytes_per_sequence},
+          {"kv_packed_bytes_per_token", i.kv_packed_bytes_per_token},
+          {"kv_format", i.kv_format},
           {"step_bytes", i.step_bytes},
           {"formats", i.formats},
           {"chat_template", i.has_template},
@@ -81,8 +83,11 @@ void print_model(const ModelInfo& i) {
       "shape    {} layers, width {}, {} heads, {} KV heads of {}, vocabulary {}, context {}\n",
       i.layers, i.hidden, i.heads, i.kv_heads, i.head_dim, i.vocab, i.context);
   for (const std::string& format : i.formats) std::cout << "format   " << format << "\n";
-  std::cout << fmt::format("act      {}; KV {} bytes per token; a step takes {}\n", i.act_dtype,
-                           i.kv_bytes_per_token, gigabytes(i.step_bytes));
+  const std::string packed =
+      i.kv_format.empty() ? ""
+                          : fmt::format(", {} as {}", i.kv_packed_bytes_per_token, i.kv_format);
+  std::cout << fmt::format("act      {}; KV {} bytes per token{}; a step takes {}\n", i.act_dtype,
+                           i.kv_bytes_per_token, packed, gigabytes(i.step_bytes));
   if (i.state_bytes_per_sequence > 0)
     std::cout << fmt::format("state    {} bytes per sequence, at any length\n",
                              i.state_bytes_per_sequence);

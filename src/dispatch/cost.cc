@@ -73,7 +73,8 @@ Traffic traffic_of(const Problem& p) {
     case KernelOp::attn: {  // every row its own k positions of keys and values; n = heads *
                             // head_dim
       const double kv_n = static_cast<double>(p.kv_n > 0 ? p.kv_n : p.n);
-      return {2 * m * k * kv_n * x, m * n * x, m * n * y, 4 * m * n * k};
+      const double element = p.packed ? p.quant.bits / 8.0 + 2 * x / p.quant.group_size : x;
+      return {2 * m * k * kv_n * element, m * n * x, m * n * y, 4 * m * n * k};
     }
     case KernelOp::glu:
       return {0, 2 * m * n * x, m * n * y, 8 * m * n};
@@ -89,6 +90,8 @@ Traffic traffic_of(const Problem& p) {
       return {n * k * size(p.w_type), m * n * x, m * n * y, m * n * (2 * k + 8)};
     case KernelOp::delta:  // every row a sequence of its own: its state comes and goes
       return {0, m * n * (k * 4 + x), m * n * (k * 4 + y), 7 * m * n * k};
+    case KernelOp::kvpack:  // n elements of a row become codes
+      return {0, m * n * x, m * n * p.quant.bits / 8.0, 8 * m * n};
     case KernelOp::kvput:
     case KernelOp::split:
     case KernelOp::take:

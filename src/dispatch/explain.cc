@@ -38,6 +38,7 @@ std::string equation(const Problem& p) {
     case KernelOp::rope:
     case KernelOp::kvput:
     case KernelOp::split:
+    case KernelOp::kvpack:
     case KernelOp::glu:
     case KernelOp::add:
     case KernelOp::take:
@@ -107,7 +108,8 @@ std::vector<const Candidate*> ranked(const Plan& plan) {
 std::string format_text(const Problem& p) {
   std::string text(to_string(p.op));
   const bool weighted = has_weight(p.op);
-  if (weighted && p.packed)
+  const bool cached = p.op == KernelOp::attn || p.op == KernelOp::kvpack;
+  if ((weighted || cached) && p.packed)
     text += fmt::format(" {} b{} g{}", to_string(p.quant.mode), p.quant.bits, p.quant.group_size);
   text += fmt::format(" {}", to_string(p.x_type));
   // Words that are needed only when types differ.

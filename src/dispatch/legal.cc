@@ -51,7 +51,11 @@ std::string groups_text(std::uint8_t groups) {
 /// cache in 16 bits.
 std::string packing_reason(const Kernel& kernel, const Problem& p) {
   const KernelName& is = kernel.is;
-  if (!p.packed) return is.mode ? fmt::format("reads {} weights only", to_string(*is.mode)) : "";
+  if (p.packed && p.op == KernelOp::attn && !is.mode) return "reads a cache of 16 bits only";
+  if (!p.packed)
+    return is.mode ? fmt::format("reads {} {} only", to_string(*is.mode),
+                                 has_weight(p.op) ? "weights" : "pages")
+                   : "";
   if (is.mode && *is.mode != p.quant.mode)
     return fmt::format("reads {}, not {}", to_string(*is.mode), to_string(p.quant.mode));
   if (is.bits != 0 && is.bits != p.quant.bits)

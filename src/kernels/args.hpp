@@ -111,14 +111,21 @@ struct RopeArgs {
   bool interleaved;
 };
 
-/// Where a row of a step lives: its position in its own sequence and the pages of that sequence;
-/// in which slot recurrent layers find the state before it and in which they leave the state after
-/// it. Rows of one sequence stand in order, so a row may read what the one before it left.
+/// Where a row of a step lives and what it reads: its position in its own sequence and the pages of
+/// that sequence; in which slot recurrent layers find the state before it and in which they leave
+/// the state after it. Rows of one sequence stand in order, so a row may read what the one before
+/// it left. Which pages it reads in which form follows from the position alone
+/// (runtime/kv_layout.hpp), never from the step, so that a row's bits do not either.
 struct SeqRow {
-  const int32_t* pages;  // page ids, one per page_tokens positions
+  const int32_t* pages;  // plain pages, one id per page_tokens positions; 0: none, and none is read
   int64_t position;
-  int32_t state_in = 0;   // 0: zeros, the state before the first token
-  int32_t state_out = 0;  // 0: left nowhere; may be state_in
+  int32_t state_in = 0;                      // 0: zeros, the state before the first token
+  int32_t state_out = 0;                     // 0: left nowhere; may be state_in
+  const int32_t* packed = nullptr;           // packed pages, as `pages`
+  int64_t packed_begin = 0, packed_end = 0;  // pages of the sequence that this row reads packed
+  int64_t pack = -1;                         // the page that is packed for this row; -1: none
+  int64_t kept = 0;  // kept > 0: positions [kept, resume) are not read (a rotating cache)
+  int64_t resume = 0;
 };
 
 /// Recurrent state of one layer: `width` floats in each slot. Slots are counted from 1.
@@ -127,12 +134,22 @@ struct StateLayer {
   int64_t width;
 };
 
+/// Quantized pages of one layer, affine: per position and head dim * bits / 8 bytes of codes, and
+/// dim / group_size scales and as many biases of the plain cache's type. Each array is (pages,
+/// kv_heads, page_tokens, ...). Without quantization bits is 0.
+struct PackedKv {
+  uint8_t *k = nullptr, *k_scales = nullptr, *k_biases = nullptr;
+  uint8_t *v = nullptr, *v_scales = nullptr, *v_biases = nullptr;
+  int32_t bits = 0, group_size = 0;
+};
+
 /// The KV cache of one layer: k and v are (pages, kv_heads, page_tokens, head_dim) of `type`.
 struct KvLayer {
   uint8_t* k;
   uint8_t* v;
   DType type;
   int64_t page_tokens, kv_heads, k_dim, v_dim;
+  PackedKv packed = {};
 };
 
 /// Writes the rows' keys and values into their pages. Unit: rows.
@@ -146,13 +163,23 @@ struct KvPutArgs {
   KvLayer cache;
 };
 
+/// Quantizes the pages that rows ask for (SeqRow::pack) from their plain form, as contract.md
+/// section 3 says. A value that is not finite makes its whole group NaN. Unit: row * kv_heads +
+/// head.
+struct KvPackArgs {
+  const SeqRow* seq;
+  int64_t rows;
+  KvLayer cache;
+};
+
 /// The most elements a head may have in attention (buffers on the stack); more is refused before a
 /// kernel runs.
 inline constexpr int64_t kMaxHeadDim = 1024;
 
-/// softmax(scale * q·kᵀ) · v over positions max(0, p - window + 1) .. p of the row's own sequence.
-/// The KV axis is cut at fixed positions counted from 0 and merged in order. Unit: row * heads +
-/// head.
+/// softmax(scale * q·kᵀ) · v over positions max(0, p - window + 1) .. p of the row's own sequence,
+/// less those that the row does not read. Pages that it reads packed are decoded to fma(scale,
+/// code, bias) in float32. The KV axis is cut at fixed positions counted from 0 and merged in
+/// order. Unit: row * heads + head.
 struct AttnArgs {
   const void* q;  // (rows, heads * k_dim)
   void* y;        // (rows, heads * v_dim)

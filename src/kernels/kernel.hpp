@@ -38,6 +38,7 @@ enum class KernelOp : std::uint8_t {
   angles,
   rope,
   kvput,
+  kvpack,
   attn,
   split,
   conv,

@@ -15,13 +15,13 @@ struct EnumToken {
 };
 
 inline constexpr EnumToken<KernelOp> kOpTokens[] = {
-    {KernelOp::qmm, "qmm"},       {KernelOp::qmmn, "qmmn"},   {KernelOp::mm, "mm"},
-    {KernelOp::dot, "dot"},       {KernelOp::embed, "embed"}, {KernelOp::norm, "norm"},
-    {KernelOp::angles, "angles"}, {KernelOp::rope, "rope"},   {KernelOp::kvput, "kvput"},
-    {KernelOp::attn, "attn"},     {KernelOp::glu, "glu"},     {KernelOp::add, "add"},
-    {KernelOp::take, "take"},     {KernelOp::route, "route"}, {KernelOp::combine, "combine"},
-    {KernelOp::sample, "sample"}, {KernelOp::split, "split"}, {KernelOp::conv, "conv"},
-    {KernelOp::delta, "delta"}};
+    {KernelOp::qmm, "qmm"},         {KernelOp::qmmn, "qmmn"},     {KernelOp::mm, "mm"},
+    {KernelOp::dot, "dot"},         {KernelOp::embed, "embed"},   {KernelOp::norm, "norm"},
+    {KernelOp::angles, "angles"},   {KernelOp::rope, "rope"},     {KernelOp::kvput, "kvput"},
+    {KernelOp::kvpack, "kvpack"},   {KernelOp::attn, "attn"},     {KernelOp::glu, "glu"},
+    {KernelOp::add, "add"},         {KernelOp::take, "take"},     {KernelOp::route, "route"},
+    {KernelOp::combine, "combine"}, {KernelOp::sample, "sample"}, {KernelOp::split, "split"},
+    {KernelOp::conv, "conv"},       {KernelOp::delta, "delta"}};
 inline constexpr EnumToken<Isa> kIsaTokens[] = {{Isa::cpu, "cpu"},
                                                 {Isa::avx2, "avx2"},
                                                 {Isa::avxvnni, "avxvnni"},
@@ -39,7 +39,7 @@ inline constexpr EnumToken<Isa> kIsaTokens[] = {{Isa::cpu, "cpu"},
 /// True for ops whose names carry a mode and bits (packed weights, or the KV cache's).
 constexpr bool reads_packed(KernelOp op) {
   return op == KernelOp::qmm || op == KernelOp::qmmn || op == KernelOp::embed ||
-         op == KernelOp::attn || op == KernelOp::kvput;
+         op == KernelOp::attn || op == KernelOp::kvput || op == KernelOp::kvpack;
 }
 
 template <class E, std::size_t N>

@@ -10,6 +10,7 @@
 #include "format/tensor_map.hpp"
 #include "model/config.hpp"
 #include "ops/program.hpp"
+#include "stepless/kv.hpp"
 #include "text/chat_template.hpp"
 #include "text/tokenizer.hpp"
 
@@ -21,6 +22,7 @@ struct LoadOptions {
   Overrides overrides;
   std::string chat_template;  // empty: the checkpoint's
   std::int64_t step_rows = 256;
+  KvOptions kv = {};
 };
 
 /// What tokenizer_config.json says beside the tokenizer: the template and the special tokens by
@@ -41,6 +43,7 @@ struct LoadedModel {
   std::vector<TokenId> eos_ids;
   std::vector<TokenId> newline_ids;  // with the stop tokens exempt from XTC, as in mlx-lm
   std::int64_t context = 0;
+  KvOptions kv;  // as asked for; Program::kv_packing says the group that was chosen
 };
 
 /// Throws Error: not_found, corrupt, unsupported.

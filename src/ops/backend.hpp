@@ -7,17 +7,30 @@
 #include <vector>
 
 #include "ops/program.hpp"
+#include "stepless/kv.hpp"
 
 namespace stepless {
 
-/// Shape of the KV cache: `pages` pages of page_tokens positions in every KV layer.
+/// Shape of the KV cache: pages of page_tokens positions in every KV layer, plain or packed.
 struct KvShape {
   std::vector<KvLayerShape> layers;
   DType type = DType::bf16;
-  std::int64_t page_tokens = 64;
+  std::int64_t page_tokens = kKvPageTokens;
+  std::optional<QuantSpec> packing = {};  // of packed pages; none: there are none
   /// Bytes of one page over all layers, and of one position.
   std::int64_t page_bytes() const;
   std::int64_t token_bytes() const;
+  std::int64_t packed_page_bytes() const;
+  std::int64_t packed_token_bytes() const;
+};
+KvShape kv_shape(const Program& program);
+
+/// How many pages of each form; a bare number is of plain ones.
+struct KvPages {
+  std::int64_t plain = 0, packed = 0;
+  KvPages(std::int64_t plain_pages = 0, std::int64_t packed_pages = 0)
+      : plain(plain_pages), packed(packed_pages) {}
+  friend bool operator==(const KvPages&, const KvPages&) = default;
 };
 
 /// Shape of the recurrent state, as Program::state_layers has it; a slot holds all layers of one
@@ -27,7 +40,7 @@ struct StateShape {
   std::int64_t slot_bytes() const;
 };
 
-/// Page `from` becomes page `to`, in every layer (copy on write).
+/// Plain page `from` becomes page `to`, in every layer (copy on write).
 struct PageCopy {
   std::int32_t from, to;
 };
@@ -67,9 +80,9 @@ class Backend {
   /// Takes a placed and planned program whose views outlive the backend; allocates arena and
   /// workspace. Once.
   virtual void prepare(std::shared_ptr<const Program> program) = 0;
-  /// Allocates `pages` pages. Throws Error (exhausted) with the sum that did not fit. Once, after
-  /// prepare().
-  virtual void allocate_kv(const KvShape& shape, std::int64_t pages) = 0;
+  /// Allocates the pages, page 0 of each form included. Throws Error (exhausted) with the sum that
+  /// did not fit. Once, after prepare().
+  virtual void allocate_kv(const KvShape& shape, const KvPages& pages) = 0;
   /// Allocates slots 1 .. `slots` of recurrent state. Throws Error (exhausted). Once, after
   /// prepare(). What a slot holds before a row leaves its state there is never read.
   virtual void allocate_state(const StateShape& shape, std::int64_t slots) = 0;

@@ -39,6 +39,13 @@ Problem plain(KernelOp op, DType x, DType y, std::int64_t m, std::int64_t n) {
   return p;
 }
 
+/// An operation on the cache, whose pages may be packed.
+Problem cached(const Program& program, Problem p) {
+  p.packed = program.kv_packing.has_value();
+  if (p.packed) p.quant = *program.kv_packing;
+  return p;
+}
+
 }  // namespace
 
 std::int64_t Matrix::bytes() const {
@@ -80,6 +87,23 @@ std::int64_t KvShape::token_bytes() const {
 
 std::int64_t KvShape::page_bytes() const { return token_bytes() * page_tokens; }
 
+std::int64_t KvShape::packed_token_bytes() const {
+  if (!packing) return 0;
+  std::int64_t elements = 0;
+  for (const KvLayerShape& layer : layers) elements += layer.kv_heads * (layer.k_dim + layer.v_dim);
+  return elements * packing->bits / 8 + elements / packing->group_size * 2 * size_of(type);
+}
+
+std::int64_t KvShape::packed_page_bytes() const { return packed_token_bytes() * page_tokens; }
+
+KvShape kv_shape(const Program& program) {
+  KvShape shape;
+  shape.layers = program.kv_layers;
+  shape.type = program.act;
+  shape.packing = program.kv_packing;
+  return shape;
+}
+
 Problem problem_of(const Program& program, const Node& node, std::size_t part, std::int64_t m) {
   const DType act = program.act;
   const auto shape = [&](ValueId id) { return at(program, id).width; };
@@ -105,8 +129,12 @@ Problem problem_of(const Program& program, const Node& node, std::size_t part, s
           return plain(KernelOp::rope, act, act, m, shape(op.y));
         } else if constexpr (std::is_same_v<T, KvPutOp>) {
           return plain(KernelOp::kvput, act, act, m, shape(op.k) + shape(op.v));
+        } else if constexpr (std::is_same_v<T, KvPackOp>) {
+          const KvLayerShape& kv = program.kv_layers[static_cast<std::size_t>(op.kv_layer)];
+          return cached(program,
+                        plain(KernelOp::kvpack, act, act, m, kv.kv_heads * (kv.k_dim + kv.v_dim)));
         } else if constexpr (std::is_same_v<T, AttnOp>) {
-          return plain(KernelOp::attn, act, act, m, shape(op.y));
+          return cached(program, plain(KernelOp::attn, act, act, m, shape(op.y)));
         } else if constexpr (std::is_same_v<T, SplitOp>) {
           const DType type = at(program, op.x).type;
           return plain(KernelOp::split, type, type, m, shape(op.x));

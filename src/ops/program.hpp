@@ -4,6 +4,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -85,6 +86,9 @@ struct KvPutOp {
   int kv_layer;
   ValueId k, v;
 };
+struct KvPackOp {
+  int kv_layer;
+};  // set in by pack_kv()
 struct AttnOp {
   int kv_layer;
   ValueId q, y;
@@ -154,8 +158,8 @@ struct SampleOp {
   ValueId logits;
 };
 using Op =
-    std::variant<EmbedOp, NormOp, LinearOp, AnglesOp, RopeOp, KvPutOp, AttnOp, SplitOp, ConvOp,
-                 DeltaOp, GluOp, AddOp, TakeOp, RouteOp, ExpertsOp, CombineOp, SampleOp>;
+    std::variant<EmbedOp, NormOp, LinearOp, AnglesOp, RopeOp, KvPutOp, KvPackOp, AttnOp, SplitOp,
+                 ConvOp, DeltaOp, GluOp, AddOp, TakeOp, RouteOp, ExpertsOp, CombineOp, SampleOp>;
 
 using PlanPtr = std::shared_ptr<const Plan>;
 
@@ -182,6 +186,7 @@ struct Program {
   std::vector<KvLayerShape> kv_layers;
   /// Floats of recurrent state that each operation with a `state` keeps per sequence.
   std::vector<std::int64_t> state_layers;
+  std::optional<QuantSpec> kv_packing;  // how packed pages are quantized; none: all stay plain
   std::vector<std::int64_t>
       buckets;  // rows each planned bucket serves, ascending; set by plan_program()
   // set by place():

@@ -27,6 +27,8 @@ void visit_values(Op& any, F&& f) {
           read(op.x), read(op.angles), write(op.y);
         } else if constexpr (std::is_same_v<T, KvPutOp>) {
           read(op.k), read(op.v);
+        } else if constexpr (std::is_same_v<T, KvPackOp>) {
+          // pages only
         } else if constexpr (std::is_same_v<T, AttnOp>) {
           read(op.q), write(op.y);
         } else if constexpr (std::is_same_v<T, SplitOp>) {

@@ -33,7 +33,7 @@ void find_shared_pages(std::list<Sequence>& sequences, const PrefixIndex& index,
     s.computed = static_cast<std::int64_t>(s.shared.size()) * page_tokens;
     // A page that only the index holds is one of those that could be given up for free ones.
     const std::int64_t idle = std::ranges::count_if(s.shared, idle_in(pool));
-    s.pages_to_find = s.pages_needed - static_cast<std::int64_t>(s.shared.size()) + idle;
+    s.pages_to_find = s.pages_needed.plain - static_cast<std::int64_t>(s.shared.size()) + idle;
     s.held_back = std::ranges::any_of(
         leaders, [&](const Sequence* leader) { return computes_for(*leader, s, page_tokens); });
     if (!s.held_back) leaders.push_back(&s);

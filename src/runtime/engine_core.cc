@@ -17,31 +17,6 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// Pages for the sequences expected, or what the bytes hold; at most 90 % of what is free. A page
-/// may have a twin of `draft_bytes` in the draft model's cache.
-std::int64_t pages_to_allocate(const KvShape& kv, std::int64_t draft_bytes,
-                               const EngineOptions& options, std::int64_t context,
-                               std::int64_t free_bytes) {
-  const std::int64_t each = std::max<std::int64_t>(kv.page_bytes() + draft_bytes, 1);
-  const std::int64_t per_sequence = divide_up(context, kv.page_tokens);
-  const std::int64_t most = free_bytes / 10 * 9 / each;
-  std::int64_t pages =
-      checked_mul(std::max<std::int64_t>(options.sequences, 1), per_sequence, "KV pages");
-  if (options.kv_bytes > 0) {
-    pages = options.kv_bytes / each;
-    if (pages > most)
-      fail(ErrorCode::exhausted, "KV cache: {} bytes asked for; {} are free", options.kv_bytes,
-           free_bytes);
-  }
-  pages = std::min(pages, most);
-  if (pages < 1)
-    fail(
-        ErrorCode::exhausted, "KV cache: one page of {} positions takes {} bytes{}; {}",
-        kv.page_tokens, each, draft_bytes > 0 ? ", the draft model's included" : "",
-        options.kv_bytes > 0 ? "give --kv-cache-bytes more" : "the memory that is free holds less");
-  return pages + 1;  // page 0 belongs to nobody
-}
-
 /// What was drawn at a row, and the `wanted` best beside it; rows hold room for `width`.
 TokenLogprobs logprobs_at(const Sampled& sampled, std::size_t row, std::int32_t wanted,
                           std::int32_t width) {
@@ -71,24 +46,18 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, std::unique_ptr
          "a step of {} rows takes {} bytes; {} are free; give --prefill-step-size less",
          program.max_rows, program.arena_bytes + workspace_bytes(program), free_bytes);
   backend_->prepare(model_->program);
-  kv_.layers = program.kv_layers;
-  kv_.type = program.act;
+  kv_ = kv_shape(program);
+  layout_ = KvLayout::of(kv_, model_->kv);
   drafter_ = make_drafter(model_, options, std::move(draft));
   most_drafts_ = drafter_ ? options.draft_tokens : 0;
-  const std::int64_t draft_bytes = drafter_ ? drafter_->page_bytes() : 0;
   std::int64_t left = backend_->free_bytes();
   allocate_state(options, left);
-  const std::int64_t pages = pages_to_allocate(kv_, draft_bytes, options, context_, left);
-  backend_->allocate_kv(kv_, pages);
-  if (drafter_) drafter_->allocate(pages);
-  pool_ = KvPool(pages);
+  allocate_pages(options, left);
   // A recurrent state is kept of the last position only: what was computed cannot be skipped. A
   // draft model keeps its own keys and values beside the pages, and would have none of a shared
-  // prefix.
-  if (options.prefix_reuse && state_.layers.empty() && !options.draft_model)
+  // prefix. The index knows one form of pages, which must stay.
+  if (options.prefix_reuse && state_.layers.empty() && !options.draft_model && layout_.keeps_all())
     prefix_.emplace(kv_.page_tokens);
-  stats_.kv_pages = pool_.size();
-  stats_.kv_bytes = pages * (kv_.page_bytes() + draft_bytes);
 }
 
 /// Recurrent state of the sequences expected, as far as it fits beside their KV pages; what it
@@ -141,7 +110,7 @@ void EngineCore::drop_cancelled() {
 
 void EngineCore::finish(std::list<Sequence>::iterator s, FinishReason reason,
                         const std::string& error) {
-  pool_.release(s->pages);
+  s->pages.close(pool_, packed_pool_);
   slots_.release(s->state.ids());
   if (drafter_) drafter_->forget(*s);
   Event event;
@@ -169,8 +138,8 @@ StepPlan EngineCore::plan() {
   const Program& program = *model_->program;
   std::int64_t pages = pool_.free_pages();
   if (prefix_ && wanted_pages(sequences_) > pages) pages += prefix_->evictable(idle_in(pool_));
-  StepPlan plan = plan_step(
-      views, {program.max_rows, program.max_sampled, prefill_rows_, pages, slots_.free_pages()});
+  StepPlan plan = plan_step(views, {program.max_rows, program.max_sampled, prefill_rows_, pages,
+                                    slots_.free_pages(), packed_pool_.free_pages()});
   admit(plan);
   return plan;
 }
@@ -207,10 +176,11 @@ void EngineCore::fill_group(const StepPlan& plan) {
   group_.sampling.clear();
   group_.top_logprobs = 0;
   for (const StepItem& item : plan.items) {
-    const Sequence& s = *order_[item.sequence];
+    Sequence& s = *order_[item.sequence];
+    s.pages.make_ready(layout_, item.first, item.count);
     for (std::int64_t p = item.first; p < item.first + item.count; ++p) {
       group_.tokens.push_back(s.tokens[static_cast<std::size_t>(p)]);
-      group_.seq.push_back({s.pages.data(), p});
+      group_.seq.push_back(s.pages.row(layout_, p));
       s.state.bind(group_.seq.back(), item.first, p - item.first,
                    item.drafts > 0 ? RowsAre::drafts : RowsAre::certain);
     }
@@ -235,6 +205,7 @@ void EngineCore::commit(const StepPlan& plan, const Sampled& sampled) {
     const auto s = order_[item.sequence];
     const std::vector<std::int32_t> guesses = take_guesses(*s);
     s->computed = item.first + item.count - item.drafts;
+    s->pages.retire(layout_, s->computed);
     s->last_turn = ++turns_;
     if (item.first / kv_.page_tokens != s->computed / kv_.page_tokens) remember(*s);
     if (item.first < s->prompt) {
@@ -248,6 +219,8 @@ void EngineCore::commit(const StepPlan& plan, const Sampled& sampled) {
     }
     if (!item.samples) continue;
     s->phase = Phase::decode;
+    // A step of an answer is shorter than one of a prompt: what that needed more goes back.
+    s->pages.shrink(layout_.need(s->prompt + s->limit, 1 + most_drafts_), pool_, packed_pool_);
     commit_draws(s, guesses, sampled, row);
     row += 1 + guesses.size();
   }
@@ -264,6 +237,7 @@ void EngineCore::commit_draws(std::list<Sequence>::iterator s,
           .first -
       guesses.begin());
   s->computed += static_cast<std::int64_t>(right);
+  s->pages.retire(layout_, s->computed);
   s->state.keep(1 + static_cast<std::int64_t>(right));
   s->drafted += static_cast<std::int64_t>(guesses.size());
   stats_.drafted += static_cast<std::int64_t>(guesses.size());
@@ -286,9 +260,9 @@ void EngineCore::count_step(const StepPlan& plan, double draft_floor_us, double 
   (plan.prompt_rows > 0 ? stats_.prefill_seconds : stats_.decode_seconds) += seconds;
   ++stats_.steps;
   if (plan.prompt_rows > 0) return;
-  double context = 0;
-  for (const kernels::SeqRow& row : group_.seq) context += static_cast<double>(row.position + 1);
-  decode_floor_us_ += draft_floor_us + floor_us(*model_, kv_, plan.rows, context);
+  double kv_bytes = 0;
+  for (const kernels::SeqRow& row : group_.seq) kv_bytes += layout_.read_bytes(kv_, row.position);
+  decode_floor_us_ += draft_floor_us + floor_us(*model_, plan.rows, kv_bytes);
 }
 
 void EngineCore::step() {
@@ -318,6 +292,7 @@ EngineStats EngineCore::stats() const {
   EngineStats stats = stats_;
   if (prefix_) stats.kv_pages_cached = prefix_->idle_pages(idle_in(pool_));
   stats.kv_pages_used = pool_.size() - pool_.free_pages() - stats.kv_pages_cached;
+  stats.kv_packed_pages_used = packed_pool_.size() - packed_pool_.free_pages();
   stats.state_slots_used = slots_.size() - slots_.free_pages();
   return stats;
 }

@@ -19,8 +19,8 @@ class EngineCore {
              const EngineOptions& options, DraftModel draft = {});
 
   std::int64_t context() const { return context_; }
-  std::int64_t page_tokens() const { return kv_.page_tokens; }
-  std::int64_t pool_pages() const { return pool_.size(); }
+  /// What a request is checked against.
+  KvRoom room() const;
   const LoadedModel& model() const { return *model_; }
 
   void add(Sequence sequence);
@@ -38,6 +38,7 @@ class EngineCore {
 
  private:
   void allocate_state(const EngineOptions& options, std::int64_t& free_bytes);
+  void allocate_pages(const EngineOptions& options, std::int64_t free_bytes);
   StepPlan plan();
   void admit(const StepPlan& plan);
   /// Pages from the free ones, and from those that only the index holds; all or none.
@@ -61,7 +62,8 @@ class EngineCore {
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Drafter> drafter_;  // null: no drafts
   KvShape kv_;
-  KvPool pool_{1};
+  KvLayout layout_;
+  KvPool pool_{1}, packed_pool_{1};
   StateShape state_;
   KvPool slots_{1};                    // of recurrent state; none when the model has none
   std::int64_t slots_each_ = 0;        // that a sequence takes

@@ -14,12 +14,16 @@ Forward::Forward(std::shared_ptr<const LoadedModel> model, std::unique_ptr<Backe
       sequences_(static_cast<std::size_t>(sequences)),
       context_(context) {
   const Program& program = *model_->program;
-  KvShape kv;
-  kv.layers = program.kv_layers;
-  kv.type = program.act;
-  const std::int64_t pages = divide_up(context, kv.page_tokens);
-  const std::int64_t all = checked_add(checked_mul(pages, sequences, "KV pages"), 1, "KV pages");
-  const std::int64_t kv_bytes = checked_mul(kv.page_bytes(), all, "KV cache");
+  const KvShape kv = kv_shape(program);
+  layout_ = KvLayout::of(kv, model_->kv);
+  const KvPages each = layout_.need(context, program.max_rows);
+  const auto all_of = [&](std::int64_t pages) {  // page 0 belongs to nobody
+    return checked_add(checked_mul(pages, sequences, "KV pages"), 1, "KV pages");
+  };
+  const KvPages all{all_of(each.plain), layout_.packs ? all_of(each.packed) : 0};
+  const std::int64_t kv_bytes =
+      checked_add(checked_mul(kv.page_bytes(), all.plain, "KV cache"),
+                  checked_mul(kv.packed_page_bytes(), all.packed, "KV cache"), "KV cache");
   const StateShape state{program.state_layers};
   const std::int64_t step_bytes =
       checked_add(program.arena_bytes + workspace_bytes(program),
@@ -31,13 +35,19 @@ Forward::Forward(std::shared_ptr<const LoadedModel> model, std::unique_ptr<Backe
   backend_->prepare(model_->program);
   if (!state.layers.empty()) backend_->allocate_state(state, sequences);
   backend_->allocate_kv(kv, all);
-  std::int32_t next = 1;  // page 0 belongs to nobody
-  for (Sequence& sequence : sequences_)
-    for (std::int64_t page = 0; page < pages; ++page) sequence.pages.push_back(next++);
+  pool_ = KvPool(all.plain);
+  packed_pool_ = KvPool(all.packed);
+  reset();
 }
 
 void Forward::reset() {
-  for (Sequence& sequence : sequences_) sequence.position = 0;
+  const KvPages each = layout_.need(context_, model_->program->max_rows);
+  for (Sequence& sequence : sequences_) {
+    sequence.pages.close(pool_, packed_pool_);
+    sequence.pages.open(layout_, context_, pool_.allocate(each.plain),
+                        packed_pool_.allocate(each.packed));
+    sequence.position = 0;
+  }
 }
 
 std::int64_t Forward::most_rows() const {
@@ -48,8 +58,10 @@ void Forward::add_row(RowGroup& group, const ForwardRow& row, bool wanted) {
   Sequence& sequence = sequences_[static_cast<std::size_t>(row.sequence)];
   const auto slot = static_cast<std::int32_t>(row.sequence + 1);  // of recurrent state
   group.tokens.push_back(row.token);
-  group.seq.push_back(
-      {sequence.pages.data(), sequence.position, sequence.position == 0 ? 0 : slot, slot});
+  sequence.pages.make_ready(layout_, sequence.position, 1);
+  kernels::SeqRow& seq = group.seq.emplace_back(sequence.pages.row(layout_, sequence.position));
+  seq.state_in = sequence.position == 0 ? 0 : slot;
+  seq.state_out = slot;
   ++sequence.position;
   if (!wanted) return;
   kernels::SampleRow greedy{};
@@ -61,6 +73,7 @@ void Forward::add_row(RowGroup& group, const ForwardRow& row, bool wanted) {
 void Forward::run(const RowGroup& group) {
   backend_->collect(backend_->launch(group));
   model_->tensors.check();  // weights cut under us would have computed nonsense
+  for (Sequence& sequence : sequences_) sequence.pages.retire(layout_, sequence.position);
 }
 
 namespace {

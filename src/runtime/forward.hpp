@@ -7,6 +7,7 @@
 
 #include "model/model.hpp"
 #include "ops/backend.hpp"
+#include "runtime/kv_table.hpp"
 
 namespace stepless {
 
@@ -39,7 +40,7 @@ class Forward {
 
  private:
   struct Sequence {
-    std::vector<std::int32_t> pages;
+    KvTable pages;
     std::int64_t position = 0;
   };
   void add_row(RowGroup& group, const ForwardRow& row, bool wanted);
@@ -49,6 +50,8 @@ class Forward {
   std::unique_ptr<Backend> backend_;
   std::vector<Sequence> sequences_;
   std::int64_t context_;
+  KvLayout layout_;
+  KvPool pool_{1}, packed_pool_{1};
 };
 
 }  // namespace stepless

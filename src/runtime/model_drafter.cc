@@ -186,7 +186,8 @@ void ModelDrafter::run() {
   model_->tensors.check();
   double context = 0;
   for (const kernels::SeqRow& row : group_.seq) context += static_cast<double>(row.position + 1);
-  floor_us_ += floor_us(*model_, kv_, static_cast<std::int64_t>(group_.tokens.size()), context);
+  floor_us_ += floor_us(*model_, static_cast<std::int64_t>(group_.tokens.size()),
+                        context * static_cast<double>(kv_.token_bytes()));
   for (std::size_t i = 0; i < drawing_.size(); ++i) {
     Turn& turn = *drawing_[i];
     turn.open =

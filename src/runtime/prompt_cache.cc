@@ -17,12 +17,7 @@ constexpr const char* kVersion = "1";  // of the layout; another one is another 
 std::string keys_name(std::int64_t layer) { return fmt::format("layers.{}.keys", layer); }
 std::string values_name(std::int64_t layer) { return fmt::format("layers.{}.values", layer); }
 
-KvShape kv_of(const LoadedModel& model) {
-  KvShape kv;
-  kv.layers = model.program->kv_layers;
-  kv.type = model.program->act;
-  return kv;
-}
+KvShape kv_of(const LoadedModel& model) { return kv_shape(*model.program); }
 
 /// What must be equal for the pages to be what this model would compute here, bit for bit.
 Metadata description_of(const LoadedModel& model) {

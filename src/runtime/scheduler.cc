@@ -54,15 +54,18 @@ StepPlan plan_step(std::span<const SequenceView> views, const StepLimits& limits
   StepPlan plan;
   plan_decode(views, limits, plan);
   std::int64_t free_pages = limits.free_pages, free_slots = limits.free_slots;
+  std::int64_t free_packed = limits.free_packed_pages;
   bool admitting = true;
   for (std::size_t i = 0; i < views.size(); ++i) {
     if (views[i].phase == Phase::prefill) plan_prompt(i, views[i], limits, plan);
     if (views[i].phase != Phase::waiting || !admitting) continue;
     const bool room = plan.rows < limits.rows && plan.prompt_rows < limits.prefill_rows;
-    admitting = room && views[i].pages <= free_pages && views[i].slots <= free_slots;
+    admitting = room && views[i].pages <= free_pages && views[i].slots <= free_slots &&
+                views[i].packed_pages <= free_packed;
     if (!admitting) continue;
     free_pages -= views[i].pages;
     free_slots -= views[i].slots;
+    free_packed -= views[i].packed_pages;
     if (views[i].held_back) continue;
     plan.admitted.push_back(i);
     plan_prompt(i, views[i], limits, plan);

@@ -18,6 +18,7 @@ struct SequenceView {
   std::int64_t slots = 0;      // waiting: slots of recurrent state it needs
   std::int64_t drafts = 0;     // decode: guessed tokens it would like to have checked
   bool held_back = false;  // waiting: another sequence is computing pages that this one will share
+  std::int64_t packed_pages = 0;  // waiting: pages of the quantized form it needs
 };
 
 struct StepLimits {
@@ -26,6 +27,7 @@ struct StepLimits {
   std::int64_t prefill_rows = 1;  // prompt rows of one step
   std::int64_t free_pages = 0;
   std::int64_t free_slots = 0;
+  std::int64_t free_packed_pages = 0;
 };
 
 struct StepItem {

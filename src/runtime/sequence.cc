@@ -13,10 +13,21 @@ void check_ids(const std::vector<std::int32_t>& ids, std::int64_t vocab) {
       fail(ErrorCode::invalid_argument, "prompt: token {}; ids are from 0 to {}", id, vocab - 1);
 }
 
+void check_room(const Sequence& s, const KvRoom& room) {
+  const auto check = [&](const char* form, std::int64_t need, std::int64_t pages) {
+    if (need > pages)
+      fail(ErrorCode::invalid_argument,
+           "prompt: {} tokens and {} to generate need {} {}KV pages of {} tokens; the cache has {}",
+           s.prompt, s.limit, need, form, room.layout.page_tokens, pages);
+  };
+  check("", s.pages_needed.plain, room.pages.plain);
+  check("packed ", s.pages_needed.packed, room.pages.packed);
+}
+
 }  // namespace
 
 Sequence make_sequence(const LoadedModel& model, Request request, std::int64_t context,
-                       std::int64_t page_tokens, std::int64_t pool_pages) {
+                       const KvRoom& room) {
   const std::int64_t vocab = model.program->vocab;
   Sequence s;
   s.prompt = static_cast<std::int64_t>(request.tokens.size());
@@ -34,12 +45,9 @@ Sequence make_sequence(const LoadedModel& model, Request request, std::int64_t c
     fail(ErrorCode::invalid_argument, "logprobs: {}; from 0 to {}", request.logprobs, vocab);
   s.limit = context - s.prompt;
   if (request.max_tokens > 0) s.limit = std::min(s.limit, request.max_tokens);
-  s.pages_needed = divide_up(s.prompt + s.limit, page_tokens);
-  if (s.pages_needed > pool_pages)
-    fail(ErrorCode::invalid_argument,
-         "prompt: {} tokens and {} to generate need {} KV pages of {} tokens; the cache has {}",
-         s.prompt, s.limit, s.pages_needed, page_tokens, pool_pages);
-  s.pages_to_find = s.pages_needed;
+  s.pages_needed = room.layout.need(s.prompt + s.limit, room.step_rows);
+  check_room(s, room);
+  s.pages_to_find = s.pages_needed.plain;
   for (const auto& [id, bias] : request.sampling.logit_bias) {
     s.arrays.bias_ids.push_back(id);
     s.arrays.bias_values.push_back(bias);

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "model/model.hpp"
+#include "runtime/kv_table.hpp"
 #include "runtime/sampling.hpp"
 #include "runtime/scheduler.hpp"
 #include "runtime/state_slots.hpp"
@@ -22,8 +23,8 @@ struct Sequence {
   std::int64_t computed = 0, last_turn = 0;
   std::int64_t guessed = 0, drafted = 0, accepted = 0;  // draft tokens: now, ever, right
   Phase phase = Phase::waiting;
-  std::vector<std::int32_t> pages;
-  std::int64_t pages_needed = 0;     // from its first position to its last
+  KvTable pages;
+  KvPages pages_needed;              // the most of each form at once, from start to end
   std::vector<std::int32_t> shared;  // waiting: known pages that its prompt begins with
   std::int64_t pages_to_find = 0;    // waiting: free pages it needs beside those
   std::int64_t cached = 0;           // tokens of the prompt that were not computed for it
@@ -40,17 +41,33 @@ struct Sequence {
   }
   /// `most_drafts`: how many tokens may be guessed for one step.
   SequenceView view(std::int64_t most_drafts = 0) const {
-    return {phase, computed, known(), pages_to_find, last_turn, 0, drafts(most_drafts), held_back};
+    SequenceView view;
+    view.phase = phase;
+    view.computed = computed;
+    view.known = known();
+    view.pages = pages_to_find;
+    view.packed_pages = pages_needed.packed;
+    view.last_turn = last_turn;
+    view.drafts = drafts(most_drafts);
+    view.held_back = held_back;
+    return view;
   }
 };
 
 /// Takes the guesses off the end of the tokens.
 std::vector<std::int32_t> take_guesses(Sequence& sequence);
 
-/// Checks the request against the model and the page pool and makes its sequence. Throws Error
+/// What the page pools hold, and how sequences use it.
+struct KvRoom {
+  KvLayout layout;
+  KvPages pages;
+  std::int64_t step_rows = 1;  // the most positions of one sequence in a step
+};
+
+/// Checks the request against the model and the page pools and makes its sequence. Throws Error
 /// (invalid_argument).
 Sequence make_sequence(const LoadedModel& model, Request request, std::int64_t context,
-                       std::int64_t page_tokens, std::int64_t pool_pages);
+                       const KvRoom& room);
 
 /// Whether drawing this token ends the sequence: a stop token of the model or of the request.
 bool ends_sequence(const LoadedModel& model, const Sequence& sequence, std::int32_t token);

@@ -178,9 +178,7 @@ TEST(Errors, ATypoGetsTheNearestFlag) {
 
 TEST(Errors, WhatIsNotThereYetIsRefusedByName) {
   for (const std::vector<std::string>& flag :
-       std::vector<std::vector<std::string>>{{"--kv-bits", "8"},
-                                             {"--kv-window", "64"},
-                                             {"--max-kv-size", "64"},
+       std::vector<std::vector<std::string>>{{"--kv-host-bytes", "1G"},
                                              {"-ctk", "q8_0"},
                                              {"--adapter-path", "x"},
                                              {"-hf", "x"},

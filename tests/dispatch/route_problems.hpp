@@ -91,6 +91,13 @@ inline std::vector<Problem> route_problems() {
       problems.push_back(row_problem(KernelOp::dot, type, 1, k));
   for (const DType type : kFloats) {
     problems.push_back(row_problem(KernelOp::attn, type, 2048, 1024));
+    for (const int bits : {4, 8})
+      for (const KernelOp op : {KernelOp::attn, KernelOp::kvpack}) {
+        Problem cached = row_problem(op, type, 2048, op == KernelOp::attn ? 1024 : 1);
+        cached.packed = true;
+        cached.quant = {Mode::affine, bits, 64};
+        problems.push_back(cached);
+      }
     for (const KernelOp op : {KernelOp::norm, KernelOp::rope, KernelOp::kvput, KernelOp::glu,
                               KernelOp::add, KernelOp::take, KernelOp::combine, KernelOp::split})
       problems.push_back(row_problem(op, type, 4096));

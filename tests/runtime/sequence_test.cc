@@ -38,8 +38,16 @@ Request request(std::size_t prompt, std::int64_t max_tokens = 5) {
   return r;
 }
 
+KvRoom room(std::int64_t pages) {
+  KvRoom room;
+  room.layout.page_tokens = 16;
+  room.pages.plain = pages;
+  room.step_rows = 8;
+  return room;
+}
+
 Sequence make(Request r, std::int64_t context = 100, std::int64_t pool = 10) {
-  return make_sequence(tiny(), std::move(r), context, 16, pool);
+  return make_sequence(tiny(), std::move(r), context, room(pool));
 }
 
 void refused(Request r, std::string_view words) {
@@ -96,13 +104,14 @@ TEST(MakeSequence, StopStringsNeedATokenizer) {
   Request r = request(3);
   r.stop = {"end"};
   expect_error(ErrorCode::unsupported, "stop: the model has no tokenizer", [&] { make(r); });
-  EXPECT_NO_THROW(make_sequence(demo(), r, 100, 16, 10));
+  EXPECT_NO_THROW(make_sequence(demo(), r, 100, room(10)));
   r.stop = {""};
-  expect_error(ErrorCode::invalid_argument, "stop", [&] { make_sequence(demo(), r, 100, 16, 10); });
+  expect_error(ErrorCode::invalid_argument, "stop",
+               [&] { make_sequence(demo(), r, 100, room(10)); });
 }
 
 TEST(MakeSequence, XtcSparesNewlinesAndStopTokens) {
-  const Sequence s = make_sequence(demo(), request(3), 100, 16, 10);
+  const Sequence s = make_sequence(demo(), request(3), 100, room(10));
   const auto& exempt = s.arrays.xtc_exempt;
   const auto newline = demo().tokenizer->encode("\n");
   for (const std::int32_t id : newline)
@@ -149,7 +158,7 @@ TEST(AcceptToken, AStopStringCutsTheText) {
   const auto tokens = demo().tokenizer->encode("There was a fox, and the end came.");
   Request r = request(3, 50);
   r.stop = {"fox, a"};
-  Sequence s = make_sequence(demo(), r, 100, 16, 10);
+  Sequence s = make_sequence(demo(), r, 100, room(10));
   std::vector<Event> events;
   EXPECT_EQ(feed(demo(), s, tokens, events), FinishReason::stop);
   std::string text;

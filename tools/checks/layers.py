@@ -18,7 +18,7 @@ MAY_INCLUDE = {
     "server": {"base", "server", "stepless"},
     "cli": {"base", "cli", "stepless"},
 }
-VOCABULARY = {f"stepless/{name}.hpp" for name in ("error", "dtype", "tensor", "quant")}
+VOCABULARY = {f"stepless/{name}.hpp" for name in ("error", "dtype", "tensor", "quant", "kv")}
 # A public header that an inner folder implements, or whose plain data it works on.
 OWN_HEADERS = {"ops": {"stepless/matmul.hpp"}, "model": {"stepless/convert.hpp"}, "runtime": {"stepless/engine.hpp"}}
 

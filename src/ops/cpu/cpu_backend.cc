@@ -42,7 +42,7 @@ class CpuBackend final : public Backend {
 
   std::int64_t free_bytes() const override { return available_memory_bytes(); }
   void prepare(std::shared_ptr<const Program> program) override;
-  void allocate_kv(const KvShape& shape, std::int64_t pages) override;
+  void allocate_kv(const KvShape& shape, const KvPages& pages) override;
   void allocate_state(const StateShape& shape, std::int64_t slots) override;
   void copy_pages(std::span<const PageCopy> copies) override;
   PageBytes read_pages(int layer, std::span<const std::int32_t> pages) const override;
@@ -82,17 +82,38 @@ void CpuBackend::prepare(std::shared_ptr<const Program> program) {
                       program_->matrices[static_cast<std::size_t>(op->parts[0].weight)].experts);
 }
 
-void CpuBackend::allocate_kv(const KvShape& shape, std::int64_t pages) {
+void CpuBackend::allocate_kv(const KvShape& shape, const KvPages& pages) {
   kv_shape_ = shape;
-  const std::int64_t total = checked_mul(shape.page_bytes(), pages, "KV cache");
+  const std::int64_t total =
+      checked_add(checked_mul(shape.page_bytes(), pages.plain, "KV cache"),
+                  checked_mul(shape.packed_page_bytes(), pages.packed, "KV cache"), "KV cache");
   kv_memory_ = LargeBuffer(total, "KV cache");
   kv_.clear();
   std::uint8_t* at = kv_memory_.as<std::uint8_t>();
   for (const KvLayerShape& layer : shape.layers) {
-    const std::int64_t tokens = pages * shape.page_tokens * layer.kv_heads * size_of(shape.type);
-    kv_.push_back({at, at + tokens * layer.k_dim, shape.type, shape.page_tokens, layer.kv_heads,
-                   layer.k_dim, layer.v_dim});
-    at += tokens * (layer.k_dim + layer.v_dim);
+    const std::int64_t places = pages.plain * shape.page_tokens * layer.kv_heads;
+    const std::int64_t packed_places = pages.packed * shape.page_tokens * layer.kv_heads;
+    kernels::KvLayer memory = {nullptr,        nullptr,     shape.type, shape.page_tokens,
+                               layer.kv_heads, layer.k_dim, layer.v_dim};
+    const auto take = [&at](std::int64_t bytes) {
+      std::uint8_t* const taken = at;
+      at += bytes;
+      return taken;
+    };
+    memory.k = take(places * layer.k_dim * size_of(shape.type));
+    memory.v = take(places * layer.v_dim * size_of(shape.type));
+    if (shape.packing) {
+      const std::int64_t bits = shape.packing->bits, group = shape.packing->group_size;
+      kernels::PackedKv& packed = memory.packed;
+      packed.bits = shape.packing->bits, packed.group_size = shape.packing->group_size;
+      packed.k = take(packed_places * layer.k_dim * bits / 8);
+      packed.v = take(packed_places * layer.v_dim * bits / 8);
+      for (std::uint8_t** of_keys : {&packed.k_scales, &packed.k_biases})
+        *of_keys = take(packed_places * layer.k_dim / group * size_of(shape.type));
+      for (std::uint8_t** of_values : {&packed.v_scales, &packed.v_biases})
+        *of_values = take(packed_places * layer.v_dim / group * size_of(shape.type));
+    }
+    kv_.push_back(memory);
   }
 }
 
@@ -144,6 +165,8 @@ void CpuBackend::write_pages(int index, std::span<const std::int32_t> pages, con
 
 void CpuBackend::run_calls(std::span<const BoundCall> calls, int thread) {
   const int threads = team_.size();
+  // Nothing to pack, in most decode steps: no thread need wait for another.
+  if (calls.size() == 1 && calls.front().units == 0) return;
   const auto prepare = calls.front().kernel->entry->prepare;
   if (prepare != nullptr && calls.front().prepare_rows > 0) {
     prepare(calls.front().opaque(), part_of_units(calls.front().prepare_rows, 1, thread, threads));
@@ -188,7 +211,10 @@ Ticket CpuBackend::launch(const RowGroup& group) {
   step.arena = arena_.as<std::uint8_t>();
   step.workspace = workspace_.as<std::uint8_t>();
   positions_.clear();
-  for (const kernels::SeqRow& row : group.seq) positions_.push_back(row.position);
+  for (const kernels::SeqRow& row : group.seq) {
+    positions_.push_back(row.position);
+    step.packs = step.packs || row.pack >= 0;
+  }
   step.positions = positions_.data();
   step.kv = &kv_;
   step.state = &state_;

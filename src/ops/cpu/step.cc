@@ -146,6 +146,11 @@ struct Binder {
             step.rows,
             (*step.kv)[static_cast<std::size_t>(op.kv_layer)]};
   }
+  kernels::KvPackArgs operator()(const KvPackOp& op) {
+    const kernels::KvLayer& cache = (*step.kv)[static_cast<std::size_t>(op.kv_layer)];
+    units = step.packs ? step.rows * cache.kv_heads : 0;
+    return {step.group->seq.data(), step.rows, cache};
+  }
   kernels::AttnArgs operator()(const AttnOp& op) {
     units = step.rows * op.heads;
     const Vector* sinks = vector_of(step, op.sinks);

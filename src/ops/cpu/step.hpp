@@ -17,14 +17,16 @@ struct CpuStep {
   const std::int64_t* positions = nullptr;                  // (rows)
   const std::vector<kernels::KvLayer>* kv = nullptr;        // one per KV layer
   const std::vector<kernels::StateLayer>* state = nullptr;  // one per operation with state
+  bool packs = false;  // whether any row asks for a page to be packed
   Sampled* results = nullptr;
 };
 
 using KernelArgs =
     std::variant<kernels::MatmulArgs, kernels::EmbedArgs, kernels::NormArgs, kernels::AnglesArgs,
-                 kernels::RopeArgs, kernels::KvPutArgs, kernels::AttnArgs, kernels::SplitArgs,
-                 kernels::ConvArgs, kernels::DeltaArgs, kernels::GluArgs, kernels::AddArgs,
-                 kernels::TakeArgs, kernels::RouteArgs, kernels::CombineArgs, kernels::SampleArgs>;
+                 kernels::RopeArgs, kernels::KvPutArgs, kernels::KvPackArgs, kernels::AttnArgs,
+                 kernels::SplitArgs, kernels::ConvArgs, kernels::DeltaArgs, kernels::GluArgs,
+                 kernels::AddArgs, kernels::TakeArgs, kernels::RouteArgs, kernels::CombineArgs,
+                 kernels::SampleArgs>;
 
 /// Bytes of a value of the step.
 std::uint8_t* value_bytes(const CpuStep& step, ValueId id);

@@ -1,71 +1,9 @@
-// Attention on four lanes (SSE2, NEON by GCC vector types): the portable row.
-#include "kernels/cpu/any/attn_frame.hpp"
+// Attention on four lanes: the portable row.
+#include "kernels/cpu/any/attn_lanes.hpp"
 
 namespace stepless::kernels {
-namespace {
 
-struct Portable {
-  static constexpr int L = 4, kDots = 8;
-  using F = Floats<4>;
-  using U = Lanes<4>::U;
-  template <int Q>
-  static constexpr int width() {
-    return 4 / Q;  // eight accumulators: sixteen registers hold them and their operands
-  }
-
-  static F fma(F a, F b, F c) { return a * b + c; }
-
-  static F from_f16(const uint8_t* p) {
-    typedef uint16_t Codes __attribute__((vector_size(8)));
-    Codes codes;
-    memcpy(&codes, p, sizeof codes);
-    const U code = __builtin_convertvector(codes, U);
-    const U body = (code & 0x7fffu) << 13;
-    const U repaired = __builtin_bit_cast(U, __builtin_bit_cast(F, body) * 0x1p112f);
-    const U value = body >= 0x0f800000u ? body | 0x7f800000u : repaired;
-    return __builtin_bit_cast(F, value | (code & 0x8000u) << 16);
-  }
-
-  template <DType type>
-  static void load2(const uint8_t* p, F& a, F& b) {
-    if constexpr (type == DType::f32) {
-      memcpy(&a, p, sizeof a);
-      memcpy(&b, p + sizeof a, sizeof b);
-    } else if constexpr (type == DType::f16) {
-      a = from_f16(p);
-      b = from_f16(p + 8);
-    } else {
-      U pairs;
-      memcpy(&pairs, p, sizeof pairs);
-      a = __builtin_bit_cast(F, pairs << 16);
-      b = __builtin_bit_cast(F, pairs & 0xffff0000u);
-    }
-  }
-
-  template <DType type>
-  static void load2_part(const uint8_t* p, int64_t n, F& a, F& b) {
-    uint8_t whole[32] = {};
-    memcpy(whole, p, static_cast<size_t>(n * bytes_of(type)));
-    load2<type>(whole, a, b);
-  }
-
-  static F four_sums(const F* v) {
-    const F ab = __builtin_shufflevector(v[0], v[1], 0, 4, 1, 5) +
-                 __builtin_shufflevector(v[0], v[1], 2, 6, 3, 7);
-    const F cd = __builtin_shufflevector(v[2], v[3], 0, 4, 1, 5) +
-                 __builtin_shufflevector(v[2], v[3], 2, 6, 3, 7);
-    return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) +
-           __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
-  }
-
-  static void sums(const F* acc, float* out) {
-    store<4>(out, four_sums(acc));
-    store<4>(out + 4, four_sums(acc + 4));
-  }
-};
-
-}  // namespace
-
-STEPLESS_KERNEL(attn_full_b16_fany_h1_cpu) = {nullptr, run_attention<Portable>, nullptr};
+STEPLESS_KERNEL(attn_full_b16_fany_h1_cpu) = {nullptr, run_attention<Portable, Cache::plain>,
+                                              nullptr};
 
 }  // namespace stepless::kernels

@@ -1,67 +1,8 @@
-// Attention on eight lanes with fused multiply-add.
-#include <immintrin.h>
-
-#include "kernels/cpu/any/attn_frame.hpp"
+// Attention on eight lanes.
+#include "kernels/cpu/avx2/attn_lanes.hpp"
 
 namespace stepless::kernels {
-namespace {
 
-struct Avx2 {
-  static constexpr int L = 8, kDots = 8;
-  using F = Floats<8>;
-  template <int Q>
-  static constexpr int width() {
-    return 4 / Q;
-  }
-
-  static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
-
-  static __m256i bits(const uint8_t* p) {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(p));
-  }
-
-  static F from_f16(const uint8_t* p) {
-    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i_u*>(p)));
-  }
-
-  template <DType type>
-  static void load2(const uint8_t* p, F& a, F& b) {
-    if constexpr (type == DType::f32) {
-      a = _mm256_castsi256_ps(bits(p));
-      b = _mm256_castsi256_ps(bits(p + 32));
-    } else if constexpr (type == DType::f16) {
-      a = from_f16(p);
-      b = from_f16(p + 16);
-    } else {
-      const __m256i pairs = bits(p);
-      a = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
-      b = _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(-65536)));
-    }
-  }
-
-  template <DType type>
-  static void load2_part(const uint8_t* p, int64_t n, F& a, F& b) {
-    alignas(32) uint8_t whole[64] = {};
-    memcpy(whole, p, static_cast<size_t>(n * bytes_of(type)));
-    load2<type>(whole, a, b);
-  }
-
-  /// In both 128-bit halves: the sums of four vectors' lanes there.
-  static __m256 half_sums(const F* v) {
-    const __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps(v[0], v[1]), _mm256_unpackhi_ps(v[0], v[1]));
-    const __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps(v[2], v[3]), _mm256_unpackhi_ps(v[2], v[3]));
-    return _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
-  }
-
-  static void sums(const F* acc, float* out) {
-    const __m256 low = half_sums(acc), high = half_sums(acc + 4);
-    _mm256_storeu_ps(out, _mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20),
-                                        _mm256_permute2f128_ps(low, high, 0x31)));
-  }
-};
-
-}  // namespace
-
-STEPLESS_KERNEL(attn_full_b16_fany_h1_avx2) = {nullptr, run_attention<Avx2>, nullptr};
+STEPLESS_KERNEL(attn_full_b16_fany_h1_avx2) = {nullptr, run_attention<Avx2, Cache::plain>, nullptr};
 
 }  // namespace stepless::kernels

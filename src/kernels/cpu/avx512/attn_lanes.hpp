@@ -1,0 +1,110 @@
+// Sixteen lanes with fused multiply-add for attention; masked loads at the end of a head.
+#pragma once
+#include <immintrin.h>
+
+#include "kernels/cpu/any/attn_frame.hpp"
+
+namespace stepless::kernels {
+namespace {
+
+struct Avx512 {
+  static constexpr int L = 16, kDots = 16;
+  using F = Floats<16>;
+  template <int Q>
+  static constexpr int width() {
+    return Q == 4 ? 2 : 4;  // up to sixteen accumulators of thirty-two registers
+  }
+
+  static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+
+  static void split(__m512i pairs, F& a, F& b) {
+    a = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+    b = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(-65536)));
+  }
+
+  static F from_f16(__m256i codes) { return _mm512_cvtph_ps(codes); }
+
+  template <DType type>
+  static void load2(const uint8_t* p, F& a, F& b) {
+    if constexpr (type == DType::f32) {
+      a = _mm512_loadu_ps(p);
+      b = _mm512_loadu_ps(p + 64);
+    } else if constexpr (type == DType::f16) {
+      a = from_f16(_mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(p)));
+      b = from_f16(_mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(p + 32)));
+    } else {
+      split(_mm512_loadu_si512(p), a, b);
+    }
+  }
+
+  template <DType type>
+  static void load2_part(const uint8_t* p, int64_t n, F& a, F& b) {
+    const __mmask32 mask = (1u << n) - 1;  // n < 32
+    if constexpr (type == DType::f32) {
+      a = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), p);
+      b = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), p + 64);
+    } else if constexpr (type == DType::f16) {
+      const __m512i codes = _mm512_maskz_loadu_epi16(mask, p);
+      a = from_f16(_mm512_castsi512_si256(codes));
+      b = from_f16(_mm512_extracti64x4_epi64(codes, 1));
+    } else {
+      split(_mm512_maskz_loadu_epi16(mask, p), a, b);
+    }
+  }
+
+  static __m128i sixteen(const uint8_t* p) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i_u*>(p));
+  }
+
+  template <int bits, DType type>
+  static void codes2(const uint8_t* p, F& a, F& b) {
+    __m512i low, high;
+    if constexpr (bits == 8 && type == DType::bf16) {
+      const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(p));
+      const __m512i pairs = _mm512_cvtepu16_epi32(bytes);
+      low = _mm512_and_si512(pairs, _mm512_set1_epi32(255));
+      high = _mm512_srli_epi32(pairs, 8);
+    } else if constexpr (bits == 8) {
+      low = _mm512_cvtepu8_epi32(sixteen(p));
+      high = _mm512_cvtepu8_epi32(sixteen(p + 16));
+    } else if constexpr (type == DType::bf16) {
+      const __m512i pairs = _mm512_cvtepu8_epi32(sixteen(p));
+      low = _mm512_and_si512(pairs, _mm512_set1_epi32(15));
+      high = _mm512_srli_epi32(pairs, 4);
+    } else {
+      const __m128i pairs = sixteen(p), nibble = _mm_set1_epi8(15);
+      const __m128i even = _mm_and_si128(pairs, nibble);
+      const __m128i odd = _mm_and_si128(_mm_srli_epi16(pairs, 4), nibble);
+      low = _mm512_cvtepu8_epi32(_mm_unpacklo_epi8(even, odd));
+      high = _mm512_cvtepu8_epi32(_mm_unpackhi_epi8(even, odd));
+    }
+    a = _mm512_cvtepi32_ps(low);
+    b = _mm512_cvtepi32_ps(high);
+  }
+
+  template <DType type>
+  static F decode(F codes, float scale, float bias) {
+    return _mm512_fmadd_ps(codes, _mm512_set1_ps(scale), _mm512_set1_ps(bias));
+  }
+
+  /// In all four 128-bit quarters: the sums of four vectors' lanes there.
+  static __m512 quarter_sums(const F* v) {
+    const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
+    const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(v[2], v[3]), _mm512_unpackhi_ps(v[2], v[3]));
+    return _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+  }
+
+  /// Adds neighbouring quarters of a, then of b.
+  static __m512 fold(__m512 a, __m512 b) {
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+  }
+
+  static void sums(const F* acc, float* out) {
+    const __m512 low = fold(quarter_sums(acc), quarter_sums(acc + 4));
+    const __m512 high = fold(quarter_sums(acc + 8), quarter_sums(acc + 12));
+    _mm512_storeu_ps(out, fold(low, high));
+  }
+};
+
+}  // namespace
+}  // namespace stepless::kernels

@@ -1,34 +1,10 @@
 // safetensors files: what is accepted lies inside the file, tensor by tensor, to the last byte.
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include "format/dtype.hpp"
 #include "format/safetensors.hpp"
-#include "fuzz/targets.hpp"
+#include "fuzz/memory_file.hpp"
 #include "stepless/error.hpp"
 
 namespace stepless::fuzz {
-namespace {
-
-/// A file without a folder, for a reader that wants a path.
-class MemoryFile {
- public:
-  explicit MemoryFile(Input bytes) : file_(::memfd_create("fuzz", MFD_CLOEXEC)) {
-    require(file_ >= 0, "memfd_create");
-    require(::write(file_, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()),
-            "write to a memfd");
-  }
-  MemoryFile(const MemoryFile&) = delete;
-  MemoryFile& operator=(const MemoryFile&) = delete;
-  ~MemoryFile() { ::close(file_); }
-  std::string path() const { return "/proc/self/fd/" + std::to_string(file_); }
-
- private:
-  int file_;
-};
-
-}  // namespace
-
 void safetensors(Input input) {
   const MemoryFile file(input);
   try {

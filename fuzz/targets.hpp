@@ -16,6 +16,7 @@ void safetensors(Input input);    // a whole file
 void config(Input input);         // config.json NUL generation_config.json, over a tiny checkpoint
 void tokenizer(Input input);      // tokenizer.json, then a text through it
 void encode(Input input);         // which tokenizer, how cut, the text
+void prompt_cache(Input input);   // a whole file, and changes of a good one
 void chat_template(Input input);  // a template's source NUL variables
 
 inline std::string_view text_of(Input input) {

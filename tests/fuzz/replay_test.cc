@@ -17,11 +17,10 @@ struct Target {
   void (*run)(fuzz::Input);
 };
 
-constexpr Target kTargets[] = {{"safetensors", fuzz::safetensors},
-                               {"config", fuzz::config},
-                               {"tokenizer", fuzz::tokenizer},
-                               {"encode", fuzz::encode},
-                               {"chat_template", fuzz::chat_template}};
+constexpr Target kTargets[] = {
+    {"safetensors", fuzz::safetensors},   {"config", fuzz::config},
+    {"tokenizer", fuzz::tokenizer},       {"encode", fuzz::encode},
+    {"prompt_cache", fuzz::prompt_cache}, {"chat_template", fuzz::chat_template}};
 
 class Replay : public ::testing::TestWithParam<Target> {};
 

@@ -2,6 +2,9 @@
 include(GNUInstallDirs)
 if(TARGET stepless_cli)
   install(TARGETS stepless_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  if(NOT CMAKE_CROSSCOMPILING OR CMAKE_CROSSCOMPILING_EMULATOR)
+    include(cmake/pages.cmake)
+  endif()
 endif()
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/models/ DESTINATION ${CMAKE_INSTALL_DATADIR}/stepless/models)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/stepless DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}

@@ -131,7 +131,8 @@ Run attach_cache_prompt(CLI::App& app) {
   app.add_option("-p,--prompt", flags->prompt.prompt, "text; - reads stdin")->group(kGroup);
   app.add_option("-f,--prompt-file", flags->prompt.prompt_file, "read the prompt from a file")
       ->group(kGroup);
-  app.add_option("--system-prompt", flags->prompt.system_prompt, "a system message before it")
+  app.add_option("--system-prompt", flags->prompt.answer.system_prompt,
+                 "a system message before it")
       ->group(kGroup);
   app.add_option("--prompt-cache-file", flags->file, "the file to write")->group(kGroup);
   add_model_flags(app, flags->prompt.model);

@@ -42,13 +42,18 @@ using Run = std::function<Exit()>;
 struct Command {
   const char* name;
   const char* summary;
+  const char* examples;  // three lines that run on the demo model
   Run (*attach)(CLI::App& app);
 };
 const std::vector<Command>& commands();
 
 Run attach_generate(CLI::App& app);
 Run attach_cache_prompt(CLI::App& app);
+Run attach_chat(CLI::App& app);
 Run attach_info(CLI::App& app);
+Run attach_models(CLI::App& app);
+Run attach_completion(CLI::App& app);
+Run attach_man(CLI::App& app);
 Run attach_explain(CLI::App& app);
 Run attach_convert(CLI::App& app);
 Run attach_dequantize(CLI::App& app);

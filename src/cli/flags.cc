@@ -47,11 +47,16 @@ void check_device(const ModelFlags& flags) {
 }  // namespace
 
 void add_output_flags(CLI::App& app, OutputFlags& flags, const char* quiet) {
-  app.add_flag("--json", flags.json, "one JSON object instead of text")->group(kOutputGroup);
-  app.add_flag("--jsonl", flags.jsonl, "an object per event, then the result")->group(kOutputGroup);
+  CLI::Option* json = app.add_flag("--json", flags.json, "one JSON object instead of text");
+  json->group(kOutputGroup);
+  app.add_flag("--jsonl", flags.jsonl, "an object per event, then the result")
+      ->excludes(json)
+      ->group(kOutputGroup);
   app.add_flag(quiet, flags.quiet, "only the result")->group(kOutputGroup);
-  app.add_flag("--no-progress", flags.no_progress, "no progress bars")->group(kOutputGroup);
+  CLI::Option* none = app.add_flag("--no-progress", flags.no_progress, "no progress bars");
+  none->group(kOutputGroup);
   app.add_flag("--progress", flags.progress, "a line per 10 % when stderr is no terminal")
+      ->excludes(none)
       ->group(kOutputGroup);
   app.add_option("--color", flags.color, "auto, always or never")
       ->check(CLI::IsMember({"auto", "always", "never"}))
@@ -67,16 +72,20 @@ std::optional<int> json_indent(const OutputFlags& flags) {
 }
 
 void add_model_flags(CLI::App& app, ModelFlags& f) {
-  app.add_option("--model", f.model,
-                 "folder, name or Hugging Face id; demo: the model that comes along")
-      ->group(kModelGroup);
+  CLI::Option* model = app.add_option(
+      "--model", f.model, "folder, name or Hugging Face id; demo: the model that comes along");
+  model->type_name("MODEL")->group(kModelGroup);
   app.add_option("--synthetic", f.synthetic,
                  "random weights instead: qwen3-0.6b, llama-3.2-3b, qwen3-4b; bytes of the prompt "
                  "are its tokens")
+      ->excludes(model)
       ->group(kModelGroup);
   app.add_option("--models-dir", f.models_dir, "one more folder to look for models in")
+      ->type_name("DIR")
       ->group(kModelGroup);
-  app.add_option("--device", f.device, "cpu or auto")->capture_default_str()->group(kModelGroup);
+  app.add_option("--device", f.device, "cpu or auto; -ngl 0 is cpu")
+      ->capture_default_str()
+      ->group(kModelGroup);
   app.add_option("-t,--threads", f.threads, "threads; 0: the physical cores allowed")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str()
@@ -110,15 +119,17 @@ void add_model_flags(CLI::App& app, ModelFlags& f) {
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str()
       ->group(kMemoryGroup);
-  app.add_option("--chat-template,--chat-template-file", f.chat_template,
-                 "template text or file; default: the model's")
-      ->group(kTemplateGroup);
-  app.add_option("--chat-template-config,--chat-template-args,--chat-template-kwargs",
-                 f.chat_template_config, "JSON object of further template variables")
-      ->group(kTemplateGroup);
-  app.add_flag("--use-default-chat-template", f.default_template, "ChatML")->group(kTemplateGroup);
-  app.add_flag("--ignore-chat-template", f.ignore_template, "the prompt as it is")
-      ->group(kTemplateGroup);
+  CLI::Option* text = app.add_option("--chat-template,--chat-template-file", f.chat_template,
+                                     "template text or file; default: the model's");
+  CLI::Option* variables =
+      app.add_option("--chat-template-config,--chat-template-args,--chat-template-kwargs",
+                     f.chat_template_config, "JSON object of further template variables");
+  CLI::Option* chatml =
+      app.add_flag("--use-default-chat-template", f.default_template, "ChatML")->excludes(text);
+  CLI::Option* raw =
+      app.add_flag("--ignore-chat-template", f.ignore_template, "the prompt as it is");
+  raw->excludes(text)->excludes(variables)->excludes(chatml);
+  for (CLI::Option* option : {text, variables, chatml, raw}) option->group(kTemplateGroup);
   add_kv_flags(app, f.kv);
   refuse(app, "--kv-host-bytes", "the host tier is not there yet");
   refuse(app, "--adapter-path", "adapters are not applied; fuse it into the model first");
@@ -166,8 +177,6 @@ Model open_model(const ModelFlags& flags, const std::string& machine) {
   options.step_rows = flags.prefill_step_size;
   options.kv = kv_options_of(flags.kv);
   try {
-    if (!flags.synthetic.empty() && !flags.model.empty())
-      usage("--synthetic and --model: give one of them");
     if (!flags.synthetic.empty()) return Model::synthetic(flags.synthetic, options);
     if (flags.model.empty()) usage("--model: none given; a folder, a name, or demo");
     return Model::open(locate_model(flags.model, flags.models_dir), options);

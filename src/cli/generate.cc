@@ -1,16 +1,10 @@
 // stepless generate: one prompt streamed as it is written, or a file of prompts as one batch.
 #include <fmt/format.h>
 
-#include <condition_variable>
-#include <deque>
-#include <fstream>
 #include <iostream>
-#include <mutex>
-#include <random>
-#include <sstream>
 
 #include "base/error.hpp"
-#include "base/json.hpp"
+#include "cli/answer.hpp"
 #include "cli/cli.hpp"
 #include "cli/generate_input.hpp"
 #include "cli/terminal.hpp"
@@ -18,32 +12,6 @@
 
 namespace stepless::cli {
 namespace {
-
-/// Events of all requests, from the engine's thread to this one: a slow terminal must not stall the
-/// engine.
-class Inbox {
- public:
-  void put(std::size_t request, const Event& event) {
-    const std::lock_guard lock(mutex_);
-    events_.emplace_back(request, event);
-    ready_.notify_one();
-  }
-  /// False after a while without events, so that signals are seen.
-  bool take(std::size_t& request, Event& event) {
-    std::unique_lock lock(mutex_);
-    if (!ready_.wait_for(lock, std::chrono::milliseconds(50), [&] { return !events_.empty(); }))
-      return false;
-    request = events_.front().first;
-    event = std::move(events_.front().second);
-    events_.pop_front();
-    return true;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable ready_;
-  std::deque<std::pair<std::size_t, Event>> events_;
-};
 
 /// What the keys and values took at most, where they are not simply all kept.
 std::string kv_text(const EngineStats& stats, const ModelInfo& info) {
@@ -57,15 +25,6 @@ std::string kv_text(const EngineStats& stats, const ModelInfo& info) {
       bytes(stats.kv_packed_pages_peak, info.kv_packed_bytes_per_token), info.kv_format,
       info.kv_packed_bytes_per_token);
 }
-
-struct Answer {
-  std::string text;
-  std::vector<std::int32_t> tokens;
-  std::vector<TokenLogprobs> logprobs;
-  FinishReason reason = FinishReason::none;
-  std::string error;
-  std::int64_t prompt_done = 0, cached = 0, drafted = 0, accepted = 0;
-};
 
 class Generation {
  public:
@@ -82,8 +41,7 @@ class Generation {
   void submit(Engine& engine);
   void collect(Engine& engine);
   void take(std::size_t index, const Event& event);
-  void print_event(const Event& event);
-  OrderedJson result(std::size_t index, const EngineStats& stats) const;
+  void print_event(std::size_t index, const Event& event);
   void print_results(const EngineStats& stats) const;
   void print_stats(const EngineStats& stats) const;
   bool streaming() const {
@@ -110,40 +68,22 @@ void Generation::submit(Engine& engine) {
   }
 }
 
-void Generation::print_event(const Event& event) {
+void Generation::print_event(std::size_t index, const Event& event) {
   if (streaming() && !model_.info().has_tokenizer) {
     if (event.kind == Event::Kind::token) std::cout << event.token << ' ' << std::flush;
   } else if (streaming()) {
-    std::cout << (stdout_is_terminal() ? escape_controls(event.text) : event.text) << std::flush;
+    std::cout << printable(event.text) << std::flush;
   } else if (flags_.output.jsonl && event.kind == Event::Kind::token) {
-    const OrderedJson line = {
-        {"token", event.token}, {"text", event.text}, {"logprob", event.logprobs.chosen}};
-    std::cout << line.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) << "\n"
-              << std::flush;
+    OrderedJson line = token_json(event, prompts_[index].request.logprobs > 0);
+    if (prompts_.size() > 1) line["index"] = index;
+    std::cout << one_line(line) << "\n" << std::flush;
   }
 }
 
 void Generation::take(std::size_t index, const Event& event) {
-  Answer& answer = answers_[index];
-  answer.text += event.text;
-  switch (event.kind) {
-    case Event::Kind::prefill:
-      answer.prompt_done = event.prompt_done;
-      answer.cached = event.cached_tokens;
-      break;
-    case Event::Kind::token:
-      answer.tokens.push_back(event.token);
-      if (prompts_[index].request.logprobs > 0) answer.logprobs.push_back(event.logprobs);
-      break;
-    case Event::Kind::finished:
-      answer.reason = event.reason;
-      answer.error = event.error;
-      answer.drafted = event.drafted;
-      answer.accepted = event.accepted;
-      ++finished_;
-      break;
-  }
-  print_event(event);
+  answers_[index].add(event, prompts_[index].request.logprobs > 0);
+  if (event.kind == Event::Kind::finished) ++finished_;
+  print_event(index, event);
 }
 
 void Generation::collect(Engine& engine) {
@@ -167,59 +107,22 @@ void Generation::collect(Engine& engine) {
   }
 }
 
-OrderedJson Generation::result(std::size_t index, const EngineStats& stats) const {
-  const Answer& answer = answers_[index];
-  const Prompt& prompt = prompts_[index];
-  const auto prompt_count = static_cast<std::int64_t>(prompt.request.tokens.size());
-  const auto count = static_cast<std::int64_t>(answer.tokens.size());
-  OrderedJson json = {{"text", answer.text},
-                      {"tokens", answer.tokens},
-                      {"finish_reason", to_string(answer.reason)},
-                      {"seed", prompt.request.sampling.seed},
-                      {"usage",
-                       {{"prompt_tokens", prompt_count},
-                        {"completion_tokens", count},
-                        {"total_tokens", prompt_count + count},
-                        {"prompt_tokens_details", {{"cached_tokens", answer.cached}}},
-                        {"drafted", answer.drafted},
-                        {"accepted", answer.accepted}}},
-                      {"timings",
-                       {{"prompt_seconds", stats.prefill_seconds},
-                        {"generation_seconds", stats.decode_seconds},
-                        {"floor_us_per_token", stats.floor_us_per_token},
-                        {"drafted", stats.drafted},
-                        {"accepted", stats.accepted}}}};
-  if (!answer.error.empty()) json["error"] = answer.error;
-  if (prompt.request.logprobs > 0) {
-    OrderedJson all = OrderedJson::array();
-    for (const TokenLogprobs& one : answer.logprobs) {
-      OrderedJson top = OrderedJson::array();
-      for (const auto& [id, value] : one.top) top.push_back({{"token", id}, {"logprob", value}});
-      all.push_back({{"logprob", one.chosen}, {"top", top}});
-    }
-    json["logprobs"] = all;
-  }
-  return json;
-}
-
 void Generation::print_results(const EngineStats& stats) const {
   if (streaming()) {
     std::cout << "\n";
   } else if (flags_.output.json || flags_.output.jsonl) {
     for (std::size_t i = 0; i < prompts_.size(); ++i)
-      std::cout << result(i, stats).dump(-1, ' ', false, OrderedJson::error_handler_t::replace)
-                << "\n";
+      std::cout << one_line(answer_json(prompts_[i].request, answers_[i], stats)) << "\n";
   } else {
     for (std::size_t i = 0; i < prompts_.size(); ++i)
       std::cout << (i == 0 ? "" : "\n") << "--- " << i << " ---\n"
-                << (stdout_is_terminal() ? escape_controls(answers_[i].text) : answers_[i].text)
-                << "\n";
+                << printable(answers_[i].text) << "\n";
   }
   std::cout << std::flush;
 }
 
 void Generation::print_stats(const EngineStats& stats) const {
-  if (flags_.output.quiet || !flags_.verbose) return;
+  if (flags_.output.quiet || !flags_.answer.verbose) return;
   std::string out;
   if (streaming()) out += "==========\n";
   out +=
@@ -259,7 +162,7 @@ Exit Generation::run() {
   Engine engine(model_, options);
   if (cache_) engine.load_prompt_cache(*cache_);
   install_signal_handlers();
-  if (streaming() && flags_.verbose && !flags_.output.quiet) std::cerr << "==========\n";
+  if (streaming() && flags_.answer.verbose && !flags_.output.quiet) std::cerr << "==========\n";
   submit(engine);
   collect(engine);
   engine.wait_idle();  // the last step's figures are in once the engine rests

@@ -61,6 +61,8 @@ bool uses_template(const GenerateFlags& flags, const Model& model) {
 }
 
 std::string messages_of(const Wish& wish) {
+  if (!wish.messages.is_null() && !wish.system.empty())
+    fail(ErrorCode::invalid_argument, "system_prompt: messages hold their own; give one of them");
   OrderedJson messages = wish.messages;
   if (messages.is_null()) {
     messages = OrderedJson::array();
@@ -82,16 +84,24 @@ void check_continues(const Wish& wish) {
          "messages: --prompt-cache-file is continued by a prompt, as one user message");
 }
 
+const char* no_template(const GenerateFlags& flags) {
+  return flags.model.ignore_template
+             ? "--ignore-chat-template takes the prompt alone"
+             : "the model has no chat template; --use-default-chat-template";
+}
+
 std::vector<std::int32_t> tokens_of(const GenerateFlags& flags, const Model& model,
                                     const Wish& wish) {
   check_continues(wish);
+  if (!model.info().has_tokenizer && (!wish.system.empty() || !wish.messages.is_null()))
+    fail(ErrorCode::invalid_argument, "{}: synthetic weights take a prompt alone",
+         wish.system.empty() ? "messages" : "--system-prompt");
   if (!model.info().has_tokenizer) return byte_tokens(wish.prompt + flags.prefill_response);
   if (!uses_template(flags, model)) {
+    if (!wish.system.empty())
+      fail(ErrorCode::invalid_argument, "--system-prompt: {}", no_template(flags));
     if (!wish.messages.is_null())
-      fail(ErrorCode::invalid_argument, "messages: {}",
-           flags.model.ignore_template
-               ? "--ignore-chat-template takes a prompt"
-               : "the model has no chat template; --use-default-chat-template");
+      fail(ErrorCode::invalid_argument, "messages: {}", no_template(flags));
     // The tokenizer's frame (a leading BOS, say) belongs before the cached tokens, not here.
     return model.encode(wish.prompt + flags.prefill_response, true, !wish.cache);
   }
@@ -108,7 +118,7 @@ std::vector<std::int32_t> tokens_of(const GenerateFlags& flags, const Model& mod
 }
 
 Prompt make_prompt(const GenerateFlags& flags, const Model& model, const Wish& wish) {
-  Prompt prompt;
+  Prompt prompt{request_of(flags.answer, model)};
   Request& request = prompt.request;
   if (wish.cache) request.tokens = wish.cache->tokens();
   const std::vector<std::int32_t> own = tokens_of(flags, model, wish);
@@ -117,13 +127,6 @@ Prompt make_prompt(const GenerateFlags& flags, const Model& model, const Wish& w
   request.max_tokens = wish.max_tokens;
   request.stop = wish.stop;
   request.logprobs = flags.logprobs;
-  for (const std::string& token : flags.extra_eos) {
-    const std::int32_t id = model.token_id(token);
-    if (id < 0)
-      fail(ErrorCode::invalid_argument, "--extra-eos-token {}: the vocabulary has no such token",
-           token);
-    request.extra_eos.push_back(id);
-  }
   return prompt;
 }
 
@@ -192,32 +195,27 @@ std::vector<Prompt> read_batch(const GenerateFlags& flags, const Model& model,
 }  // namespace
 
 void add_generate_flags(CLI::App& app, GenerateFlags& f) {
-  constexpr const char* kGroup = "Prompt and answer";
-  app.add_option("-p,--prompt", f.prompt, "text; - reads stdin")
-      ->capture_default_str()
-      ->group(kGroup);
-  app.add_option("-f,--prompt-file", f.prompt_file, "read the prompt from a file")->group(kGroup);
+  constexpr const char* kGroup = "Prompt";
+  CLI::Option* prompt = app.add_option("-p,--prompt", f.prompt, "text; - reads stdin");
+  prompt->capture_default_str()->group(kGroup);
+  CLI::Option* file =
+      app.add_option("-f,--prompt-file", f.prompt_file, "read the prompt from a file");
+  file->type_name("FILE")->excludes(prompt)->group(kGroup);
   app.add_option("--prompts", f.prompts_file,
                  "a JSON object per line {\"prompt\": ...}: one batch, order kept")
-      ->group(kGroup);
-  app.add_option("--system-prompt", f.system_prompt, "a system message before the prompt")
+      ->type_name("FILE")
+      ->excludes(prompt)
+      ->excludes(file)
       ->group(kGroup);
   app.add_option("--prefill-response", f.prefill_response, "begin the answer with this")
       ->group(kGroup);
-  app.add_option("-m,-n,--max-tokens,--predict", f.max_tokens,
-                 "longest answer; 0: until the context ends")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str()
-      ->group(kGroup);
-  app.add_option("-r,--stop", f.stop, "end the answer at this text; repeatable")->group(kGroup);
-  app.add_option("--extra-eos-token", f.extra_eos, "end the answer at this token; repeatable")
-      ->group(kGroup);
+  add_answer_flags(app, f.answer);
   app.add_option("--logprobs", f.logprobs, "best alternatives per token, in --json")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str()
       ->group(kGroup);
-  app.add_option("--verbose", f.verbose, "mlx-lm's frame and the figures at the end")
-      ->capture_default_str()
+  app.add_option("--verbose", f.answer.verbose, "mlx-lm's frame and the figures at the end")
+      ->default_str("true")
       ->group(kGroup);
   add_prompt_cache_flags(app, f.cache);
   add_sampling_flags(app, f.sampling);
@@ -228,11 +226,14 @@ void add_generate_flags(CLI::App& app, GenerateFlags& f) {
 
 std::vector<Prompt> read_prompts(const GenerateFlags& flags, const Model& model,
                                  const std::optional<PromptCache>& cache) {
+  if (flags.logprobs > 0 && !flags.output.json && !flags.output.jsonl)
+    throw ExitError(Exit::usage, ErrorCode::invalid_argument,
+                    fmt::format("--logprobs {}: they show in JSON; add --json", flags.logprobs));
   Wish wish;
   wish.cache = cache;
-  wish.system = flags.system_prompt;
-  wish.max_tokens = flags.max_tokens;
-  wish.stop = flags.stop;
+  wish.system = flags.answer.system_prompt;
+  wish.max_tokens = flags.answer.max_tokens;
+  wish.stop = flags.answer.stop;
   wish.sampling = sampling_of(flags.sampling);
   const bool draws = wish.sampling.temperature > 0;
   wish.sampling.seed = flags.sampling.seed.value_or(draws ? random_seed() : 0);
@@ -245,7 +246,7 @@ std::vector<Prompt> read_prompts(const GenerateFlags& flags, const Model& model,
 
 std::vector<std::int32_t> cached_prompt_tokens(const GenerateFlags& flags, const Model& model) {
   Wish wish;
-  wish.system = flags.system_prompt;
+  wish.system = flags.answer.system_prompt;
   wish.prompt = prompt_text(flags);
   if (!uses_template(flags, model)) return tokens_of(flags, model, wish);
   return model.encode_chat_part(messages_of(wish), flags.model.chat_template_config,

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/flags.hpp"
+#include "cli/answer.hpp"
 #include "cli/prompt_cache_flags.hpp"
 
 namespace stepless::cli {
@@ -14,11 +14,9 @@ struct GenerateFlags {
   SamplingFlags sampling;
   OutputFlags output;
   PromptCacheFlags cache;
-  std::string prompt = "hello", prompt_file, prompts_file, system_prompt, prefill_response;
-  std::int64_t max_tokens = 100;
-  std::vector<std::string> stop, extra_eos;
+  AnswerFlags answer;
+  std::string prompt = "hello", prompt_file, prompts_file, prefill_response;
   std::int32_t logprobs = 0;
-  bool verbose = true;
 };
 void add_generate_flags(CLI::App& app, GenerateFlags& flags);
 

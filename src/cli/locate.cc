@@ -2,9 +2,11 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <vector>
 
 #include "base/error.hpp"
@@ -77,7 +79,57 @@ fs::path in_hub(const std::string& id) {
   return base / "snapshots" / revision;
 }
 
+std::vector<fs::path> folders_in(const fs::path& folder) {
+  std::vector<fs::path> all;
+  std::error_code failed;
+  for (fs::directory_iterator at(folder, failed), end; !failed && at != end; at.increment(failed))
+    if (std::error_code ignored; at->is_directory(ignored)) all.push_back(at->path());
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+class Finder {
+ public:
+  void add(const std::string& id, const fs::path& folder) {
+    if (is_model(folder) && seen_.insert(id).second)
+      all_.push_back({id, folder.lexically_normal().string()});
+  }
+  /// DIR/NAME and DIR/ORG/NAME.
+  void add_folder(const fs::path& root) {
+    for (const fs::path& one : folders_in(root)) {
+      add(one.filename().string(), one);
+      if (is_model(one)) continue;
+      for (const fs::path& inner : folders_in(one))
+        add(one.filename().string() + "/" + inner.filename().string(), inner);
+    }
+  }
+  void add_hub() {
+    for (const fs::path& one : folders_in(hub_folder())) {
+      std::string id = one.filename().string();
+      if (!id.starts_with("models--")) continue;
+      id.erase(0, 8);
+      const std::size_t dashes = id.find("--");
+      if (dashes == std::string::npos) continue;
+      id.replace(dashes, 2, "/");
+      if (const fs::path folder = in_hub(id); !folder.empty()) add(id, folder);
+    }
+  }
+  std::vector<FoundModel> take() { return std::move(all_); }
+
+ private:
+  std::vector<FoundModel> all_;
+  std::set<std::string> seen_;
+};
+
 }  // namespace
+
+std::vector<FoundModel> find_models(const std::string& models_dir) {
+  Finder finder;
+  for (const fs::path& folder : shipped_folders()) finder.add_folder(folder);
+  for (const fs::path& folder : own_folders(models_dir)) finder.add_folder(folder);
+  finder.add_hub();
+  return finder.take();
+}
 
 std::string locate_model(const std::string& id, const std::string& models_dir) {
   if (is_model(id)) return id;

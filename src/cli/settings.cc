@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "base/error.hpp"
 #include "cli/cli.hpp"
@@ -31,15 +32,26 @@ bool any_command_has(const CLI::App& root, const std::string& name) {
   return false;
 }
 
-/// The line of a key, for messages: CLI11's reader does not keep it.
-int line_of(const std::string& path, const std::string& key) {
+std::string trimmed(const std::string& text) {
+  const std::size_t first = text.find_first_not_of(" \t\"'");
+  return first == std::string::npos
+             ? ""
+             : text.substr(first, text.find_last_not_of(" \t\r\"'") - first + 1);
+}
+
+/// file:line of a key in a section ("": before the first), for messages: CLI11's reader does not
+/// keep it.
+std::string place_of(const std::string& path, const std::string& section, const std::string& key) {
   std::ifstream file(path);
-  std::string line;
+  std::string line, current;
   for (int number = 1; std::getline(file, line); ++number) {
-    const auto start = line.find_first_not_of(" \t\"'");
-    if (start != std::string::npos && line.compare(start, key.size(), key) == 0) return number;
+    const std::string text = trimmed(line);
+    if (text.starts_with("["))
+      current = text.substr(1, text.find(']') - 1);
+    else if (current == section && trimmed(text.substr(0, text.find('='))) == key)
+      return fmt::format("{}:{}", path, number);
   }
-  return 0;
+  return path;
 }
 
 [[noreturn]] void bad_config(const std::string& message) {
@@ -71,6 +83,21 @@ std::string value_text(const CLI::Option& option) {
   return fmt::format("{}", CLI::detail::join(option.results(), " "));
 }
 
+/// Spellings of llama.cpp and vLLM, and the flag that each is.
+const std::map<std::string, std::string>& long_names() {
+  static const std::map<std::string, std::string> kLong = {{"-ub", "--prefill-step-size"},
+                                                           {"-md", "--draft-model"},
+                                                           {"-sys", "--system-prompt"},
+                                                           {"-dev", "--device"},
+                                                           {"-tp", "--tensor-parallel"},
+                                                           {"-ctk", "--ctk"},
+                                                           {"-ctv", "--ctv"},
+                                                           {"-qa", "--qa"},
+                                                           {"-hf", "--hf"},
+                                                           {"-fa", "--fa"}};
+  return kLong;
+}
+
 }  // namespace
 
 ConfigFile read_config(const std::string& path, const std::string& command, const CLI::App& root) {
@@ -87,7 +114,8 @@ ConfigFile read_config(const std::string& path, const std::string& command, cons
   for (const CLI::ConfigItem& item : items) {
     if (item.name == "++" || item.name == "--")
       continue;  // CLI11's marks for the start and end of a section
-    const std::string where = fmt::format("{}:{}: ", path, line_of(path, item.name));
+    const std::string section = item.parents.empty() ? "" : item.parents[0];
+    const std::string where = place_of(path, section, item.name) + ": ";
     if (item.parents.size() > 1) bad_config(where + "sections are not nested");
     const CLI::App* owner = nullptr;
     if (!item.parents.empty()) {
@@ -99,8 +127,10 @@ ConfigFile read_config(const std::string& path, const std::string& command, cons
                  (owner != nullptr ? " of " + item.parents[0] : ""));
     const bool mine = owner == nullptr || item.parents[0] == command;
     // A section's value stands above a top-level one, whatever their order in the file.
-    if (mine && (owner != nullptr || config.values.count(item.name) == 0))
+    if (mine && (owner != nullptr || config.values.count(item.name) == 0)) {
       config.values[item.name] = item.inputs;
+      config.places[item.name] = place_of(path, section, item.name);
+    }
   }
   return config;
 }
@@ -126,9 +156,13 @@ std::vector<std::string> settings_arguments(const CLI::App& command, const Confi
     const std::vector<std::string>& names = option->get_lnames();
     if (names.empty() || names[0] == "help") continue;
     if (option->count() > 0) {
-      sources[names[0]] = "command line";
+      sources[names[0]] = kCommandLine;
       continue;
     }
+    const std::set<CLI::Option*>& excluded = option->get_excludes();
+    if (std::any_of(excluded.begin(), excluded.end(),
+                    [](const CLI::Option* other) { return other->count() > 0; }))
+      continue;
     for (const std::string& name : names) {
       const std::string variable = environment_name(name);
       if (const char* value = std::getenv(variable.c_str()); value != nullptr && *value != '\0') {
@@ -142,7 +176,7 @@ std::vector<std::string> settings_arguments(const CLI::App& command, const Confi
       const auto at = config.values.find(name);
       if (at == config.values.end()) continue;
       for (const std::string& value : at->second) arguments.push_back("--" + name + "=" + value);
-      sources[names[0]] = config.path;
+      sources[names[0]] = config.places.at(name);
       break;
     }
   }
@@ -167,16 +201,6 @@ std::string print_config(const CLI::App& command,
 }
 
 std::vector<std::string> rewrite_arguments(std::vector<std::string> arguments) {
-  static const std::map<std::string, std::string> kLong = {{"-ub", "--prefill-step-size"},
-                                                           {"-md", "--draft-model"},
-                                                           {"-sys", "--system-prompt"},
-                                                           {"-dev", "--device"},
-                                                           {"-tp", "--tensor-parallel"},
-                                                           {"-ctk", "--ctk"},
-                                                           {"-ctv", "--ctv"},
-                                                           {"-qa", "--qa"},
-                                                           {"-hf", "--hf"},
-                                                           {"-fa", "--fa"}};
   std::vector<std::string> out;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string& word = arguments[i];
@@ -197,23 +221,38 @@ std::vector<std::string> rewrite_arguments(std::vector<std::string> arguments) {
       out.push_back("cache-prompt");
       continue;
     }
-    const auto at = kLong.find(word);
-    out.push_back(at == kLong.end() ? word : at->second);
+    const auto at = long_names().find(word);
+    out.push_back(at == long_names().end() ? word : at->second);
   }
   return out;
 }
 
-std::string nearest_flag(const CLI::App& command, const std::string& wrong) {
+std::vector<std::string> aliases_of(const std::string& flag) {
+  std::vector<std::string> aliases;
+  for (const auto& [alias, name] : long_names())
+    if (name == flag) aliases.push_back(alias);
+  return aliases;
+}
+
+std::string nearest_name(const std::vector<std::string>& names, const std::string& wrong) {
   std::string best;
   std::size_t least = 4;  // further away is no typo
-  for (const CLI::Option* option : command.get_options())
-    for (const std::string& name : option->get_lnames()) {
-      const std::size_t distance = edit_distance("--" + name, wrong.substr(0, wrong.find('=')));
-      if (distance >= least) continue;
-      least = distance;
-      best = "--" + name;
-    }
+  for (const std::string& name : names) {
+    const std::size_t distance = edit_distance(name, wrong);
+    // Nor is a word of three letters with two of them wrong.
+    if (distance >= least || distance * 2 > wrong.size()) continue;
+    least = distance;
+    best = name;
+  }
   return best;
+}
+
+std::string nearest_flag(const CLI::App& command, const std::string& wrong) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command.get_options())
+    if (!option->get_group().empty())  // not to one that is refused
+      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  return nearest_name(names, wrong.substr(0, wrong.find('=')));
 }
 
 }  // namespace stepless::cli

@@ -11,7 +11,11 @@ namespace stepless::cli {
 struct ConfigFile {
   std::string path;  // empty: there is none
   std::map<std::string, std::vector<std::string>> values;
+  std::map<std::string, std::string> places;  // file:line of each value
 };
+
+/// The source of what was typed; others are a variable's name or file:line.
+constexpr const char* kCommandLine = "command line";
 
 /// Reads TOML: top-level keys hold for every command that has the flag, [name] for one. `commands`
 /// are all there are, each with its flags. Throws Error (exit 2) with file and line for a key no
@@ -22,7 +26,8 @@ ConfigFile read_config(const std::string& path, const std::string& command, cons
 std::string default_config_path();
 
 /// Arguments to append to a command line so that flags it does not give take their value from the
-/// environment or the config file. `sources` learns where each came from.
+/// environment or the config file. `sources` learns where each came from. A setting that excludes a
+/// flag which is given yields to it.
 std::vector<std::string> settings_arguments(const CLI::App& command, const ConfigFile& config,
                                             std::map<std::string, std::string>& sources);
 
@@ -33,6 +38,11 @@ std::string print_config(const CLI::App& command,
 /// Long names that llama.cpp and vLLM write with one dash, which CLI11 cannot take: -ub ->
 /// --prefill-step-size.
 std::vector<std::string> rewrite_arguments(std::vector<std::string> arguments);
+/// The spellings of a long flag that rewrite_arguments knows, e.g. -ub.
+std::vector<std::string> aliases_of(const std::string& flag);
+
+/// The name that a misspelt one is nearest to, or "" when none is near.
+std::string nearest_name(const std::vector<std::string>& names, const std::string& wrong);
 
 /// The nearest long flag to a misspelt one, or "".
 std::string nearest_flag(const CLI::App& command, const std::string& wrong);

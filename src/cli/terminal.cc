@@ -17,19 +17,15 @@ namespace stepless::cli {
 namespace {
 
 std::atomic<int> g_signal{0};  // a signal handler has nowhere else to write
+std::atomic<bool> g_held{false};
 
 extern "C" void on_signal(int number) {
-  if (g_signal.exchange(number) != 0) _exit(128 + number);
+  if (g_signal.exchange(number) != 0 && !g_held) _exit(128 + number);
 }
 
 bool is_set(const char* name) {
   const char* value = std::getenv(name);
   return value != nullptr && *value != '\0';
-}
-
-bool plain_terminal() {
-  const char* term = std::getenv("TERM");
-  return is_set("NO_COLOR") || (term != nullptr && std::strcmp(term, "dumb") == 0);
 }
 
 int columns() {
@@ -41,6 +37,11 @@ int columns() {
 }
 
 }  // namespace
+
+bool plain_terminal() {
+  const char* term = std::getenv("TERM");
+  return is_set("NO_COLOR") || (term != nullptr && std::strcmp(term, "dumb") == 0);
+}
 
 bool stderr_is_terminal() { return isatty(STDERR_FILENO) == 1; }
 bool stdout_is_terminal() { return isatty(STDOUT_FILENO) == 1; }
@@ -54,6 +55,9 @@ bool use_color(const std::vector<std::string>& arguments) {
     if (value == "--color=always") return true;
     if (value == "--color=never") return false;
   }
+  const char* set = std::getenv("STEPLESS_COLOR");
+  if (set != nullptr && std::strcmp(set, "always") == 0) return true;
+  if (set != nullptr && std::strcmp(set, "never") == 0) return false;
   if (is_set("CLICOLOR_FORCE")) return true;
   return stderr_is_terminal() && !plain_terminal();
 }
@@ -73,6 +77,10 @@ std::string escape_controls(const std::string& text) {
         static_cast<unsigned char>(out[at + 1]) < 0xa0)
       out.replace(at, 2, fmt::format("\\x{:02x}", static_cast<unsigned char>(out[at + 1])));
   return out;
+}
+
+std::string printable(const std::string& text) {
+  return stdout_is_terminal() ? escape_controls(text) : text;
 }
 
 Progress::Progress(std::string label, std::string unit, const OutputFlags& flags)
@@ -139,6 +147,8 @@ void install_signal_handlers() {
 }
 
 int pending_signal() { return g_signal.load(); }
+void clear_signal() { g_signal = 0; }
+void hold_signals(bool held) { g_held = held; }
 
 std::string peak_memory_text() {
   return fmt::format("{:.3f} GB", static_cast<double>(peak_resident_bytes()) / 1e9);

@@ -11,6 +11,8 @@ namespace stepless::cli {
 
 bool stderr_is_terminal();
 bool stdout_is_terminal();
+/// No escape sequences wanted: NO_COLOR, or TERM says that the terminal knows none.
+bool plain_terminal();
 
 /// Whether stderr may be coloured: --color in the arguments, else NO_COLOR, CLICOLOR_FORCE, TERM
 /// and the terminal.
@@ -19,6 +21,8 @@ bool use_color(const std::vector<std::string>& arguments);
 /// Control characters of model text become \xNN on a terminal, so that no text can command it.
 /// Newline and tab stay.
 std::string escape_controls(const std::string& text);
+/// Text for stdout: escaped for a terminal, as it is in a pipe.
+std::string printable(const std::string& text);
 
 /// A bar on a terminal, a line per 10 % with --progress in a pipe, else nothing. Appears after half
 /// a second.
@@ -42,6 +46,10 @@ class Progress {
 void install_signal_handlers();
 /// 0, or the signal that asked to stop.
 int pending_signal();
+/// The signal is answered: the next one is a first one again.
+void clear_signal();
+/// While held, no signal ends the process: a prompt must put the terminal back first.
+void hold_signals(bool held);
 
 /// Peak resident memory as "2.134 GB".
 std::string peak_memory_text();

@@ -18,6 +18,8 @@ std::string compiler() {
 
 }  // namespace
 
+std::string program_version() { return STEPLESS_VERSION; }
+
 std::string version_text() {
   return fmt::format(
       "stepless {} ({}, {}, {})\ncpu: {} (in use)\ncuda: not built\nwith: nccl -, mpi -, grammar -",

@@ -6,6 +6,8 @@
 
 namespace stepless::cli {
 
+/// "0.1.0"
+std::string program_version();
 std::string version_text();
 OrderedJson version_json();
 

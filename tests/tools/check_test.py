@@ -181,6 +181,14 @@ class Docs(Part):
     def test_a_page_that_is_not_there(self):
         self.assert_wrong("docs", "missing")
 
+    def test_a_generator_that_cannot_tell_is_no_pass(self):
+        self.write("docs/kernels.md", "one kernel\n")
+        self.write("tools/cli_reference", "#!/usr/bin/env python3\nimport sys\nsys.exit('no build' and 77)\n")
+        verdict = next(iter(checks.run(checks.Tree(self.root), ["docs"])))
+        self.assertIn("tools/cli_reference", verdict.skipped)
+        self.write("docs/kernels.md", "no kernel\n")
+        self.assert_wrong("docs", "docs/kernels.md")
+
     def test_a_link_to_nowhere(self):
         self.write("docs/kernels.md", "one kernel\n")
         self.write("README.md", "[yes](docs/kernels.md#one), [no](docs/none.md), [web](https://example.com/x)\n")

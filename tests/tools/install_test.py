@@ -49,6 +49,15 @@ class Install(unittest.TestCase):
             for file in ("config.json", "model.safetensors", "tokenizer.json"):
                 self.assertTrue((self.prefix / "share/stepless/models" / name / file).is_file(), f"{name}/{file}")
 
+    def test_manual_pages_and_completions_are_there(self):
+        if not (self.prefix / "bin/stepless").exists():
+            self.skipTest("the command line is not built")
+        for path in ("man/man1/stepless.1", "man/man1/stepless-generate.1", "bash-completion/completions/stepless",
+                     "zsh/site-functions/_stepless", "fish/vendor_completions.d/stepless.fish"):
+            self.assertTrue((self.prefix / "share" / path).is_file(), path)
+        shell = (self.prefix / "share/bash-completion/completions/stepless").read_text(encoding="utf-8")
+        self.assertEqual(shell, self.stepless("completion", "bash").stdout)
+
     def test_each_public_header_stands_alone(self):
         headers = sorted((self.prefix / "include/stepless").glob("*.hpp"))
         self.assertTrue(headers)

@@ -1,0 +1,11 @@
+// Files that hold what a person said: readable by them alone, whole or not there.
+#pragma once
+#include <string>
+
+namespace stepless::cli {
+
+/// Writes beside `path` with mode 0600, then renames: a reader sees the old file or the new one.
+/// Throws Error with the system's reason; then the old file is as it was.
+void write_private_file(const std::string& path, const std::string& text);
+
+}  // namespace stepless::cli

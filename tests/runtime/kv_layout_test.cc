@@ -25,7 +25,8 @@ std::vector<KvLayout> many_layouts() {
   for (const std::int64_t t : {4, 16, 64})
     for (const std::int64_t start : {std::int64_t{0}, std::int64_t{1}, t - 1, t, t + 1, 5 * t})
       for (const std::int64_t window : {std::int64_t{0}, std::int64_t{1}, t - 1, t, t + 1, 3 * t})
-        for (const std::int64_t most : {std::int64_t{0}, std::int64_t{5}, t, t + 5, 4 * t + 3}) {
+        for (const std::int64_t most :
+             {std::int64_t{0}, std::int64_t{5}, std::max<std::int64_t>(t, 5), t + 5, 4 * t + 3}) {
           all.push_back(layout_of(true, start, window, most, t));
           if (start == 0 && window == 0) all.push_back(layout_of(false, 0, 0, most, t));
         }

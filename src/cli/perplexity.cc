@@ -119,6 +119,7 @@ Exit run(const PerplexityFlags& flags) {
   if (flags.data_path.empty())
     throw ExitError(Exit::usage, ErrorCode::invalid_argument,
                     "--data-path: none given; a file F.txt or F.jsonl of yours");
+  install_signal_handlers();  // before the reading of a long text, which an interruption ends, too
   const Model model = open_model(flags.model);
   const std::vector<Window> windows = windows_of(flags, model);
   check_limits(flags, model, windows);
@@ -132,7 +133,6 @@ Exit run(const PerplexityFlags& flags) {
   if (!flags.output.quiet && flags.windows.samples > std::ssize(windows))
     std::cerr << fmt::format("note: {} holds {} of the {} samples asked for\n", flags.data_path,
                              windows.size(), flags.windows.samples);
-  install_signal_handlers();
   try {
     const Evaluation result =
         run_evaluation(flags, model, reference ? &*reference : nullptr, windows);

@@ -67,7 +67,8 @@ KvPages KvLayout::need(std::int64_t total, std::int64_t step_rows) const {
   if (packs) {
     const std::int64_t first = std::min(divide_up(start, t), pages);
     need.plain = std::min(pages, first + at_most(newest(*this)));
-    need.packed = std::max<std::int64_t>(packed(total - 1).end - first, 0);
+    const PageRange range = packed(total - 1);
+    need.packed = range.end - range.begin;
   }
   if (max_size > 0) {
     const std::int64_t kept = divide_up(kKeptPositions, t);

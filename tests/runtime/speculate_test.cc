@@ -88,12 +88,19 @@ Request request(Tokens tokens, std::int64_t max_tokens) {
   return r;
 }
 
+KvRoom ten_pages() {
+  KvRoom room;
+  room.layout.page_tokens = 64;
+  room.pages.plain = 10;
+  return room;
+}
+
 TEST(AddGuess, StopsAtWhatTheTargetCouldNotGoOnAfter) {
   const auto model = load(tiny_model().write("guess"));
   Request r = request({3, 4}, 9);
   r.ignore_eos = false;
   r.extra_eos = {40};
-  Sequence s = make_sequence(*model, r, 100, 64, 10);
+  Sequence s = make_sequence(*model, r, 100, ten_pages());
   for (const std::int32_t id : {-1, 96, 2, 40}) EXPECT_FALSE(add_guess(*model, s, id)) << id;
   EXPECT_EQ(s.guessed, 0);
   EXPECT_TRUE(add_guess(*model, s, 95));
@@ -108,7 +115,7 @@ TEST(AddGuess, StopsAtWhatTheTargetCouldNotGoOnAfter) {
 
 TEST(Drafts, TheLastTokenIsNeverGuessed) {
   const auto model = load(tiny_model().write("last"));
-  Sequence s = make_sequence(*model, request({3, 4}, 5), 100, 64, 10);
+  Sequence s = make_sequence(*model, request({3, 4}, 5), 100, ten_pages());
   EXPECT_EQ(s.drafts(3), 0) << "nothing is guessed before the prompt is read";
   s.phase = Phase::decode;
   for (const std::int64_t want : {3, 3, 2, 1, 0}) {
@@ -176,7 +183,7 @@ class Failing final : public Backend {
   void prepare(std::shared_ptr<const Program> program) override {
     inner_->prepare(std::move(program));
   }
-  void allocate_kv(const KvShape& shape, std::int64_t pages) override {
+  void allocate_kv(const KvShape& shape, const KvPages& pages) override {
     inner_->allocate_kv(shape, pages);
   }
   void allocate_state(const StateShape& shape, std::int64_t slots) override {
@@ -214,8 +221,8 @@ Told run(const std::shared_ptr<const LoadedModel>& model, DraftModel draft) {
   told.tokens.resize(3);
   for (std::size_t i = 0; i < 3; ++i) {
     const auto first = static_cast<std::int32_t>(10 + i);
-    Sequence s = make_sequence(*model, request({first, 20, 30}, 12 + static_cast<int>(i)), 256,
-                               core.page_tokens(), core.pool_pages());
+    Sequence s =
+        make_sequence(*model, request({first, 20, 30}, 12 + static_cast<int>(i)), 256, core.room());
     s.id = static_cast<std::int64_t>(i) + 1;
     s.listener = [&told, i](const Event& event) {
       if (event.kind == Event::Kind::token) told.tokens[i].push_back(event.token);

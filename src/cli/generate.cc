@@ -182,6 +182,7 @@ Run attach_generate(CLI::App& app) {
   auto flags = std::make_shared<GenerateFlags>();
   add_generate_flags(app, *flags);
   return [flags] {
+    sampling_of(flags->sampling);  // what is wrong with the flags shows before the model loads
     const Model model = open_model(flags->model);
     return Generation(*flags, model, open_prompt_cache(flags->cache, model)).run();
   };

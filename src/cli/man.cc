@@ -16,11 +16,26 @@
 namespace stepless::cli {
 namespace {
 
-/// Text that roff must not read as its own: backslashes, dashes, and dots that begin a line.
+/// The character that begins at `at` as \[uXXXX], whatever the locale; moves `at` to its last byte.
+std::string roff_character(const std::string& text, std::size_t& at) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned first = byte(at);
+  const std::size_t more = first >= 0xF0 ? 3 : first >= 0xE0 ? 2 : 1;
+  unsigned code = first & (0x3Fu >> more);
+  for (std::size_t i = 0; i < more && at + 1 < text.size(); ++i)
+    code = code << 6 | (byte(++at) & 0x3Fu);
+  return fmt::format("\\[u{:04X}]", code);
+}
+
+/// Text that roff must not read as its own: backslashes, dashes, dots that begin a line, and what
+/// is not ASCII.
 std::string roff(const std::string& text) {
   std::string out;
-  for (const char c : text) {
-    if (c == '\\')
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const char c = text[at];
+    if (static_cast<unsigned char>(c) >= 0x80)
+      out += roff_character(text, at);
+    else if (c == '\\')
       out += "\\e";
     else if (c == '-')
       out += "\\-";

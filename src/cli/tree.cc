@@ -116,6 +116,7 @@ std::unique_ptr<Tree> make_tree() {
   for (const Command& command : commands()) {
     CLI::App* app = tree->root.add_subcommand(command.name, command.summary);
     app->footer(indented(command.examples));
+    app->option_defaults()->take_last();  // a flag given twice: the last one counts
     tree->runs[command.name] = command.attach(*app);
     app->add_option("--config", tree->config, "TOML file of settings")
         ->type_name("FILE")

@@ -113,18 +113,18 @@ TEST(Perplexity, ErrorsHaveTheirExitCodes) {
 }
 
 TEST(Perplexity, CtrlCEndsIt) {
-  // Nothing is printed before the end, so the signal waits for the note on stderr to be out: a
-  // short run would be over by then, hence all windows of a long text.
+  // All windows of a long text: a short run would be over before the signal. In the foreground,
+  // else timeout signals twice (the process and its group), and a second Ctrl-C ends at once.
   std::string text;
   for (int i = 0; i < 4000; ++i) text += "Once upon a time there was a king who had a daughter. ";
   const std::string data = write_tale("long-tale.txt", text);
   const Finished done = run_program(
-      "/usr/bin/timeout",
-      {{"--preserve-status", "-s", "INT", "2", STEPLESS_BINARY, "perplexity", "--model",
-        models_dir() + "/tale-4bit", "-t", "1", "--num-samples", "-1", "--data-path", data},
-       {},
-       "",
-       0});
+      "/usr/bin/timeout", {{"--foreground", "--preserve-status", "-s", "INT", "2", STEPLESS_BINARY,
+                            "perplexity", "--model", models_dir() + "/tale-4bit", "-t", "1",
+                            "--num-samples", "-1", "--data-path", data},
+                           {},
+                           "",
+                           0});
   EXPECT_EQ(done.exit, 130) << done.err;
   EXPECT_THAT(done.err, HasSubstr("interrupted: evaluation: stopped after "));
   EXPECT_EQ(done.out, "");

@@ -17,7 +17,7 @@ function(stepless_layer name)
 endfunction()
 
 # stepless_precompile(<target> <set> <header>...): parsing these is most of a compilation. The first target of a set owns
-# the precompiled header, the others use it. Every file still names what it includes: the asan preset builds without.
+# the precompiled header, the others use it. Every file still names what it includes: the sanitizers' presets build without.
 function(stepless_precompile target set)
   if(NOT STEPLESS_PCH)
     return()

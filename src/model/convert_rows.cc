@@ -21,7 +21,7 @@ ImportedBytes::ImportedBytes(const ImportedTensor& tensor, const TensorMap& publ
 
 const std::byte* ImportedBytes::at(std::int64_t begin, std::int64_t count,
                                    std::vector<std::byte>& room) const {
-  if (tensor_.lines == Lines::all && begin + count <= end_of_source(begin))
+  if (tensor_.as_stored() && begin + count <= end_of_source(begin))
     return sources_[static_cast<std::size_t>(begin / part_)] + begin % part_;
   room.resize(static_cast<std::size_t>(count));
   const std::int64_t step = line_ > 0 ? line_ : part_;
@@ -36,6 +36,7 @@ const std::byte* ImportedBytes::at(std::int64_t begin, std::int64_t count,
                 static_cast<std::size_t>(some));
     done += some;
   }
+  if (tensor_.add != 0) add_to_all(tensor_.type, tensor_.add, room);
   return room.data();
 }
 

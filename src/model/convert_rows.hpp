@@ -14,7 +14,7 @@ class ImportedBytes {
   ImportedBytes(const ImportedTensor& tensor, const TensorMap& published);
 
   std::int64_t size() const { return part_ * static_cast<std::int64_t>(tensor_.sources.size()); }
-  /// Bytes [begin, begin + count), in place when they lie together, else gathered into `room`.
+  /// Bytes [begin, begin + count), in place when they are stored so, else gathered into `room`.
   /// Interleaved tensors: whole lines.
   const std::byte* at(std::int64_t begin, std::int64_t count, std::vector<std::byte>& room) const;
   /// The first byte after the published tensor that holds `begin`.

@@ -133,7 +133,7 @@ Tensor gathered(const ImportedTensor& tensor, const TensorMap& published) {
 TensorMap shapes_of(const ConvertSource& source) {
   TensorMap shapes(source.published.origin());
   for (const auto& [name, tensor] : source.tensors) {
-    if (tensor.sources.size() == 1 && tensor.lines == Lines::all)
+    if (tensor.sources.size() == 1 && tensor.as_stored())
       shapes.add(name, {source.published.at(tensor.sources[0]).data, tensor.type, tensor.shape},
                  nullptr);
     else if (name.ends_with(".global_scale"))

@@ -8,7 +8,7 @@ namespace stepless {
 
 #define FAMILY(type, build, ...)       \
   void build(Builder&, const Config&); \
-  __VA_OPT__(std::vector<Piece> __VA_ARGS__(const Config&, std::string_view);)
+  __VA_OPT__(std::vector<Piece> __VA_ARGS__(const Config&, const TensorMap&, std::string_view);)
 #include "model/families.inc"
 #undef FAMILY
 

@@ -46,10 +46,11 @@ void build_gpt_oss(Builder& b, const Config& config) {
 }
 
 /// gate_up_proj holds the lines of both in turn; codes are bytes, scales stand beside them.
-std::vector<Piece> import_gpt_oss(const Config& config, std::string_view name) {
+std::vector<Piece> import_gpt_oss(const Config& config, const TensorMap& published,
+                                  std::string_view name) {
   constexpr std::string_view kMark = ".mlp.experts.";
   const auto at = name.find(kMark);
-  if (at == std::string_view::npos) return import_plain(config, name);
+  if (at == std::string_view::npos) return import_plain(config, published, name);
   const std::string stack(name.substr(0, at + kMark.size()));
   const std::string_view rest = name.substr(at + kMark.size());
   struct Suffix {
@@ -71,7 +72,7 @@ std::vector<Piece> import_gpt_oss(const Config& config, std::string_view name) {
     fail(ErrorCode::unsupported,
          "{}: experts that are not packed; the published ones are mxfp4, {}_blocks and {}_scales",
          name, rest, rest);
-  return import_plain(config, name);
+  return import_plain(config, published, name);
 }
 
 }  // namespace stepless

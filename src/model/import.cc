@@ -34,6 +34,15 @@ TensorView contribution(const Found& found) {
            found.source, shape_text(one.shape));
     one.shape[1] /= 2;
   }
+  if (found.piece.turned) {
+    if (axes != 3 || one.shape[1] != 1)
+      fail(ErrorCode::corrupt, "{}: shape {}; taps of each channel are [channels, 1, taps]",
+           found.source, shape_text(one.shape));
+    std::swap(one.shape[1], one.shape[2]);
+  }
+  if (found.piece.add != 0 && !is_float(one.type))
+    fail(ErrorCode::corrupt, "{}: {}; float32, float16 or bfloat16 is expected", found.source,
+         to_string(one.type));
   if (found.piece.words) {
     one.shape = {one.shape[0], one.shape[1], one.shape[2] * (one.shape[3] / 4)};
     one.type = DType::u32;
@@ -46,7 +55,7 @@ ImportedTensor assemble(const std::string& name, const std::vector<Found>& piece
   const Found& first = pieces.front();
   const TensorView one = contribution(first);
   const std::int64_t slots = first.piece.slots;
-  ImportedTensor tensor{name, one.type, one.shape, {}, first.piece.lines};
+  ImportedTensor tensor{name, one.type, one.shape, {}, first.piece.lines, first.piece.add};
   for (const Found& found : pieces) {
     const auto at = static_cast<std::int64_t>(tensor.sources.size());
     if (found.piece.slots != slots || (slots == 0 && at > 0) || found.piece.slot < at)
@@ -66,12 +75,28 @@ ImportedTensor assemble(const std::string& name, const std::vector<Found>& piece
   return tensor;
 }
 
+/// `from` is (first, 2 lines, line): every other line of each first.
+void copy_lines(const TensorView& from, Lines which, std::span<std::byte> to) {
+  const auto lines = static_cast<std::size_t>(from.shape[0] * from.shape[1] / 2);
+  const std::size_t line = to.size() / lines, skip = which == Lines::odd ? line : 0;
+  for (std::size_t j = 0; j < lines; ++j)
+    std::memcpy(to.data() + j * line, from.data + 2 * j * line + skip, line);
+}
+
 }  // namespace
 
-std::vector<Piece> import_plain(const Config& config, std::string_view name) {
+std::vector<Piece> import_plain(const Config& config, const TensorMap&, std::string_view name) {
   if (name.ends_with("rotary_emb.inv_freq")) return {};
   if (name.starts_with("lm_head.") && config.flag_or("tie_word_embeddings", false)) return {};
   return {{std::string(name)}};
+}
+
+std::vector<Piece> import_experts(const Config& config, const TensorMap& published,
+                                  std::string_view name, const char* count) {
+  const auto expert = parse_expert(name);
+  if (!expert) return import_plain(config, published, name);
+  return {{std::string(expert->prefix) + ".switch_mlp." + std::string(expert->rest), expert->index,
+           config.integer(count, 1, 65536)}};
 }
 
 std::optional<ExpertName> parse_expert(std::string_view name) {
@@ -90,7 +115,7 @@ std::vector<ImportedTensor> import_tensors(ImportRule rule, const Config& config
                                            const TensorMap& published) {
   std::map<std::string, std::vector<Found>> by_name;
   for (const auto& [name, view] : published)
-    for (Piece& piece : rule(config, name)) {
+    for (Piece& piece : rule(config, published, name)) {
       if (piece.slots > 0 && piece.slot >= piece.slots)
         fail(ErrorCode::corrupt, "{}: expert {}; config.json has {}", name, piece.slot,
              piece.slots);
@@ -111,6 +136,14 @@ std::int64_t source_bytes(const ImportedTensor& tensor) {
          static_cast<std::int64_t>(tensor.sources.size());
 }
 
+void add_to_all(DType type, float add, std::span<std::byte> bytes) {
+  const auto count = static_cast<std::int64_t>(bytes.size()) / size_of(type);
+  std::vector<float> values(static_cast<std::size_t>(count));
+  to_f32(bytes.data(), type, values.data(), count);
+  for (float& value : values) value += add;
+  from_f32(values.data(), type, bytes.data(), count);
+}
+
 void copy_source(const ImportedTensor& tensor, std::size_t i, const TensorMap& published,
                  std::span<std::byte> to) {
   const TensorView& from = published.at(tensor.sources[i]);
@@ -120,13 +153,10 @@ void copy_source(const ImportedTensor& tensor, std::size_t i, const TensorMap& p
   if (to.empty()) return;
   if (tensor.lines == Lines::all) {
     std::memcpy(to.data(), from.data, to.size());
-    return;
+  } else {
+    copy_lines(from, tensor.lines, to);
   }
-  // from is (first, 2 lines, line): every other line of each first.
-  const auto lines = static_cast<std::size_t>(from.shape[0] * from.shape[1] / 2);
-  const std::size_t line = to.size() / lines, skip = tensor.lines == Lines::odd ? line : 0;
-  for (std::size_t j = 0; j < lines; ++j)
-    std::memcpy(to.data() + j * line, from.data + 2 * j * line + skip, line);
+  if (tensor.add != 0) add_to_all(tensor.type, tensor.add, to);
 }
 
 }  // namespace stepless

@@ -1,6 +1,6 @@
 // Tensors as Hugging Face publishes a family, turned into those of MLX's format: other names,
-// experts one by one instead of stacked, two matrices in one. What a checkpoint in MLX's format
-// holds stays as it is. Bytes are moved, never computed.
+// experts one by one instead of stacked, two matrices in one, norms as what is added to 1. What a
+// checkpoint in MLX's format holds stays as it is.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -25,16 +25,24 @@ struct Piece {
   /// `slots` > 0: slot of that many along a new first axis; 0: this is the whole tensor.
   std::int64_t slot = 0, slots = 0;
   Lines lines = Lines::all;
-  bool words = false;  // uint8 (experts, n, groups, b) read as uint32 (experts, n, groups * b / 4)
+  bool words = false;   // uint8 (experts, n, groups, b) read as uint32 (experts, n, groups * b / 4)
+  bool turned = false;  // (a, 1, b) becomes (a, b, 1): the taps of a convolution per channel
+  float add = 0;        // to every element, in float32, rounded once to the tensor's float type
 };
 
-/// What a family does with a published tensor, by its name. Empty: it is not needed. Throws Error
-/// (corrupt, unsupported).
-using ImportRule = std::vector<Piece> (*)(const Config&, std::string_view name);
+/// What a family does with a published tensor, by its name and by what stands beside it. Empty: it
+/// is not needed. Throws Error (corrupt, unsupported).
+using ImportRule = std::vector<Piece> (*)(const Config&, const TensorMap& published,
+                                          std::string_view name);
 
 /// The rule of most families: names are the same; stored rotary frequencies and the head of a tied
 /// model go.
-std::vector<Piece> import_plain(const Config& config, std::string_view name);
+std::vector<Piece> import_plain(const Config& config, const TensorMap& published,
+                                std::string_view name);
+/// The same, and "<prefix>.experts.<i>.<rest>" is slot i of "<prefix>.switch_mlp.<rest>"; `count`
+/// is the config's field of how many there are.
+std::vector<Piece> import_experts(const Config& config, const TensorMap& published,
+                                  std::string_view name, const char* count);
 
 /// "<prefix>.experts.<index>.<rest>".
 struct ExpertName {
@@ -50,6 +58,10 @@ struct ImportedTensor {
   Shape shape;
   std::vector<std::string> sources;
   Lines lines = Lines::all;
+  float add = 0;
+
+  /// The bytes of each source are the tensor's, as they stand.
+  bool as_stored() const { return lines == Lines::all && add == 0; }
 };
 
 /// In the order of names. Throws Error (corrupt): an expert is missing or there twice, shapes or
@@ -61,6 +73,8 @@ std::vector<ImportedTensor> import_tensors(ImportRule rule, const Config& config
 /// that size, see source_bytes().
 void copy_source(const ImportedTensor& tensor, std::size_t i, const TensorMap& published,
                  std::span<std::byte> to);
+/// What Piece::add asks of copied bytes.
+void add_to_all(DType type, float add, std::span<std::byte> bytes);
 /// Bytes that each source contributes.
 std::int64_t source_bytes(const ImportedTensor& tensor);
 

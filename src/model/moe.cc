@@ -45,9 +45,10 @@ void build_qwen3_moe(Builder& b, const Config& config) {
 }
 
 /// Experts one by one: w1 is the gate, w3 the up, w2 the down projection.
-std::vector<Piece> import_mixtral(const Config& config, std::string_view name) {
+std::vector<Piece> import_mixtral(const Config& config, const TensorMap& published,
+                                  std::string_view name) {
   const auto expert = parse_expert(name);
-  if (!expert) return import_plain(config, name);
+  if (!expert) return import_plain(config, published, name);
   const auto dot = expert->rest.find('.');
   const std::string_view w = expert->rest.substr(0, dot);
   const char* part = w == "w1"   ? "gate_proj"
@@ -62,11 +63,9 @@ std::vector<Piece> import_mixtral(const Config& config, std::string_view name) {
 }
 
 /// Experts one by one, with the names they have in the stack.
-std::vector<Piece> import_qwen3_moe(const Config& config, std::string_view name) {
-  const auto expert = parse_expert(name);
-  if (!expert) return import_plain(config, name);
-  return {{std::string(expert->prefix) + ".switch_mlp." + std::string(expert->rest), expert->index,
-           config.integer("num_experts", 1, 65536)}};
+std::vector<Piece> import_qwen3_moe(const Config& config, const TensorMap& published,
+                                    std::string_view name) {
+  return import_experts(config, published, name, "num_experts");
 }
 
 }  // namespace stepless

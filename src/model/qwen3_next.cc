@@ -132,15 +132,41 @@ void build_qwen3_next(Builder& b, const Config& config) {
   standard_head(b, h, s.base);
 }
 
-/// Published checkpoints hold norms as what is added to 1, which no moving of bytes makes ours.
-/// mlx-lm knows them as we do, by experts that are not stacked.
-std::vector<Piece> import_qwen3_next(const Config& config, std::string_view name) {
-  if (parse_expert(name) || name.starts_with("mtp."))
-    fail(ErrorCode::unsupported,
-         "{}: {}: from Hugging Face's layout qwen3_next cannot be converted yet; take a checkpoint "
-         "in MLX's format",
-         config.what(), name);
-  return import_plain(config, name);
+namespace {
+
+/// Hugging Face's layout, told by what MLX's never holds: experts one by one, as mlx-lm tells it,
+/// or taps of a convolution along the last axis.
+bool from_hugging_face(const TensorMap& published) {
+  for (const auto& [name, view] : published) {
+    const Shape& shape = view.shape;
+    if (parse_expert(name)) return true;
+    if (name.ends_with("conv1d.weight") && shape.size() == 3 && shape[1] == 1 && shape[2] > 1)
+      return true;
+  }
+  return false;
+}
+
+/// Norms that Hugging Face holds as what is added to 1: all but the delta nets' own.
+bool around_one(std::string_view name) {
+  for (const char* end : {".input_layernorm.weight", ".post_attention_layernorm.weight",
+                          "model.norm.weight", ".q_norm.weight", ".k_norm.weight"})
+    if (name.ends_with(end)) return true;
+  return false;
+}
+
+}  // namespace
+
+/// Heads that draft further tokens (mtp) go: no one asks for them.
+std::vector<Piece> import_qwen3_next(const Config& config, const TensorMap& published,
+                                     std::string_view name) {
+  if (!from_hugging_face(published)) return import_plain(config, published, name);
+  if (name.starts_with("mtp.")) return {};
+  std::vector<Piece> pieces = import_experts(config, published, name, "num_experts");
+  for (Piece& piece : pieces) {
+    piece.turned = name.ends_with("conv1d.weight");
+    piece.add = around_one(name) ? 1 : 0;
+  }
+  return pieces;
 }
 
 }  // namespace stepless

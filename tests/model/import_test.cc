@@ -106,7 +106,7 @@ TEST(Import, PlainNamesStayAndTheNeedlessGoes) {
 TEST(Import, EveryFamilyKeepsTheNamesOfMlxItself) {
   for (const char* name :
        {"llama3_tied", "mistral", "smollm3", "qwen2", "qwen3", "phi3", "granite", "olmo2", "gemma",
-        "gemma2", "gemma3_text", "mixtral", "qwen3_moe", "gpt_oss"}) {
+        "gemma2", "gemma3_text", "mixtral", "qwen3_moe", "qwen3_next", "gpt_oss"}) {
     Published published;
     for (const std::string& tensor : asked_by(name)) published.add(tensor, DType::bf16, {2});
     std::set<std::string> names;
@@ -223,6 +223,49 @@ void refused(const std::string& family, ErrorCode code, const std::string& words
              const Published& published) {
   SCOPED_TRACE(words);
   expect_error(code, words, [&] { imported(family, published); });
+}
+
+/// What qwen3_next's norms and convolutions ask for; any rule may.
+TEST(Import, NormsAroundOneAndTurnedTaps) {
+  const ImportRule rule = [](const Config& config, const TensorMap& published,
+                             std::string_view name) {
+    std::vector<Piece> pieces = import_plain(config, published, name);
+    pieces[0].turned = name.ends_with("conv1d.weight");
+    pieces[0].add = name.ends_with("norm.weight") ? 1 : 0;
+    return pieces;
+  };
+  const Config config = config_of("qwen3_moe");
+  for (const DType type : {DType::f32, DType::f16, DType::bf16}) {
+    Published published;
+    published.by_name["norm.weight"] = Tensor{{}, type, {5}};
+    const float values[] = {0, -1, 0.5f, 0.015625f, -0.25f};
+    Tensor& norm = published.by_name["norm.weight"];
+    norm.data.resize(5 * static_cast<std::size_t>(size_of(type)));
+    from_f32(values, type, norm.data.data(), 5);
+    published.tensors.add("norm.weight", norm);
+    published.add("conv1d.weight", type, {3, 1, 4});
+    const auto all = import_tensors(rule, config, published.tensors);
+    ASSERT_EQ(all.size(), 2u);
+    EXPECT_EQ(all[0].name, "conv1d.weight");
+    EXPECT_EQ(all[0].shape, (Shape{3, 4, 1}));
+    std::vector<std::byte> taps(static_cast<std::size_t>(source_bytes(all[0])));
+    copy_source(all[0], 0, published.tensors, taps);
+    EXPECT_EQ(taps, published.by_name.at("conv1d.weight").data);
+    std::vector<std::byte> bytes(norm.data.size());
+    copy_source(all[1], 0, published.tensors, bytes);
+    float sums[5];
+    to_f32(bytes.data(), type, sums, 5);
+    const float want[] = {1, 0, 1.5f, 1.015625f, 0.75f};
+    for (int i = 0; i < 5; ++i) EXPECT_EQ(sums[i], want[i]) << i;
+  }
+  Published flat;
+  flat.add("conv1d.weight", DType::bf16, {3, 2, 4});
+  expect_error(ErrorCode::corrupt, "conv1d.weight: shape [3, 2, 4]; taps of each channel",
+               [&] { import_tensors(rule, config, flat.tensors); });
+  Published codes;
+  codes.add("norm.weight", DType::u8, {3});
+  expect_error(ErrorCode::corrupt, "norm.weight: u8",
+               [&] { import_tensors(rule, config, codes.tensors); });
 }
 
 TEST(Import, StacksWithHoles) {

@@ -105,14 +105,30 @@ TEST(Qwen3Next, TensorsOfAnotherShapeAreNamed) {
   expect_error(ErrorCode::corrupt, "mtp.fc.weight", [&] { load(more, "mtp"); });
 }
 
-TEST(Qwen3Next, HuggingFacesLayoutIsRefusedByName) {
+TEST(Qwen3Next, HuggingFacesLayoutIsToldByExpertsOrTaps) {
   const auto model = load(tiny_next_model(), "import");
   const ImportRule rule = find_family(model->config).import_rule;
-  for (const char* name : {"model.layers.0.mlp.experts.3.up_proj.weight", "mtp.fc.weight"})
-    expect_error(ErrorCode::unsupported, name, [&] { rule(model->config, name); });
-  const auto pieces = rule(model->config, "model.layers.0.linear_attn.A_log");
-  ASSERT_EQ(pieces.size(), 1u);
-  EXPECT_EQ(pieces[0].name, "model.layers.0.linear_attn.A_log");
+  const std::string layer = "model.layers.0.";
+  const std::string norm = layer + "input_layernorm.weight", mtp = "mtp.layers.0.norm.weight";
+  const auto map_of = [&](const std::string& name, Shape shape) {
+    TensorMap map;
+    map.add(name, {nullptr, DType::bf16, std::move(shape)}, nullptr);
+    return map;
+  };
+  const TensorMap theirs[] = {map_of(layer + "mlp.experts.3.up_proj.weight", {2, 2}),
+                              map_of(layer + "linear_attn.conv1d.weight", {8, 1, 4})};
+  for (const TensorMap& map : theirs) {
+    EXPECT_EQ(rule(model->config, map, norm).at(0).add, 1);
+    EXPECT_EQ(rule(model->config, map, layer + "linear_attn.norm.weight").at(0).add, 0);
+    EXPECT_EQ(rule(model->config, map, layer + "mlp.gate.weight").at(0).add, 0);
+    EXPECT_TRUE(rule(model->config, map, layer + "linear_attn.conv1d.weight").at(0).turned);
+    EXPECT_TRUE(rule(model->config, map, mtp).empty());
+    EXPECT_TRUE(rule(model->config, map, "mtp.layers.0.mlp.experts.0.up_proj.weight").empty());
+  }
+  const TensorMap ours = map_of(layer + "linear_attn.conv1d.weight", {8, 4, 1});
+  EXPECT_EQ(rule(model->config, ours, norm).at(0).add, 0);
+  EXPECT_FALSE(rule(model->config, ours, layer + "linear_attn.conv1d.weight").at(0).turned);
+  EXPECT_EQ(rule(model->config, ours, mtp).size(), 1u) << "the door refuses it";
 }
 
 }  // namespace

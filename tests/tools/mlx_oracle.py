@@ -103,9 +103,9 @@ def compare(case, source, flags, fp_mode="", run=True, **options):
             a, b = config(ours), without_null_groups(config(theirs))
             problems.append(f"config.json: {[(k, a.get(k), b.get(k)) for k in a.keys() | b.keys() if a.get(k) != b.get(k)]}")
         index_a, index_b = (json.loads((f / "model.safetensors.index.json").read_text()) for f in (ours, theirs))
-        # mlx-lm counts what layers hold; sinks belong to none.
+        # mlx-lm counts what layers hold; these belong to none.
         index_b["metadata"]["total_parameters"] += sum(
-            one[1][0] for name, one in tensors(theirs).items() if name.endswith(".sinks"))
+            one[1][0] for name, one in tensors(theirs).items() if name.endswith((".sinks", ".A_log", ".dt_bias")))
         if index_a != index_b:
             problems.append(f"index: {index_a['metadata']}, mlx {index_b['metadata']}")
     if not problems and run:
@@ -127,7 +127,11 @@ def tokenizer_files(folder):
 def unstack(name, value, family):
     """One tensor as Hugging Face publishes it."""
     names = {"gate_proj": "w1", "down_proj": "w2", "up_proj": "w3"}
-    if ".switch_mlp." in name and family in ("mixtral", "qwen3_moe"):
+    if family == "qwen3_next" and name.endswith("conv1d.weight"):
+        return {name: value.moveaxis(1, 2)}
+    if family == "qwen3_next" and name.endswith("norm.weight") and not name.endswith("linear_attn.norm.weight"):
+        return {name: value - 1}
+    if ".switch_mlp." in name and family in ("mixtral", "qwen3_moe", "qwen3_next"):
         prefix, rest = name.split(".switch_mlp.")
         part = rest.split(".")[0]
         part = names[part] if family == "mixtral" else part
@@ -227,7 +231,7 @@ def main():
     compare("dequantize mxfp4", golden / "tale-draft-mxfp4", ["-d"], dequantize=True)
     compare("dequantize nvfp4", golden / "tale-draft-nvfp4", ["-d"], dequantize=True)
     for name in sorted(path.parent.name for path in (SHARED / "golden/families").glob("*/config.json")):
-        if name in ("gpt_oss", "qwen3_next"):
+        if name == "gpt_oss":
             continue
         parent = float_parent(name)
         compare(f"family {name}", parent, ["-q"], quantize=True)

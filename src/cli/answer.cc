@@ -69,6 +69,13 @@ void Answer::add(const Event& event, bool keep_logprobs) {
   }
 }
 
+void log_answer(std::size_t index, const Request& request, const Answer& answer) {
+  std::string line = fmt::format("req={} prompt={} cached={} out={}", index, request.tokens.size(),
+                                 answer.cached, answer.tokens.size());
+  if (answer.drafted > 0) line += fmt::format(" draft={}/{}", answer.accepted, answer.drafted);
+  log_line(LogDepth::info, line + fmt::format(" finish={}", to_string(answer.reason)));
+}
+
 namespace {
 
 OrderedJson top_json(const TokenLogprobs& logprobs) {

@@ -51,6 +51,8 @@ struct Answer {
   void add(const Event& event, bool keep_logprobs);
 };
 
+/// The log's line of an answer that ended: counts and why, no text.
+void log_answer(std::size_t index, const Request& request, const Answer& answer);
 /// A token for --jsonl: {token, text, logprob, top?}
 OrderedJson token_json(const Event& event, bool with_top);
 /// {text, tokens, finish_reason, seed, usage, timings, logprobs?}

@@ -210,6 +210,7 @@ void Chat::answer(std::uint64_t seed) {
   const Request asked = request(seed);
   const EngineStats before = engine_.stats();
   const Answer got = stream(asked);
+  log_answer(static_cast<std::size_t>(answers_), asked, got);
   footer(asked, got, before);
   if (!got.error.empty()) throw Error(ErrorCode::internal, got.error);
   ++answers_;

@@ -90,8 +90,7 @@ ConvertReport convert_or_exit(const ConvertOptions& options) {
 
 Exit run(ConvertFlags& flags) {
   ConvertOptions& options = flags.options;
-  if (flags.trust_remote_code)
-    std::cerr << "note: --trust-remote-code: a checkpoint's code is never run\n";
+  if (flags.trust_remote_code) note("--trust-remote-code: a checkpoint's code is never run");
   options.mode = parse_mode(flags.mode);
   if (options.threads == 0) options.threads = usable_cores();
   options.source = find_source(flags);
@@ -106,6 +105,10 @@ Exit run(ConvertFlags& flags) {
   const double seconds = std::max(
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), 1e-9);
   bar.finish();
+  log_line(LogDepth::info, fmt::format("converted {:.3f} GB to {:.3f} GB in {:.3f}s",
+                                       static_cast<double>(report.source_bytes) / 1e9,
+                                       static_cast<double>(report.bytes) / 1e9, seconds));
+  for (const std::string& one : report.notes) log_told(LogDepth::warn, one);
   if (const auto indent = json_indent(flags.output))
     std::cout << report_json(options, report, seconds)
                      .dump(*indent, ' ', false, OrderedJson::error_handler_t::replace)

@@ -1,6 +1,7 @@
 #include "cli/flags.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -62,8 +63,7 @@ void add_output_flags(CLI::App& app, OutputFlags& flags, const char* quiet) {
       ->check(CLI::IsMember({"auto", "always", "never"}))
       ->capture_default_str()
       ->group(kOutputGroup);
-  for (const char* name : {"--log-level", "--log-file"})
-    refuse(app, name, "logs come with the server; the figures of a run are on stderr");
+  add_log_flags(app, flags.log);
 }
 
 std::optional<int> json_indent(const OutputFlags& flags) {
@@ -164,8 +164,7 @@ Model open_model(const ModelFlags& flags, const std::string& machine) {
   if (flags.tensor_parallel != 1)
     usage(fmt::format("--tensor-parallel {}: one device runs a model until more is built; 1",
                       flags.tensor_parallel));
-  if (flags.trust_remote_code)
-    std::cerr << "note: --trust-remote-code: a checkpoint's code is never run\n";
+  if (flags.trust_remote_code) note("--trust-remote-code: a checkpoint's code is never run");
   ModelOptions options;
   options.act_dtype = flags.act_dtype;
   options.threads = flags.threads;
@@ -176,10 +175,19 @@ Model open_model(const ModelFlags& flags, const std::string& machine) {
   options.chat_template = template_source(flags);
   options.step_rows = flags.prefill_step_size;
   options.kv = kv_options_of(flags.kv);
+  const auto start = std::chrono::steady_clock::now();
+  const auto opened = [&](Model model) {
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    log_line(LogDepth::info,
+             fmt::format("model {} {:.3f}s family={} act={}",
+                         flags.synthetic.empty() ? flags.model : flags.synthetic, took.count(),
+                         model.info().family, model.info().act_dtype));
+    return model;
+  };
   try {
-    if (!flags.synthetic.empty()) return Model::synthetic(flags.synthetic, options);
+    if (!flags.synthetic.empty()) return opened(Model::synthetic(flags.synthetic, options));
     if (flags.model.empty()) usage("--model: none given; a folder, a name, or demo");
-    return Model::open(locate_model(flags.model, flags.models_dir), options);
+    return opened(Model::open(locate_model(flags.model, flags.models_dir), options));
   } catch (const ExitError&) {
     throw;
   } catch (const Error& error) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/log.hpp"
 #include "stepless/engine.hpp"
 #include "stepless/model.hpp"
 
@@ -14,6 +15,7 @@ namespace stepless::cli {
 struct OutputFlags {
   bool json = false, jsonl = false, quiet = false, no_progress = false, progress = false;
   std::string color = "auto";
+  LogFlags log;
 };
 /// `quiet`: the names of that flag; convert has another -q.
 void add_output_flags(CLI::App& app, OutputFlags& flags, const char* quiet = "-q,--quiet");

@@ -82,7 +82,10 @@ void Generation::print_event(std::size_t index, const Event& event) {
 
 void Generation::take(std::size_t index, const Event& event) {
   answers_[index].add(event, prompts_[index].request.logprobs > 0);
-  if (event.kind == Event::Kind::finished) ++finished_;
+  if (event.kind == Event::Kind::finished) {
+    ++finished_;
+    log_answer(index, prompts_[index].request, answers_[index]);
+  }
   print_event(index, event);
 }
 

@@ -17,6 +17,7 @@
 #include <iostream>
 
 #include "base/error.hpp"
+#include "cli/log.hpp"
 #include "cli/private_file.hpp"
 #include "cli/terminal.hpp"
 
@@ -145,7 +146,7 @@ void LineReader::Editor::load() {
   if (history_path.empty() || !std::filesystem::exists(history_path, ignored)) return;
   HistEvent event;
   if (::history(history, &event, H_LOAD, history_path.c_str()) < 0)
-    std::cerr << "note: " << history_path << ": no history of this program; starting anew\n";
+    note(history_path + ": no history of this program; starting anew");
 }
 
 void LineReader::Editor::save() {
@@ -159,7 +160,7 @@ void LineReader::Editor::save() {
     }
     write_private_file(history_path, all);
   } catch (const std::exception& error) {
-    std::cerr << "note: history: " << error.what() << "; none is kept\n";
+    note(std::string("history: ") + error.what() + "; none is kept");
     history_path.clear();
   }
 }

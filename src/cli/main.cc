@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "cli/cli.hpp"
+#include "cli/log.hpp"
 #include "cli/settings.hpp"
 #include "cli/terminal.hpp"
 #include "cli/tree.hpp"
@@ -46,6 +47,12 @@ std::string error_word(const std::vector<std::string>& arguments) {
   return use_color(arguments) ? "\033[1;31merror:\033[0m " : "error: ";
 }
 
+Exit told_error(const std::vector<std::string>& arguments, const std::string& words, Exit exit) {
+  std::cerr << error_word(arguments) << words << "\n";
+  log_told(LogDepth::error, words);
+  return exit;
+}
+
 void parse(CLI::App& root, std::vector<std::string> arguments) {
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
   root.parse(arguments);
@@ -81,6 +88,10 @@ Exit run_command(const std::vector<std::string>& arguments) {
     std::cout << print_config(*find_command(second->root, name), sources);
     return Exit::done;
   }
+  start_log(*find_command(second->root, name));
+  log_line(LogDepth::info, fmt::format("start {} {}", name, program_version()));
+  for (const auto& [flag, source] : sources)
+    log_line(LogDepth::debug, fmt::format("set --{} by {}", flag, source));
   return second->runs.at(name)();
 }
 
@@ -120,14 +131,11 @@ Exit run(std::vector<std::string> arguments) {
   } catch (const CLI::ParseError& error) {
     return usage_error(error, arguments);
   } catch (const Error& error) {
-    std::cerr << error_word(arguments) << error.what() << "\n";
-    return exit_of(error);
+    return told_error(arguments, error.what(), exit_of(error));
   } catch (const std::bad_alloc&) {
-    std::cerr << error_word(arguments) << "memory: none left\n";
-    return Exit::memory;
+    return told_error(arguments, "memory: none left", Exit::memory);
   } catch (const std::exception& error) {
-    std::cerr << error_word(arguments) << error.what() << "\n";
-    return Exit::failed;
+    return told_error(arguments, error.what(), Exit::failed);
   }
 }
 
@@ -136,7 +144,8 @@ Exit run(std::vector<std::string> arguments) {
 
 int main(int count, char** words) {
   std::vector<std::string> arguments(words + 1, words + count);
-  const auto exit = stepless::cli::run(std::move(arguments));
+  const int exit = static_cast<int>(stepless::cli::run(std::move(arguments)));
   std::cout.flush();
-  return static_cast<int>(exit);
+  stepless::cli::log_line(stepless::cli::LogDepth::info, fmt::format("end exit={}", exit));
+  return exit;
 }

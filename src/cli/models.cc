@@ -9,6 +9,7 @@
 #include "cli/cli.hpp"
 #include "cli/flags.hpp"
 #include "cli/locate.hpp"
+#include "cli/log.hpp"
 #include "cli/terminal.hpp"
 
 namespace stepless::cli {
@@ -112,8 +113,7 @@ void print_table(const std::vector<Row>& rows) {
   for (const Row& row : rows) {
     std::cout << fmt::format("{:<{}}  {:<{}}  {:>9}  {:<{}}  {}\n", name(row), a, family(row), b,
                              size_text(row.bytes), format(row), c, printable(row.model.folder));
-    if (!row.error.empty())
-      std::cerr << "note: " << row.model.id << ": " << escape_controls(row.error) << "\n";
+    if (!row.error.empty()) note(row.model.id + ": " + escape_controls(row.error));
   }
 }
 

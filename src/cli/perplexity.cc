@@ -131,8 +131,8 @@ Exit run(const PerplexityFlags& flags) {
     check_same_text(flags, *reference, windows);
   }
   if (!flags.output.quiet && flags.windows.samples > std::ssize(windows))
-    std::cerr << fmt::format("note: {} holds {} of the {} samples asked for\n", flags.data_path,
-                             windows.size(), flags.windows.samples);
+    note(fmt::format("{} holds {} of the {} samples asked for", flags.data_path, windows.size(),
+                     flags.windows.samples));
   try {
     const Evaluation result =
         run_evaluation(flags, model, reference ? &*reference : nullptr, windows);

@@ -6,6 +6,7 @@
 #include "base/json.hpp"
 #include "cli/cli.hpp"
 #include "cli/locate.hpp"
+#include "cli/log.hpp"
 #include "cli/terminal.hpp"
 #include "stepless/selftest.hpp"
 
@@ -22,7 +23,7 @@ Exit run(SelftestFlags& flags) {
     try {
       flags.options.demo = locate_model("demo", "");
     } catch (const Error&) {
-      std::cerr << "note: the demo model is not installed; its digest is not checked\n";
+      note("the demo model is not installed; its digest is not checked");
     }
   }
   Progress bar("selftest", "parts", flags.output);

@@ -97,6 +97,7 @@ Progress::Progress(std::string label, std::string unit, const OutputFlags& flags
 Progress::~Progress() { finish(); }
 
 void Progress::update(std::int64_t done, std::int64_t total) {
+  log_line(LogDepth::trace, fmt::format("{} {}/{} {}", label_, done, total, unit_));
   if ((!bar_ && !lines_) || total <= 0) return;
   const auto now = std::chrono::steady_clock::now();
   const double seconds = std::chrono::duration<double>(now - start_).count();

@@ -135,9 +135,7 @@ TEST(Flags, WhatWouldBeIgnoredIsRefused) {
                           {"--progress", "--no-progress"},
                           {"--chat-template", "x", "--use-default-chat-template"},
                           {"--chat-template-config", "{}", "--ignore-chat-template"},
-                          {"--synthetic", "qwen3-0.6b"},
-                          {"--log-level", "debug"},
-                          {"--log-file", "x"}}) {
+                          {"--synthetic", "qwen3-0.6b"}}) {
     const Finished done = run(generate(flags));
     EXPECT_EQ(done.exit, 2) << flags[0] << ": " << done.err;
     EXPECT_THAT(done.err, StartsWith("error: --")) << flags[0];

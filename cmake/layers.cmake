@@ -46,3 +46,32 @@ function(stepless_target isa)
   target_sources(stepless_kernels PRIVATE $<TARGET_OBJECTS:stepless_kernels_${isa}>)
   target_compile_definitions(stepless_kernels PUBLIC STEPLESS_HAS_${isa}=1)
 endfunction()
+
+# stepless_cuda_target(sm80): the folder kernels/cuda/<arch>, one object per file for every GPU that can run it.
+function(stepless_cuda_target isa)
+  if(NOT STEPLESS_WITH_CUDA)
+    return()
+  endif()
+  cmake_path(GET STEPLESS_NVCC PARENT_PATH bin)
+  cmake_path(GET bin PARENT_PATH toolkit)
+  file(GLOB files CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/kernels/cuda/${isa}/*.cu)
+  foreach(file IN LISTS files)
+    cmake_path(GET file STEM name)
+    set(object ${CMAKE_CURRENT_BINARY_DIR}/cuda/${name}.o)
+    add_custom_command(OUTPUT ${object}
+      COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_CURRENT_BINARY_DIR}/cuda
+      COMMAND ${STEPLESS_NVCC} -c -O3 -std=c++20 -I ${PROJECT_SOURCE_DIR}/src -I ${PROJECT_SOURCE_DIR}/include
+              -Xcompiler -fPIC,-Wall,-ffp-contract=off --fmad=false -Werror all-warnings ${ARGN}
+              -MD -MF ${object}.d -o ${object} ${file}
+      DEPENDS ${file} DEPFILE ${object}.d COMMENT "nvcc kernels/cuda/${isa}/${name}" VERBATIM)
+    target_sources(stepless_kernels PRIVATE ${object})
+    set_source_files_properties(${object} PROPERTIES EXTERNAL_OBJECT TRUE GENERATED TRUE)
+  endforeach()
+  find_library(STEPLESS_CUDART cudart_static HINTS ${toolkit}/lib64 ${toolkit}/lib REQUIRED)
+  mark_as_advanced(STEPLESS_CUDART)
+  target_link_libraries(stepless_kernels PUBLIC ${STEPLESS_CUDART} ${CMAKE_DL_LIBS} rt Threads::Threads)
+  if(isa STREQUAL "any")
+    set(isa cuda_any)
+  endif()
+  target_compile_definitions(stepless_kernels PUBLIC STEPLESS_HAS_${isa}=1)
+endfunction()

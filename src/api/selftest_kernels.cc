@@ -184,8 +184,8 @@ GoldenReport run_selftest_kernels(int threads, bool quick) {
                         row.is.op == KernelOp::mm || row.is.op == KernelOp::dot;
     if (!matrix) continue;  // what lies between the products is checked by the demo model's text
     if (row.entry == nullptr || !machine.has(row.is.isa)) {
-      report.skip(fmt::format("{}: this {} has no {}", row.name,
-                              row.entry == nullptr ? "build" : "machine", to_string(row.is.isa)));
+      report.skip(fmt::format("{}: this {} has no {}", row.name, !row.built() ? "build" : "machine",
+                              to_string(row.is.isa)));
       continue;
     }
     check_row(row, threads, quick, report);

@@ -123,6 +123,7 @@ double kernel_rate(const Kernel& kernel, const Problem& p, const Machine& machin
   double rate = machine.f32_gflops;
   if (kernel.is.isa == Isa::avx512bf16 && machine.bf16_gflops > 0)
     rate = p.x_type == DType::bf16 ? machine.bf16_gflops : machine.bf16_gflops / 2;
+  if (kernel.is.isa >= Isa::sm80) rate = std::max(rate, machine.bf16_gflops);
   return 1e3 * rate * machine.threads;
 }
 

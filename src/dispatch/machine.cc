@@ -29,9 +29,8 @@ std::vector<Machine> read_machines() {
 
 /// An instruction set is usable here when the rows it has in the roll call were built.
 bool is_built(Isa isa) {
-  return std::ranges::none_of(roll_call(), [&](const Kernel& kernel) {
-    return kernel.is.isa == isa && kernel.entry == nullptr;
-  });
+  return std::ranges::none_of(
+      roll_call(), [&](const Kernel& kernel) { return kernel.is.isa == isa && !kernel.built(); });
 }
 
 /// The line of machines.inc for an instruction set; the nearest below for sets without numbers of

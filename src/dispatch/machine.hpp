@@ -13,7 +13,7 @@ namespace stepless {
 struct Machine {
   std::string name;       // a line of machines.inc, or the CPU's own
   std::string profile;    // the line of machines.inc whose numbers these are
-  std::vector<Isa> isas;  // cpu is always there
+  std::vector<Isa> isas;  // a computer has cpu, a GPU cuda and no cpu
   int threads = 1;
   double read_gbps = 10;      // DRAM read of one thread (CPU) or the device
   double read_gbps_all = 10;  // of all threads

@@ -42,9 +42,9 @@ class Fields {
     std::vector<Isa> isas;
     if (value.is_array())
       for (const Json& isa : value) isas.push_back(one_isa(isa));
-    if (isas.empty() || isas.front() != Isa::cpu)
-      fail(ErrorCode::corrupt, "{}: {}: {}; expected a list that begins with \"cpu\"", file_, name,
-           value.dump());
+    if (isas.empty() || (isas.front() != Isa::cpu && isas.front() != Isa::cuda))
+      fail(ErrorCode::corrupt, "{}: {}: {}; expected a list that begins with \"cpu\" or \"cuda\"",
+           file_, name, value.dump());
     return isas;
   }
 

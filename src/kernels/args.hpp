@@ -33,6 +33,27 @@ struct CpuEntry {
 #define STEPLESS_KERNEL(name) \
   extern const CpuEntry name; \
   const CpuEntry name
+/// The same for device code: STEPLESS_CUDA_KERNEL(dot_fany_v16_cuda) = {launch, workspace_bytes};
+#define STEPLESS_CUDA_KERNEL(name) \
+  extern const CudaEntry name;     \
+  const CudaEntry name
+
+/// Where a CUDA kernel is launched. `workspace`: at least what the entry asks for, zero before the
+/// first launch, and of one stream only (tickets in it return to zero).
+struct CudaContext {
+  void* stream;
+  uint8_t* workspace;
+  int32_t multiprocessors;
+  bool early_start;  // programmatic dependent launch: begin while the kernel before still runs
+};
+
+/// What a CUDA kernel file exports. `args` points to the Args struct of its op; every pointer in it
+/// is the device's; rows of x and the weight's arrays are 16-byte aligned. launch() enqueues and
+/// returns a cudaError_t. workspace_bytes null: none.
+struct CudaEntry {
+  int32_t (*launch)(const void* args, const CudaContext& context);
+  int64_t (*workspace_bytes)(const void* args);
+};
 
 /// qmm, mm: y(m,n) = x(m,k) · wᵀ, w is (n,k).  qmmn: y(m,n) = x(m,k) · w, w is (k,n) with groups
 /// along n. Unit: outputs n (slices start at multiples of the tile's n); prepare: rows of x.

@@ -53,11 +53,13 @@ enum class KernelOp : std::uint8_t {
 enum class Layout : std::uint8_t { mapped };  // rows as in the checkpoint
 /// How k is summed. Kernels that claim one order give equal bytes for equal rows.
 enum class Order : std::uint8_t {
-  none,        // nothing is summed, or the op has one kernel
-  lanes_f32,   // `any`: see its file
-  avx2_f32,    // 8 float32 lanes
-  avx512_f32,  // 16 float32 lanes
-  avx512_bf16  // VDPBF16PS pairs
+  none,         // nothing is summed, or the op has one kernel
+  lanes_f32,    // `any`: see its file
+  avx2_f32,     // 8 float32 lanes
+  avx512_f32,   // 16 float32 lanes
+  avx512_bf16,  // VDPBF16PS pairs
+  cuda_f64,     // `any` of CUDA: see its file
+  mma_k512      // tensor cores, chains of 512: cuda/sm80/flat_units.cuh
 };
 /// The axis a Slice counts.
 enum class Unit : std::uint8_t { outputs, rows, row_heads, dot_blocks };
@@ -108,7 +110,9 @@ struct Kernel {
   std::string_view name;
   KernelName is;
   KernelFields fields;
-  const kernels::CpuEntry* entry;  // null when this build has no such target
+  const kernels::CpuEntry* entry = nullptr;  // null when this build has no such target, or on a GPU
+  const kernels::CudaEntry* device = nullptr;  // the same for CUDA
+  constexpr bool built() const { return entry != nullptr || device != nullptr; }
 };
 
 std::string_view to_string(Isa isa);

@@ -1,20 +1,33 @@
 #include "kernels/roll_call.hpp"
 
+#include <cstddef>
+
 #include "kernels/parse_name.hpp"
 #include "kernels/targets.hpp"
 
 namespace stepless {
 
 namespace kernels {
-#define KERNEL(isa, name, ...) extern const CpuEntry name;
+#define KERNEL(isa, name, ...) extern const STEPLESS_ENTRY_##isa name;
 #include "kernels/kernels.inc"
 #undef KERNEL
 }  // namespace kernels
 
+namespace {
+const kernels::CpuEntry* cpu_entry(const kernels::CpuEntry* entry) { return entry; }
+[[maybe_unused]] const kernels::CpuEntry* cpu_entry(const kernels::CudaEntry*) { return nullptr; }
+[[maybe_unused]] const kernels::CpuEntry* cpu_entry(std::nullptr_t) { return nullptr; }
+const kernels::CudaEntry* cuda_entry(const kernels::CpuEntry*) { return nullptr; }
+[[maybe_unused]] const kernels::CudaEntry* cuda_entry(const kernels::CudaEntry* e) { return e; }
+[[maybe_unused]] const kernels::CudaEntry* cuda_entry(std::nullptr_t) { return nullptr; }
+}  // namespace
+
 std::span<const Kernel> roll_call() {
   static const Kernel kRows[] = {
-#define KERNEL(isa, name, ...) \
-  Kernel{#name, parse_name(#name), KernelFields{__VA_ARGS__}, STEPLESS_BUILT_##isa(&kernels::name)},
+#define KERNEL(isa, name, ...)                                \
+  Kernel{#name, parse_name(#name), KernelFields{__VA_ARGS__}, \
+         cpu_entry(STEPLESS_BUILT_##isa(&kernels::name)),     \
+         cuda_entry(STEPLESS_BUILT_##isa(&kernels::name))},
 #include "kernels/kernels.inc"
 #undef KERNEL
   };
@@ -50,6 +63,10 @@ std::string_view to_string(Order order) {
       return "avx512_f32";
     case Order::avx512_bf16:
       return "avx512_bf16";
+    case Order::cuda_f64:
+      return "cuda_f64";
+    case Order::mma_k512:
+      return "mma_k512";
   }
   return "?";
 }

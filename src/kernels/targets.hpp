@@ -22,3 +22,21 @@
 #else
 #define STEPLESS_BUILT_avx512bf16(entry) nullptr
 #endif
+#ifdef STEPLESS_HAS_cuda_any
+#define STEPLESS_BUILT_cuda(entry) entry
+#else
+#define STEPLESS_BUILT_cuda(entry) nullptr
+#endif
+#ifdef STEPLESS_HAS_sm80
+#define STEPLESS_BUILT_sm80(entry) entry
+#else
+#define STEPLESS_BUILT_sm80(entry) nullptr
+#endif
+
+// What the rows of a target export.
+#define STEPLESS_ENTRY_cpu CpuEntry
+#define STEPLESS_ENTRY_avx2 CpuEntry
+#define STEPLESS_ENTRY_avx512 CpuEntry
+#define STEPLESS_ENTRY_avx512bf16 CpuEntry
+#define STEPLESS_ENTRY_cuda CudaEntry
+#define STEPLESS_ENTRY_sm80 CudaEntry

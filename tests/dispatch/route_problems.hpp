@@ -16,8 +16,8 @@
 
 namespace stepless::test {
 
-inline constexpr std::array kRouteMachines = {"desktop_avx2", "server_avx512bf16",
-                                              "server_avx512vnni", "aarch64"};
+inline constexpr std::array kRouteMachines = {
+    "desktop_avx2", "server_avx512bf16", "server_avx512vnni", "aarch64", "h200", "a100"};
 inline constexpr std::array kFloats = {DType::f32, DType::f16, DType::bf16};
 inline constexpr std::int64_t kMostRouteRows = 2048;
 
@@ -113,6 +113,17 @@ inline std::vector<Problem> route_problems() {
   return problems;
 }
 
+/// Those whose op has a row for this machine at all: a GPU's ops come one by one.
+inline std::vector<Problem> route_problems(const Machine& machine) {
+  std::vector<Problem> problems = route_problems();
+  std::erase_if(problems, [&](const Problem& p) {
+    return std::ranges::none_of(roll_call(), [&](const Kernel& row) {
+      return row.is.op == p.op && machine.has(row.is.isa);
+    });
+  });
+  return problems;
+}
+
 /// The m whose routes are looked at: every one that callers have one by one, then each bucket. A
 /// dot has no rows.
 inline std::vector<std::int64_t> route_rows(const Problem& p) {
@@ -140,7 +151,7 @@ inline std::string routes_text(const Machine& machine) {
     text += fmt::format("{}  n={} k={}  {}  {}  order {}  splits {}\n", format_text(p), p.n, p.k,
                         rows, plan.kernel->name, to_string(plan.order), plan.splits);
   };
-  for (const Problem& p : route_problems()) {
+  for (const Problem& p : route_problems(machine)) {
     const std::vector<std::int64_t> rows = route_rows(p);
     Plan run = plan_at(p, 1, machine);
     std::int64_t first = 1, last = 1;

@@ -42,7 +42,7 @@ TEST_P(Routes, EqualTheGoldenFile) {
 
 // The bits of a row may depend on its weight, never on m or on the threads.
 TEST_P(Routes, OneOrderPerWeight) {
-  for (const Problem& p : route_problems()) {
+  for (const Problem& p : route_problems(machine())) {
     const Order order = plan_at(p, 1, machine()).order;
     for (const std::int64_t m : route_rows(p)) {
       const Plan plan = plan_at(p, m, machine());
@@ -56,7 +56,7 @@ TEST_P(Routes, OneOrderPerWeight) {
 }
 
 TEST_P(Routes, CheapestOfItsOrderAndEarliestOfEquals) {
-  for (const Problem& p : route_problems())
+  for (const Problem& p : route_problems(machine()))
     for (const std::int64_t m : route_rows(p)) {
       const Plan plan = plan_at(p, m, machine());
       const Kernel* best = nullptr;
@@ -76,7 +76,7 @@ TEST_P(Routes, CheapestOfItsOrderAndEarliestOfEquals) {
 }
 
 TEST_P(Routes, ArePure) {
-  for (const Problem& p : route_problems()) {
+  for (const Problem& p : route_problems(machine())) {
     const Plan first = plan_at(p, 7, machine()), again = plan_at(p, 7, machine());
     ASSERT_EQ(explain_text(p, machine(), first), explain_text(p, machine(), again));
     ASSERT_EQ(first.workspace_bytes, again.workspace_bytes);
@@ -103,6 +103,7 @@ constexpr Debt kDebts[] = {
     {KernelOp::mm, Isa::avx2, kAssumed},       {KernelOp::qmm, Isa::avx512, kAssumed},
     {KernelOp::mm, Isa::avx512, kAssumed},     {KernelOp::qmm, Isa::avx512bf16, kAssumed},
     {KernelOp::mm, Isa::avx512bf16, kAssumed}, {KernelOp::conv, Isa::cpu, kPortable},
+    {KernelOp::qmm, Isa::sm80, kAssumed},      {KernelOp::qmm, Isa::cuda, kPortable},
 };
 
 const Debt* debt_of(const Kernel& kernel) {
@@ -113,7 +114,7 @@ const Debt* debt_of(const Kernel& kernel) {
 /// Kernels of a profile's routes whose cost rises faster than the floor allows. Beyond a debt it is
 /// a failure.
 void collect_steps(const Machine& machine, std::set<const Kernel*>& in_debt) {
-  for (const Problem& p : route_problems()) {
+  for (const Problem& p : route_problems(machine)) {
     if (p.op == KernelOp::dot) continue;
     Plan here = plan_at(p, 1, machine);
     for (std::int64_t m = 1; m < kInvariantRows; ++m) {
@@ -148,7 +149,7 @@ INSTANTIATE_TEST_SUITE_P(EachProfile, Routes, ::testing::ValuesIn(kRouteMachines
 TEST(RollCallRoutes, EveryRowIsReachable) {
   std::set<std::string_view> chosen;
   for (const char* name : kRouteMachines)
-    for (const Problem& p : route_problems())
+    for (const Problem& p : route_problems(find_machine(name)))
       for (const std::int64_t m : route_rows(p))
         chosen.insert(plan_at(p, m, find_machine(name)).kernel->name);
   for (const Kernel& row : roll_call()) {

@@ -16,8 +16,7 @@ namespace stepless::test {
 inline std::vector<const Kernel*> built_rows(std::initializer_list<KernelOp> ops) {
   std::vector<const Kernel*> rows;
   for (const Kernel& row : roll_call())
-    if (row.entry != nullptr && std::ranges::find(ops, row.is.op) != ops.end())
-      rows.push_back(&row);
+    if (row.built() && std::ranges::find(ops, row.is.op) != ops.end()) rows.push_back(&row);
   return rows;
 }
 

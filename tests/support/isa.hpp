@@ -1,6 +1,7 @@
 // Which instruction sets the machine under the tests has, asked of the compiler's own probe.
 #pragma once
 #include "kernels/kernel.hpp"
+#include "tests/support/device.hpp"
 
 namespace stepless::test {
 
@@ -44,10 +45,11 @@ inline bool runs_here(Isa isa) {
 #endif
     case Isa::neondot:
     case Isa::neonbf16:
+      return false;
     case Isa::cuda:
     case Isa::sm80:
     case Isa::sm90:
-      return false;
+      return device_runs(isa);
   }
   return false;
 }

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "tests/support/device.hpp"
 #include "tests/support/guard.hpp"
 
 namespace stepless::test {
@@ -255,6 +256,7 @@ Bytes run_matmul(const Kernel& kernel, const Operands& o, Slices slices, Placeme
     y.insert(y.end(), rest.begin(), rest.end());
     return y;
   }
+  if (kernel.device != nullptr) return run_on_device(kernel, o);
   const std::int64_t x_size = oracle::element_bytes(o.format.x_type);
   const std::int64_t y_size = oracle::element_bytes(o.format.y_type);
   const std::int64_t x_stride = o.k + 3, y_stride = o.n + 5;

@@ -37,7 +37,7 @@ DOORS = (
 KERNEL_SYSTEM = re.compile(r"[\w/]+\.h|c(stdint|stddef|string|math|float|limits|assert)")
 
 KERNEL_HEADERS = {"kernels/args.hpp", "kernels/philox.hpp"}  # static, for device code as well
-KERNEL_RULE = "a kernel includes kernels/args.hpp, headers of its own folder and of any, and C headers"
+KERNEL_RULE = "a kernel includes kernels/args.hpp, headers of its own folder and of cpu/any, and C headers"
 
 
 def kernel_file(path, bracket, name):
@@ -49,8 +49,18 @@ def kernel_file(path, bracket, name):
     return name in KERNEL_HEADERS or name.startswith((folder, "kernels/cpu/any/"))
 
 
+def cuda_file(path, bracket, name):
+    """The same under kernels/cuda: the toolkit's headers beside C's, and headers of its own folder."""
+    folder = path.removeprefix("src/").rsplit("/", 1)[0] + "/"
+    if bracket == "<":
+        return name.startswith("cuda") or KERNEL_SYSTEM.fullmatch(name) is not None
+    return name in KERNEL_HEADERS or name.startswith(folder)
+
+
 def source(path, layer, bracket, name):
     """Why this include is wrong, or nothing."""
+    if path.startswith("src/kernels/cuda/"):
+        return "" if cuda_file(path, bracket, name) else KERNEL_RULE
     if path.startswith("src/kernels/cpu/"):
         return "" if kernel_file(path, bracket, name) else KERNEL_RULE
     for pattern, doors in DOORS:

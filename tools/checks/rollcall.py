@@ -5,7 +5,7 @@ import re
 
 LIST = "src/kernels/kernels.inc"
 ROW = re.compile(r"^\s*KERNEL\(\s*(\w+)\s*,\s*(\w+)", re.M)
-SYMBOL = re.compile(r"STEPLESS_KERNEL\(\s*(\w+)\s*\)")
+SYMBOL = re.compile(r"STEPLESS_(?:CUDA_)?KERNEL\(\s*(\w+)\s*\)")
 
 
 def uncommented(text):
@@ -35,7 +35,7 @@ def check(tree):
             problems.append(f"{LIST}: {name} stands under {isa}, its name ends otherwise")
         expected[f"src/kernels/{folder_of(isa)}/{name}"] = name
     files = {path.rsplit(".", 1)[0]: path for path in tree.under("src/kernels/cpu", "src/kernels/cuda", suffixes=(".cc", ".cu"))}
-    problems += [f"{LIST}: {expected[stem]} has no file {stem}.cc" for stem in expected if stem not in files]
+    problems += [f"{LIST}: {expected[stem]} has no file {stem}.cc or .cu" for stem in expected if stem not in files]
     for stem, path in files.items():
         if stem not in expected:
             problems.append(f"{path}: no row in {LIST}, so it would never run")

@@ -1,0 +1,185 @@
+// m = 1..16: a warp owns one chain of 512 k at a time, its x in registers, and walks over the
+// block's row tiles behind a private ring of asynchronous copies: no barrier in the loop. The
+// chains of a block meet once, in shared memory. A block reads whole rows, so that blocks never
+// meet.
+#pragma once
+#include "kernels/cuda/sm80/flat_units.cuh"
+
+namespace stepless::kernels::sm80 {
+
+struct FewPlan {
+  int chain_ways, row_ways;  // warps along k and along rows
+  int band;                  // row tiles between two meetings, a multiple of row_ways
+  int buffers;               // of partial sums: 2 when there is more than one band
+};
+
+/// Where a warp is: bands, chains of its own, resident runs of units, tiles of its own, units.
+struct FewCursor {
+  int band0, chain, run, tile, unit;
+};
+
+/// kResident: units of 256 k whose x stays in registers, 2 (a chain) or 1.
+template <int kCols, int kResident, int kGroup, int kStages, int kThreads, int kBlocks>
+__global__ void __launch_bounds__(kThreads, kBlocks)
+    flat_few(FlatWeight w, const uint8_t* x, int64_t x_row_bytes, void* y, int64_t y_stride,
+             DType y_type, int m, FewPlan plan) {
+  extern __shared__ __align__(128) uint8_t shared[];
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
+  const int chain0 = warp % plan.chain_ways, row_way = warp / plan.chain_ways;
+  const int chains = (w.k + kChainK - 1) / kChainK, units = w.k / kUnitK;
+  const int tiles = (w.n + kTileRows - 1) / kTileRows;
+  const int first = static_cast<int>(static_cast<int64_t>(tiles) * blockIdx.x / gridDim.x);
+  const int end = static_cast<int>(static_cast<int64_t>(tiles) * (blockIdx.x + 1) / gridDim.x);
+  constexpr int kSumBytes = kCols * 64;  // of one step's offset sums
+  constexpr int kWarpBytes = kStages * kUnitBytes + kResident * kSteps * kSumBytes;
+  const uint32_t ring = shared_address(shared) + warp * kWarpBytes;
+  const uint32_t sums = ring + kStages * kUnitBytes;
+  float* const partials = reinterpret_cast<float*>(shared + (blockDim.x >> 5) * kWarpBytes);
+
+  const auto settle = [&](FewCursor& c) {  // onto a unit that exists, or past the end
+    while (c.band0 < end) {
+      if (c.chain >= chains)
+        c.band0 += plan.band, c.chain = chain0, c.run = 0;
+      else if (c.run == 2 || c.chain * 2 + c.run >= units)
+        c.chain += plan.chain_ways, c.run = 0;
+      else if (c.tile >= min(c.band0 + plan.band, end))
+        c.run += kResident;
+      else
+        return;
+      c.tile = c.band0 + row_way, c.unit = 0;
+    }
+  };
+  FewCursor ahead{first, chain0, 0, first + row_way, 0};
+  settle(ahead);
+  int fill = 0;
+  const auto copy_next = [&] {
+    if (ahead.band0 < end) {
+      const int u = ahead.chain * 2 + ahead.run + ahead.unit;
+      copy_unit<kGroup>(w, ahead.tile, u, ring + fill * kUnitBytes, lane);
+      if (++ahead.unit == kResident || u + 1 >= units) {
+        ahead.unit = 0, ahead.tile += plan.row_ways;
+        if (ahead.tile >= min(ahead.band0 + plan.band, end)) settle(ahead);
+      }
+    }
+    commit_copies();
+    fill = fill + 1 == kStages ? 0 : fill + 1;
+  };
+  let_next_start();
+#pragma unroll
+  for (int i = 0; i < kStages - 1; ++i) copy_next();
+  wait_for_inputs();
+
+  uint32_t xf[kCols][kResident * kSteps][8];
+  int slot = 0, buffer = 0;
+  for (int band0 = first; band0 < end; band0 += plan.band) {
+    const int band_end = min(band0 + plan.band, end);
+    float* const meeting = partials + buffer * chains * plan.band * kCols * 128;
+    for (int chain = chain0; chain < chains; chain += plan.chain_ways)
+      for (int run = 0; run < 2 && chain * 2 + run < units; run += kResident) {
+        if (kResident == 1 || plan.chain_ways < chains || band0 == first) {
+          const int k0 = chain * kChainK + run * kUnitK;
+#pragma unroll
+          for (int c = 0; c < kCols; ++c)
+#pragma unroll
+            for (int i = 0; i < kResident * kSteps; ++i) {
+              uint4 p = make_uint4(0, 0, 0, 0), q = p;
+              if (c * 8 + g < m && k0 + i * kStepK < w.k) {
+                const uint8_t* from =
+                    x + (c * 8 + g) * x_row_bytes + (k0 + i * kStepK + t * 16) * 2;
+                p = load_input16(from), q = load_input16(from + 16);
+              }
+              permute_x(p, q, xf[c][i]);
+            }
+          __syncwarp();
+#pragma unroll
+          for (int c = 0; c < kCols; ++c)
+#pragma unroll
+            for (int i = 0; i < kResident * kSteps; ++i) {
+              float s[4];
+              offset_sums(xf[c][i], s);
+              if (g == 0) store_sums(sums + i * kSumBytes + c * 64 + t * 16, s);
+            }
+          __syncwarp();
+        }
+        for (int tile = band0 + row_way; tile < band_end; tile += plan.row_ways) {
+          float4* const mine = reinterpret_cast<float4*>(
+              meeting + (chain * plan.band + tile - band0) * kCols * 128 + lane * 4);
+          float acc[kCols][4];
+#pragma unroll
+          for (int c = 0; c < kCols; ++c) {
+            float4 v = make_float4(0, 0, 0, 0);
+            if (kResident == 1 && run == 1) v = mine[c * 32];
+            acc[c][0] = v.x, acc[c][1] = v.y, acc[c][2] = v.z, acc[c][3] = v.w;
+          }
+#pragma unroll
+          for (int unit = 0; unit < kResident; ++unit) {
+            if (chain * 2 + run + unit >= units) break;
+            wait_copies<kStages - 2>();
+            __syncwarp();
+            const uint32_t row = ring + slot * kUnitBytes + g * kRowBytes;
+            slot = slot + 1 == kStages ? 0 : slot + 1;
+            const auto low = RowScales<kGroup>::load(row);
+            const auto high = RowScales<kGroup>::load(row + 8 * kRowBytes);
+            StepCodes codes[kSteps];
+            float s[kSteps][kCols][4], dot[kSteps][kCols][4];
+#pragma unroll
+            for (int i = 0; i < kSteps; ++i) codes[i] = load_codes(row, i, t);
+            copy_next();
+            // Two steps side by side: a chain of products alone waits 33 cycles for each.
+#pragma unroll
+            for (int i0 = 0; i0 < kSteps; i0 += 2) {
+#pragma unroll
+              for (int i = i0; i < i0 + 2; ++i)
+#pragma unroll
+                for (int c = 0; c < kCols; ++c)
+                  load_sums(sums + (unit * kSteps + i) * kSumBytes + c * 64 + t * 16, s[i][c]);
+#pragma unroll
+              for (int j = 0; j < 4; ++j)
+#pragma unroll
+                for (int i = i0; i < i0 + 2; ++i) {
+                  uint32_t a[4];
+                  operand(codes[i], j, a);
+#pragma unroll
+                  for (int c = 0; c < kCols; ++c) {
+                    const uint32_t* b = xf[c][unit * kSteps + i];
+                    mma(dot[i][c], j == 0 ? s[i][c] : dot[i][c], a, b[2 * j], b[2 * j + 1]);
+                  }
+                }
+#pragma unroll
+              for (int i = i0; i < i0 + 2; ++i) {
+                const StepScales scales = step_scales(low, high, i);
+#pragma unroll
+                for (int c = 0; c < kCols; ++c) add_step(acc[c], dot[i][c], s[i][c], scales);
+              }
+            }
+          }
+#pragma unroll
+          for (int c = 0; c < kCols; ++c)
+            mine[c * 32] = make_float4(acc[c][0], acc[c][1], acc[c][2], acc[c][3]);
+        }
+      }
+    __syncthreads();
+    const int rows = (band_end - band0) * kTileRows;
+    for (int i = threadIdx.x; i < rows * m; i += blockDim.x) {
+      const int r = i % rows, column = i / rows;
+      const int64_t out = static_cast<int64_t>(band0) * kTileRows + r;
+      if (out >= w.n) continue;
+      const float* at = meeting + (r / kTileRows * kCols + column / 8) * 128 +
+                        ((r & 7) * 4 + (column & 7) / 2) * 4 + ((r & 15) >= 8 ? 2 : 0) +
+                        (column & 1);
+      float total = 0;
+      for (int chain = 0; chain < chains; chain += 2) {
+        float part = at[chain * plan.band * kCols * 128];
+        if (chain + 1 < chains) part += at[(chain + 1) * plan.band * kCols * 128];
+        total = chain == 0 ? part : total + part;
+      }
+      store(y, y_type, column * y_stride + out, total);
+    }
+    if (plan.buffers == 2)
+      buffer ^= 1;
+    else
+      __syncthreads();
+  }
+}
+
+}  // namespace stepless::kernels::sm80

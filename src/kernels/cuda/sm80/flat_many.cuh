@@ -1,0 +1,226 @@
+// m = 17..64: a block owns one part of 1024 k, its x in shared memory as operands, and a run of row
+// pairs (32 rows). A team of kTeam warps shares a ring of weights and takes a row pair at a time,
+// each warp 32 columns. The parts of a row pair meet in global memory: whoever comes last adds them
+// up, in order.
+#pragma once
+#include "kernels/cuda/sm80/flat_units.cuh"
+
+namespace stepless::kernels::sm80 {
+
+constexpr int kPairTiles = 2, kWarpCols = 4, kSideBySide = 2;
+constexpr int kPartSteps = kPartK / kStepK;
+
+template <int kTeam>
+static __device__ __forceinline__ void meet_team(int team) {
+  if constexpr (kTeam == 1)
+    __syncwarp();
+  else
+    asm volatile("bar.sync %0,%1;" ::"r"(team + 1), "n"(kTeam * 32) : "memory");
+}
+
+/// x of the block's part: [step][n8 column block][half][lane] 16 bytes, and -128 times its sums.
+template <int kTeam>
+static __device__ __forceinline__ void stage_x(const uint8_t* x, int64_t x_row_bytes, int m, int k0,
+                                               int k, uint32_t operands, uint32_t sums, int lane,
+                                               int warp, int warps) {
+  constexpr int kBlocks = kTeam * kWarpCols, kAtOnce = 8;
+  const int g = lane >> 2, t = lane & 3;
+  for (int item0 = warp; item0 < kPartSteps * kBlocks; item0 += warps * kAtOnce) {
+    uint4 p[kAtOnce], q[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int item = item0 + i * warps, column = item % kBlocks * 8 + g;
+      const int at = k0 + item / kBlocks * kStepK;
+      p[i] = q[i] = make_uint4(0, 0, 0, 0);
+      if (item < kPartSteps * kBlocks && column < m && at < k) {
+        const uint8_t* from = x + column * x_row_bytes + (at + t * 16) * 2;
+        p[i] = load_input16(from), q[i] = load_input16(from + 16);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int item = item0 + i * warps;
+      if (item >= kPartSteps * kBlocks) continue;
+      uint32_t b[8];
+      float s[4];
+      permute_x(p[i], q[i], b);
+      offset_sums(b, s);
+      const uint32_t to = operands + item * 1024 + lane * 16;
+      asm volatile("st.shared.v4.u32 [%0],{%1,%2,%3,%4};" ::"r"(to), "r"(b[0]), "r"(b[1]),
+                   "r"(b[2]), "r"(b[3])
+                   : "memory");
+      asm volatile("st.shared.v4.u32 [%0],{%1,%2,%3,%4};" ::"r"(to + 512), "r"(b[4]), "r"(b[5]),
+                   "r"(b[6]), "r"(b[7])
+                   : "memory");
+      if (g == 0) store_sums(sums + item * 64 + t * 16, s);
+    }
+  }
+}
+
+template <int kTeam, int kGroup, int kStages, int kTeams>
+__global__ void __launch_bounds__(kTeam* kTeams * 32, 1)
+    flat_many(FlatWeight w, const uint8_t* x, int64_t x_row_bytes, void* y, int64_t y_stride,
+              DType y_type, int m, float4* partials, unsigned* tickets) {
+  extern __shared__ __align__(128) uint8_t shared[];
+  constexpr int kBlocks = kTeam * kWarpCols, kSlotBytes = kPairTiles * kUnitBytes;
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
+  const int team = warp / kTeam, member = warp % kTeam;
+  const int parts = (w.k + kPartK - 1) / kPartK, part = blockIdx.x % parts;
+  const int slots = gridDim.x / parts, slot_of_block = blockIdx.x / parts;
+  const int pairs = (w.n + kPairTiles * kTileRows - 1) / (kPairTiles * kTileRows);
+  const int first = static_cast<int>(static_cast<int64_t>(pairs) * slot_of_block / slots) + team;
+  const int end = static_cast<int>(static_cast<int64_t>(pairs) * (slot_of_block + 1) / slots);
+  const int k0 = part * kPartK, units = min(kPartK, w.k - k0) / kUnitK;
+  const uint32_t operands = shared_address(shared);
+  const uint32_t sums = operands + kPartSteps * kBlocks * 1024;
+  const uint32_t ring = sums + kPartSteps * kBlocks * 64 + team * kStages * kSlotBytes;
+
+  int ahead_pair = first, ahead_unit = 0, fill = 0;
+  const auto copy_next = [&] {
+    if (ahead_pair < end) {
+#pragma unroll
+      for (int r = 0; r < kPairTiles / kTeam; ++r) {
+        const int tile = member * (kPairTiles / kTeam) + r;
+        copy_unit<kGroup>(w, ahead_pair * kPairTiles + tile, part * (kPartK / kUnitK) + ahead_unit,
+                          ring + fill * kSlotBytes + tile * kUnitBytes, lane);
+      }
+      if (++ahead_unit == units) ahead_unit = 0, ahead_pair += kTeams;
+    }
+    commit_copies();
+    fill = fill + 1 == kStages ? 0 : fill + 1;
+  };
+  let_next_start();
+#pragma unroll
+  for (int i = 0; i < kStages - 1; ++i) copy_next();
+  wait_for_inputs();
+  stage_x<kTeam>(x, x_row_bytes, m, k0, w.k, operands, sums, lane, warp, kTeam * kTeams);
+  __syncthreads();
+
+  const uint32_t my_operands = operands + member * kWarpCols * 1024 + lane * 16;
+  const uint32_t my_sums = sums + member * kWarpCols * 64 + t * 16;
+  int slot = 0;
+  for (int pair = first; pair < end; pair += kTeams) {
+    float acc[kPairTiles][kWarpCols][4], before[kPairTiles][kWarpCols][4];
+#pragma unroll
+    for (int r = 0; r < kPairTiles; ++r)
+#pragma unroll
+      for (int c = 0; c < kWarpCols; ++c)
+#pragma unroll
+        for (int e = 0; e < 4; ++e) acc[r][c][e] = before[r][c][e] = 0;
+    for (int unit = 0; unit < units; ++unit) {
+      wait_copies<kStages - 2>();
+      meet_team<kTeam>(team);
+      const uint32_t row = ring + slot * kSlotBytes + g * kRowBytes;
+      slot = slot + 1 == kStages ? 0 : slot + 1;
+      RowScales<kGroup> low[kPairTiles], high[kPairTiles];
+#pragma unroll
+      for (int r = 0; r < kPairTiles; ++r) {
+        low[r] = RowScales<kGroup>::load(row + r * kUnitBytes);
+        high[r] = RowScales<kGroup>::load(row + r * kUnitBytes + 8 * kRowBytes);
+      }
+      copy_next();
+      if (unit == 2) {
+#pragma unroll
+        for (int r = 0; r < kPairTiles; ++r)
+#pragma unroll
+          for (int c = 0; c < kWarpCols; ++c)
+#pragma unroll
+            for (int e = 0; e < 4; ++e) before[r][c][e] = acc[r][c][e], acc[r][c][e] = 0;
+      }
+#pragma unroll
+      for (int i = 0; i < kSteps; ++i) {
+        uint32_t a[kPairTiles][4][4];
+        StepScales scales[kPairTiles];
+#pragma unroll
+        for (int r = 0; r < kPairTiles; ++r) {
+          const StepCodes codes = load_codes(row + r * kUnitBytes, i, t);
+          scales[r] = step_scales(low[r], high[r], i);
+#pragma unroll
+          for (int j = 0; j < 4; ++j) operand(codes, j, a[r][j]);
+        }
+        const uint32_t block = static_cast<uint32_t>(unit * kSteps + i) * kBlocks;
+        // Four chains of four products side by side: one alone waits 33 cycles for each, eight
+        // spill.
+#pragma unroll
+        for (int c0 = 0; c0 < kWarpCols; c0 += kSideBySide) {
+          float dot[kPairTiles][kSideBySide][4], s[kSideBySide][4];
+#pragma unroll
+          for (int c = 0; c < kSideBySide; ++c) load_sums(my_sums + (block + c0 + c) * 64, s[c]);
+#pragma unroll
+          for (int h = 0; h < 2; ++h) {
+            uint4 b[kSideBySide];
+#pragma unroll
+            for (int c = 0; c < kSideBySide; ++c)
+              b[c] = load_shared16(my_operands + (block + c0 + c) * 1024 + h * 512);
+#pragma unroll
+            for (int c = 0; c < kSideBySide; ++c)
+#pragma unroll
+              for (int r = 0; r < kPairTiles; ++r)
+                mma(dot[r][c], h == 0 ? s[c] : dot[r][c], a[r][2 * h], b[c].x, b[c].y);
+#pragma unroll
+            for (int c = 0; c < kSideBySide; ++c)
+#pragma unroll
+              for (int r = 0; r < kPairTiles; ++r)
+                mma(dot[r][c], dot[r][c], a[r][2 * h + 1], b[c].z, b[c].w);
+          }
+#pragma unroll
+          for (int c = 0; c < kSideBySide; ++c)
+#pragma unroll
+            for (int r = 0; r < kPairTiles; ++r)
+              add_step(acc[r][c0 + c], dot[r][c], s[c], scales[r]);
+        }
+      }
+    }
+    if (units > 2) {
+#pragma unroll
+      for (int r = 0; r < kPairTiles; ++r)
+#pragma unroll
+        for (int c = 0; c < kWarpCols; ++c)
+#pragma unroll
+          for (int e = 0; e < 4; ++e) acc[r][c][e] = before[r][c][e] + acc[r][c][e];
+    }
+    if (parts > 1) {
+      const int place = pair * kTeam + member;
+      float4* const mine =
+          partials + (static_cast<int64_t>(place) * parts) * (kPairTiles * kWarpCols * 32);
+#pragma unroll
+      for (int r = 0; r < kPairTiles; ++r)
+#pragma unroll
+        for (int c = 0; c < kWarpCols; ++c)
+          mine[(part * kPairTiles * kWarpCols + r * kWarpCols + c) * 32 + lane] =
+              make_float4(acc[r][c][0], acc[r][c][1], acc[r][c][2], acc[r][c][3]);
+      __syncwarp();
+      unsigned arrived = 0;
+      if (lane == 0) arrived = take_ticket(&tickets[place]);
+      arrived = __shfl_sync(~0u, arrived, 0);
+      if (arrived + 1 != static_cast<unsigned>(parts)) continue;
+      if (lane == 0) tickets[place] = 0;  // for the next launch
+      for (int other = 0; other < parts; ++other) {
+        float4 v[kPairTiles * kWarpCols];
+#pragma unroll
+        for (int i = 0; i < kPairTiles * kWarpCols; ++i)
+          v[i] = load_l2(&mine[(other * kPairTiles * kWarpCols + i) * 32 + lane]);
+#pragma unroll
+        for (int i = 0; i < kPairTiles * kWarpCols; ++i) {
+          float* total = acc[i / kWarpCols][i % kWarpCols];
+          total[0] = other == 0 ? v[i].x : total[0] + v[i].x;
+          total[1] = other == 0 ? v[i].y : total[1] + v[i].y;
+          total[2] = other == 0 ? v[i].z : total[2] + v[i].z;
+          total[3] = other == 0 ? v[i].w : total[3] + v[i].w;
+        }
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < kPairTiles; ++r)
+#pragma unroll
+      for (int c = 0; c < kWarpCols; ++c)
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          const int out = (pair * kPairTiles + r) * kTileRows + g + e / 2 * 8;
+          const int column = (member * kWarpCols + c) * 8 + 2 * t + e % 2;
+          if (out < w.n && column < m) store(y, y_type, column * y_stride + out, acc[r][c][e]);
+        }
+  }
+}
+
+}  // namespace stepless::kernels::sm80

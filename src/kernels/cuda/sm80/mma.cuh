@@ -1,0 +1,118 @@
+// One instruction per wrapper, so that a main loop reads as the algorithm. sm_80 and later; what
+// only sm_90 has (programmatic dependent launch) is nothing below it.
+#pragma once
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include "kernels/args.hpp"
+
+namespace stepless::kernels::sm80 {
+
+using std::uint32_t;
+
+static __device__ __forceinline__ uint32_t shared_address(const void* p) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+
+/// d += a · b: a is (16, 16), b (16, 8), both bf16, d (16, 8) float32. Lane (g, t) = (lane / 4,
+/// lane % 4) holds a's rows g and g + 8 (a0, a1 at k 2t, 2t + 1; a2, a3 at k + 8), b's column g,
+/// d's rows g and g + 8 at columns 2t, 2t + 1.
+static __device__ __forceinline__ void mma(float (&d)[4], const float (&c)[4],
+                                           const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},"
+      "{%10,%11,%12,%13};"
+      : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c[0]), "f"(c[1]),
+        "f"(c[2]), "f"(c[3]));
+}
+
+/// (bits & mask) | value.
+static __device__ __forceinline__ uint32_t and_or(uint32_t bits, uint32_t mask, uint32_t value) {
+  uint32_t result;
+  asm("lop3.b32 %0,%1,%2,%3,0xEA;" : "=r"(result) : "r"(bits), "r"(mask), "r"(value));
+  return result;
+}
+
+template <int kBytes>
+static __device__ __forceinline__ void copy_async(uint32_t to, const void* from) {
+  if constexpr (kBytes == 16)
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0],[%1],16;" ::"r"(to), "l"(from)
+                 : "memory");
+  else
+    asm volatile("cp.async.ca.shared.global [%0],[%1],%2;" ::"r"(to), "l"(from), "n"(kBytes)
+                 : "memory");
+}
+static __device__ __forceinline__ void commit_copies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int kPending>
+static __device__ __forceinline__ void wait_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+static __device__ __forceinline__ uint2 load_shared8(uint32_t from) {
+  uint2 v;
+  asm volatile("ld.shared.v2.u32 {%0,%1},[%2];" : "=r"(v.x), "=r"(v.y) : "r"(from));
+  return v;
+}
+static __device__ __forceinline__ uint4 load_shared16(uint32_t from) {
+  uint4 v;
+  asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3},[%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "r"(from));
+  return v;
+}
+
+/// What an earlier kernel of the stream wrote. Never ld.global.nc or __ldg: the compiler moves
+/// those above wait_for_inputs() and reads what was there before.
+static __device__ __forceinline__ uint4 load_input16(const void* from) {
+  uint4 v;
+  asm volatile("ld.global.v4.u32 {%0,%1,%2,%3},[%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(from)
+               : "memory");
+  return v;
+}
+/// Past the first-level cache, which does not see other multiprocessors' writes.
+static __device__ __forceinline__ float4 load_l2(const void* from) {
+  float4 v;
+  asm volatile("ld.global.cg.v4.f32 {%0,%1,%2,%3},[%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "l"(from)
+               : "memory");
+  return v;
+}
+
+/// Counts an arrival. What this warp wrote before is seen by whoever counts later. (A __threadfence
+/// here is sequentially consistent and waits for every copy in flight.)
+static __device__ __forceinline__ unsigned take_ticket(unsigned* ticket) {
+  unsigned before;
+  asm volatile("atom.add.acq_rel.gpu.global.u32 %0,[%1],1;"
+               : "=r"(before)
+               : "l"(ticket)
+               : "memory");
+  return before;
+}
+
+/// Programmatic dependent launch: the next kernel of the stream may start; what earlier kernels
+/// wrote is there.
+static __device__ __forceinline__ void let_next_start() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+static __device__ __forceinline__ void wait_for_inputs() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+static __device__ __forceinline__ float low_bf16(uint32_t pair) {
+  return __uint_as_float(pair << 16);
+}
+static __device__ __forceinline__ float high_bf16(uint32_t pair) {
+  return __uint_as_float(pair & 0xffff0000u);
+}
+
+}  // namespace stepless::kernels::sm80

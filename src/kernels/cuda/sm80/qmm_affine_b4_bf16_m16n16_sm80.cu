@@ -1,0 +1,24 @@
+// y = x · wᵀ for m = 1..16: x in registers, one reading of the weights.
+#include "kernels/cuda/sm80/flat_launch.cuh"
+
+namespace stepless::kernels {
+namespace {
+
+using sm80::launch_few;
+
+// Warps and stages: the best of three sweeps on an H100. Twelve warps of at most 168 registers won
+// over 8, 10, 16 and 20; two blocks of 8 or 10 warps per multiprocessor lost.
+int32_t launch(const void* args, const CudaContext& context) {
+  const MatmulArgs& a = *static_cast<const MatmulArgs*>(args);
+  if (a.group_size == 64)
+    return a.m <= 8 ? launch_few<1, 2, 64, 3, 384, 1>(a, context, {12, 48 << 10, 1})
+                    : launch_few<2, 1, 64, 3, 384, 1>(a, context, {12, 80 << 10, 1});
+  return a.m <= 8 ? launch_few<1, 2, 128, 3, 384, 1>(a, context, {12, 48 << 10, 1})
+                  : launch_few<2, 1, 128, 3, 384, 1>(a, context, {12, 80 << 10, 1});
+}
+
+}  // namespace
+
+STEPLESS_CUDA_KERNEL(qmm_affine_b4_bf16_m16n16_sm80) = {launch, nullptr};
+
+}  // namespace stepless::kernels

@@ -1,0 +1,131 @@
+#include "tests/support/device.hpp"
+
+#include <cuda_runtime_api.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace stepless::test {
+namespace {
+
+constexpr std::int64_t kAround = 256;           // bytes before and after y that must stay
+constexpr std::int64_t kTicketBytes = 1 << 18;  // in front of every workspace
+
+void check(cudaError_t error, const char* what) {
+  if (error != cudaSuccess)
+    throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
+}
+
+/// Device memory of exactly this size, so that compute-sanitizer sees one byte too many.
+class DeviceBytes {
+ public:
+  DeviceBytes(std::int64_t size, int fill) : size_(size) {
+    if (size == 0) return;
+    check(cudaMalloc(&data_, static_cast<std::size_t>(size)), "cudaMalloc");
+    check(cudaMemset(data_, fill, static_cast<std::size_t>(size)), "cudaMemset");
+  }
+  explicit DeviceBytes(const Bytes& bytes)
+      : DeviceBytes(static_cast<std::int64_t>(bytes.size()), 0xff) {
+    if (size_ > 0)
+      check(cudaMemcpy(data_, bytes.data(), bytes.size(), cudaMemcpyHostToDevice), "upload");
+  }
+  ~DeviceBytes() { cudaFree(data_); }
+  DeviceBytes(const DeviceBytes&) = delete;
+  DeviceBytes& operator=(const DeviceBytes&) = delete;
+  std::uint8_t* data() const { return static_cast<std::uint8_t*>(data_); }
+  Bytes host() const {
+    Bytes bytes(static_cast<std::size_t>(size_));
+    if (size_ > 0)
+      check(cudaMemcpy(bytes.data(), data_, bytes.size(), cudaMemcpyDeviceToHost), "download");
+    return bytes;
+  }
+
+ private:
+  void* data_ = nullptr;
+  std::int64_t size_;
+};
+
+/// Rows `stride` bytes apart with NaN between them.
+Bytes spaced_rows(const Bytes& rows, std::int64_t count, std::int64_t stride) {
+  const std::int64_t width = static_cast<std::int64_t>(rows.size()) / count;
+  Bytes spaced(static_cast<std::size_t>((count - 1) * stride + width), 0xff);
+  for (std::int64_t i = 0; i < count; ++i)
+    std::copy_n(rows.begin() + i * width, width, spaced.begin() + i * stride);
+  return spaced;
+}
+
+bool untouched(const Bytes& bytes, std::int64_t begin, std::int64_t end) {
+  return std::all_of(bytes.begin() + begin, bytes.begin() + end,
+                     [](std::uint8_t byte) { return byte == 0xff; });
+}
+
+}  // namespace
+
+bool device_runs(Isa isa) {
+  static const int capability = [] {
+    int count = 0, major = 0, minor = 0;
+    if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) return 0;
+    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+    cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0);
+    return major * 10 + minor;
+  }();
+  return capability >= 80 && (isa != Isa::sm90 || capability / 10 == 9);
+}
+
+Bytes run_on_device(const Kernel& kernel, const Operands& o) {
+  const std::int64_t x_size = oracle::element_bytes(o.format.x_type);
+  const std::int64_t y_size = oracle::element_bytes(o.format.y_type);
+  const std::int64_t x_stride = o.k + 8, y_stride = o.n + 5, y_row = o.n * y_size;
+  const DeviceBytes x(spaced_rows(o.x, o.m, x_stride * x_size));
+  const DeviceBytes w(o.w.w), scales(o.w.scales), biases(o.w.biases);
+  const std::int64_t y_bytes = ((o.m - 1) * y_stride + o.n) * y_size;
+  const DeviceBytes y(y_bytes + 2 * kAround, 0xff);
+  kernels::MatmulArgs args{};
+  args.x = x.data();
+  args.x_stride = x_stride;
+  args.w = w.data();
+  args.w_row_bytes = o.w.row_bytes();
+  args.scales = scales.data();
+  args.biases = biases.data();
+  args.tensor_scale = o.w.tensor_scale;
+  args.mode = o.w.spec.mode;
+  args.bits = o.w.spec.bits;
+  args.group_size = o.w.spec.group_size;
+  args.x_type = o.format.x_type;
+  args.w_type = o.w.type;
+  args.y_type = o.format.y_type;
+  args.y = y.data() + kAround;
+  args.y_stride = y_stride;
+  args.m = o.m;
+  args.n = o.n;
+  args.k = o.k;
+  const auto room = kernel.device->workspace_bytes;
+  const DeviceBytes workspace(room != nullptr ? room(&args) : 0, 0);
+  int multiprocessors = 0;
+  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0), "attribute");
+  const kernels::CudaContext context{nullptr, workspace.data(), multiprocessors, true};
+  check(static_cast<cudaError_t>(kernel.device->launch(&args, context)), "launch");
+  check(cudaDeviceSynchronize(), kernel.name.data());
+
+  const Bytes all = y.host();
+  Bytes result;
+  for (std::int64_t i = 0; i < o.m; ++i) {
+    const auto row = all.begin() + kAround + i * y_stride * y_size;
+    result.insert(result.end(), row, row + y_row);
+    if (i + 1 < o.m) {
+      const std::int64_t end = kAround + i * y_stride * y_size + y_row;
+      EXPECT_TRUE(untouched(all, end, end + (y_stride - o.n) * y_size)) << "written between rows";
+    }
+  }
+  EXPECT_TRUE(untouched(all, 0, kAround)) << "written before y";
+  EXPECT_TRUE(untouched(all, kAround + y_bytes, y_bytes + 2 * kAround)) << "written after y";
+  const Bytes left = workspace.host();
+  EXPECT_TRUE(std::all_of(left.begin(),
+                          left.begin() + std::min<std::int64_t>(kTicketBytes, std::ssize(left)),
+                          [](std::uint8_t byte) { return byte == 0; }))
+      << "tickets are left over";
+  return result;
+}
+
+}  // namespace stepless::test

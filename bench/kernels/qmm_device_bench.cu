@@ -1,0 +1,230 @@
+// The flat 4-bit family on one GPU: cold weights, the whole rotation in one CUDA graph with
+// programmatic dependent launch, the read ceiling beside it. Before a time is printed the row's
+// bits must be those of 64 rows together, also when x is written late by the kernel before. Built
+// and run by tools/device/run.
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <vector>
+
+#include "kernels/args.hpp"
+
+namespace stepless::kernels {
+extern const CudaEntry qmm_affine_b4_bf16_m16n16_sm80, qmm_affine_b4_bf16_m64n32_sm80;
+}
+
+namespace {
+using namespace stepless;  // NOLINT: a program of one file
+using kernels::CudaContext, kernels::MatmulArgs;
+using std::int64_t, std::uint32_t, std::uint64_t, std::uint8_t;
+
+constexpr int kMostRows = 64, kRepeats = 7;
+constexpr int64_t kRotationBytes = 200 << 20;  // three times the L2 of an H200
+
+void check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(error));
+  std::exit(1);
+}
+
+__device__ uint64_t mixed(uint64_t x) {
+  x += 0x9E3779B97F4A7C15ull;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBull;
+  return x ^ (x >> 31);
+}
+__device__ void early() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;griddepcontrol.wait;" ::: "memory");
+#endif
+}
+__global__ void fill(uint64_t* p, int64_t count, uint64_t seed) {
+  for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll)
+    p[i] = mixed(static_cast<uint64_t>(i) + seed);
+}
+/// About N(0, size) by four uniform numbers.
+__global__ void fill_bf16(__nv_bfloat16* p, int64_t count, uint64_t seed, float size) {
+  for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll) {
+    const uint64_t h = mixed(static_cast<uint64_t>(i) * 5 + seed);
+    float sum = 0;
+    for (int j = 0; j < 4; ++j) sum += static_cast<float>(h >> (16 * j) & 0xffff) / 65536.f - 0.5f;
+    p[i] = __float2bfloat16(sum * 1.7320508f * size);
+  }
+}
+/// Writes x about 20 us after the kernel behind it was allowed to start.
+__global__ void copy_late(const uint32_t* from, uint32_t* to, int64_t count) {
+  early();
+  const long long start = clock64();
+  while (clock64() - start < 40000) {
+  }
+  for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll)
+    to[i] = from[i];
+}
+__global__ void count_unequal(const uint32_t* a, const uint32_t* b, int64_t count, unsigned* out) {
+  for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll)
+    if (a[i] != b[i]) atomicAdd(out, 1u);
+}
+__global__ void read_all(const uint4* p, int64_t count, uint32_t* out) {
+  uint32_t bits = 0;
+  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
+#pragma unroll 4
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
+       i += step) {
+    const uint4 v = __ldcs(p + i);
+    bits ^= v.x ^ v.y ^ v.z ^ v.w;
+  }
+  early();
+  if (bits == 0x12345678) *out = bits;
+}
+
+struct Times {
+  double median, least, most;
+};
+/// Microseconds of one call, from a graph of `calls` of them.
+Times time_graph(cudaStream_t stream, int calls, const std::function<void(int)>& call) {
+  cudaGraph_t graph;
+  cudaGraphExec_t run;
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture");
+  for (int i = 0; i < calls; ++i) call(i);
+  check(cudaStreamEndCapture(stream, &graph), "capture");
+  check(cudaGraphInstantiate(&run, graph, 0), "instantiate");
+  cudaEvent_t begin, end;
+  cudaEventCreate(&begin), cudaEventCreate(&end);
+  std::vector<double> us;
+  for (int i = 0; i < kRepeats + 2; ++i) {
+    cudaEventRecord(begin, stream), check(cudaGraphLaunch(run, stream), "launch");
+    cudaEventRecord(end, stream), check(cudaStreamSynchronize(stream), "graph");
+    float ms = 0;
+    cudaEventElapsedTime(&ms, begin, end);
+    if (i >= 2) us.push_back(ms * 1e3 / calls);
+  }
+  cudaGraphExecDestroy(run), cudaGraphDestroy(graph);
+  std::sort(us.begin(), us.end());
+  return {us[us.size() / 2], us.front(), us.back()};
+}
+
+struct Bench {
+  cudaStream_t stream;
+  cudaDeviceProp device;
+  double read_bytes_per_us;
+
+  void multiply(const MatmulArgs& a, uint8_t* workspace) const {
+    const CudaContext context{stream, workspace, device.multiProcessorCount, true};
+    const auto& entry = a.m <= 16 ? kernels::qmm_affine_b4_bf16_m16n16_sm80
+                                  : kernels::qmm_affine_b4_bf16_m64n32_sm80;
+    check(static_cast<cudaError_t>(entry.launch(&a, context)), "qmm");
+  }
+  void measure_reading() {
+    const int64_t bytes = int64_t{2} << 30;
+    uint8_t* memory;
+    check(cudaMalloc(&memory, bytes), "2 GiB");
+    fill<<<1024, 256, 0, stream>>>(reinterpret_cast<uint64_t*>(memory), bytes / 8, 1);
+    read_bytes_per_us = 0;
+    for (const int blocks : {132, 264, 528, 1056}) {
+      const Times t = time_graph(stream, 1, [&](int) {
+        read_all<<<blocks, 512, 0, stream>>>(reinterpret_cast<uint4*>(memory), bytes / 16,
+                                             reinterpret_cast<uint32_t*>(memory));
+      });
+      read_bytes_per_us = std::max(read_bytes_per_us, static_cast<double>(bytes) / t.median);
+    }
+    cudaFree(memory);
+  }
+  void run(int n, int k, bool last) const;
+};
+
+void Bench::run(int n, int k, bool last) const {
+  const int64_t codes = int64_t{n} * k / 2, scales = int64_t{n} * k / 64 * 2;
+  const int64_t bytes = codes + 2 * scales, pitch = (bytes + 255) / 256 * 256;
+  const int copies = static_cast<int>(kRotationBytes / bytes) + 2;
+  const int calls = copies * std::max(1, 60 / copies);
+  MatmulArgs a{};
+  a.bits = 4, a.group_size = 64, a.n = n, a.k = k, a.x_stride = k, a.y_stride = n;
+  a.x_type = a.w_type = DType::bf16, a.tensor_scale = 1;
+  a.m = kMostRows;
+  const int64_t room = kernels::qmm_affine_b4_bf16_m64n32_sm80.workspace_bytes(&a);
+  const int64_t y_bytes = int64_t{kMostRows} * n * 4, x_bytes = int64_t{kMostRows} * k * 2;
+  uint8_t *weights, *x, *late_x, *y, *together, *workspace;
+  unsigned* unequal;
+  check(cudaMalloc(&weights, pitch * copies), "weights");
+  check(cudaMalloc(&x, x_bytes), "x"), check(cudaMalloc(&late_x, x_bytes), "x");
+  check(cudaMalloc(&y, y_bytes), "y"), check(cudaMalloc(&together, y_bytes), "y");
+  check(cudaMalloc(&workspace, room), "workspace"), check(cudaMalloc(&unequal, 4), "count");
+  cudaMemset(workspace, 0, room);
+  for (int i = 0; i < copies; ++i) {
+    uint8_t* const w = weights + i * pitch;
+    fill<<<1024, 256, 0, stream>>>(reinterpret_cast<uint64_t*>(w), codes / 8, i + 11);
+    fill_bf16<<<1024, 256, 0, stream>>>(reinterpret_cast<__nv_bfloat16*>(w + codes), scales, i,
+                                        .01f);
+  }
+  fill_bf16<<<1024, 256, 0, stream>>>(reinterpret_cast<__nv_bfloat16*>(x), x_bytes / 2, 99, 1);
+  const auto at = [&](int copy, const uint8_t* from, uint8_t* to, int m, DType type) {
+    MatmulArgs b = a;
+    b.w = weights + copy * pitch, b.scales = b.w + codes, b.biases = b.scales + scales;
+    b.x = from, b.y = to, b.m = m, b.y_type = type;
+    return b;
+  };
+  const auto differing = [&](int m) {
+    cudaMemsetAsync(unequal, 0, 4, stream);
+    count_unequal<<<264, 256, 0, stream>>>(reinterpret_cast<uint32_t*>(y),
+                                           reinterpret_cast<uint32_t*>(together), int64_t{m} * n,
+                                           unequal);
+    unsigned count = 0;
+    cudaMemcpyAsync(&count, unequal, 4, cudaMemcpyDeviceToHost, stream);
+    check(cudaStreamSynchronize(stream), "compare");
+    return count;
+  };
+  multiply(at(0, x, together, kMostRows, DType::f32), workspace);
+  unsigned variant = 0, stale = 0;
+  for (int m = 1; m <= kMostRows; ++m) {
+    cudaMemsetAsync(y, 0xff, y_bytes, stream);
+    multiply(at(0, x, y, m, DType::f32), workspace);
+    variant += differing(m);
+    cudaMemsetAsync(y, 0xff, y_bytes, stream), cudaMemsetAsync(late_x, 0xff, x_bytes, stream);
+    copy_late<<<32, 256, 0, stream>>>(reinterpret_cast<uint32_t*>(x),
+                                      reinterpret_cast<uint32_t*>(late_x), x_bytes / 4);
+    multiply(at(0, late_x, y, m, DType::f32), workspace);
+    stale += differing(m);
+  }
+  std::printf(
+      "  {\"n\": %d, \"k\": %d, \"copies\": %d, \"row_variant\": %u, \"stale_x\": %u, \"rows\": "
+      "[\n",
+      n, k, copies, variant, stale);
+  const int ms[] = {1, 2, 3, 4, 8, 9, 16, 17, 24, 32, 33, 48, 64};
+  for (const int m : ms) {
+    const Times t = time_graph(
+        stream, calls, [&](int i) { multiply(at(i % copies, x, y, m, DType::bf16), workspace); });
+    const double floor = static_cast<double>(bytes + 2ll * m * (n + k)) / read_bytes_per_us;
+    std::printf(
+        "    {\"m\": %d, \"us\": %.2f, \"least\": %.2f, \"most\": %.2f, \"floor_us\": %.2f, "
+        "\"of_floor\": %.3f}%s\n",
+        m, t.median, t.least, t.most, floor, floor / t.median, m == kMostRows ? "" : ",");
+  }
+  std::printf("  ]}%s\n", last ? "" : ",");
+  for (uint8_t* p : {weights, x, late_x, y, together, workspace}) cudaFree(p);
+  cudaFree(unequal);
+  if (variant + stale > 0) std::exit(2);
+}
+
+}  // namespace
+
+int main() {
+  Bench bench{};
+  check(cudaGetDeviceProperties(&bench.device, 0), "device");
+  check(cudaStreamCreate(&bench.stream), "stream");
+  bench.measure_reading();
+  std::printf(
+      "{\"device\": \"%s\", \"commit\": \"%s\", \"read_tb_per_s\": %.3f, \"repeats\": %d,\n",
+      bench.device.name, std::getenv("COMMIT") ? std::getenv("COMMIT") : "unknown",
+      bench.read_bytes_per_us / 1e6, kRepeats);
+  std::printf(
+      " \"command\": \"tools/device/run\", \"kernels\": \"qmm_affine_b4_bf16 sm80\", \"shapes\": "
+      "[\n");
+  const int shapes[][2] = {{13824, 5120}, {5120, 13824}, {14336, 4096}, {4096, 4096},
+                           {8192, 3072},  {3072, 8192},  {128256, 3072}};
+  for (const auto& shape : shapes) bench.run(shape[0], shape[1], &shape == &shapes[6]);
+  std::puts("]}");
+}

@@ -10,6 +10,7 @@
 
 #include "base/json.hpp"
 #include "tests/support/paths.hpp"
+#include "tests/support/sanitizer.hpp"
 #include "tests/support/subprocess.hpp"
 
 namespace stepless::test {
@@ -151,6 +152,7 @@ Finished in_3_gb(const std::string& folder, const std::vector<std::string>& more
 }
 
 TEST(Faults, AConfigThatAsksForATerabyteIsRefusedBeforeItIsAllocated) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer needs more address space than the limit leaves";
   const std::string folder = copy_of_demo("terabyte");
   const Json good = read_json(folder + "/config.json");
   const auto with = [&](const char* key, const Json& value) {
@@ -183,6 +185,7 @@ TEST(Faults, AConfigThatAsksForATerabyteIsRefusedBeforeItIsAllocated) {
 }
 
 TEST(Faults, JsonThatIsEnormous) {
+  if (kSanitized) GTEST_SKIP() << "a sanitizer needs more address space than the limit leaves";
   const std::string folder = copy_of_demo("json");
   for (const std::string file :
        {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors.index.json"}) {

@@ -42,7 +42,7 @@ asan: cuda deps  ## the test suite under address and undefined-behaviour sanitiz
 tsan: cuda deps  ## the test suite under the thread sanitizer
 	$(call build_and_test,tsan)
 
-fuzz: cuda deps  ## fuzzes every parser for FUZZ_SECONDS; needs clang and libfuzzer-14-dev
+fuzz: cuda deps  ## fuzzes every parser for FUZZ_SECONDS of CPU time; needs clang and libfuzzer-14-dev
 	@command -v clang++ >/dev/null || { echo "error: clang++: not installed; apt-get install clang libfuzzer-14-dev" >&2; exit 1; }
 	@mkdir -p $(BUILD)
 	$(call compile,fuzz)

@@ -14,6 +14,15 @@ function(stepless_layer name)
   target_include_directories(stepless_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
   target_link_libraries(stepless_${name} PUBLIC ${ARG_USES} PRIVATE stepless_flags)
   stepless_precompile(stepless_${name} layers)
+  stepless_join(stepless_${name})
+endfunction()
+
+# stepless_join(<target>): several files are compiled as one where nobody edits them (preset release): what they include is
+# parsed, and its inline functions compiled, once.
+function(stepless_join target)
+  if(STEPLESS_UNITY)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+  endif()
 endfunction()
 
 # stepless_precompile(<target> <set> <header>...): parsing these is most of a compilation. The first target of a set owns

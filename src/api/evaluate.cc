@@ -14,7 +14,7 @@
 namespace stepless {
 namespace {
 
-using Windows = std::span<const Window>;
+using WindowSpan = std::span<const Window>;
 
 void check_window(const Window& window, std::size_t index, const Model& model) {
   const auto length = static_cast<std::int64_t>(window.size());
@@ -31,7 +31,7 @@ void check_window(const Window& window, std::size_t index, const Model& model) {
            info.name, info.vocab - 1);
 }
 
-void check(const Model& model, Windows windows, const EvaluateOptions& options) {
+void check(const Model& model, WindowSpan windows, const EvaluateOptions& options) {
   if (windows.empty()) fail(ErrorCode::invalid_argument, "windows: none to evaluate");
   if (options.batch < 1) fail(ErrorCode::invalid_argument, "batch: {}; at least 1", options.batch);
   if (model.state()->foreign || (options.reference && options.reference->state()->foreign))
@@ -84,7 +84,7 @@ struct Place {
 
 class Walk {
  public:
-  Walk(const Model& model, Windows windows, const EvaluateOptions& options)
+  Walk(const Model& model, WindowSpan windows, const EvaluateOptions& options)
       : windows_(windows), options_(options) {
     std::size_t longest = 0;
     for (const Window& window : windows) {
@@ -158,7 +158,7 @@ class Walk {
     equal_ += best_token(p) == best_token(q) ? 1 : 0;
   }
 
-  Windows windows_;
+  WindowSpan windows_;
   const EvaluateOptions& options_;
   std::optional<Reader> model_, reference_;
   std::size_t batch_ = 1, most_rows_ = 1;

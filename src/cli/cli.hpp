@@ -32,6 +32,8 @@ class ExitError : public Error {
  private:
   Exit exit_;
 };
+/// A flag or file that the user should have given otherwise: exit 2.
+[[noreturn]] void usage_error(const std::string& message);
 Exit exit_of(const Error& error);
 /// exit_of for errors while a model is opened: what is wrong with its files is Exit::model.
 [[noreturn]] void rethrow_for_model(const Error& error);

@@ -16,14 +16,9 @@ namespace stepless::cli {
 namespace {
 
 constexpr const char* kModelGroup = "Model and device";
-constexpr const char* kMemoryGroup = "Memory";
 constexpr const char* kTemplateGroup = "Chat template";
 constexpr const char* kSamplingGroup = "Sampling";
 constexpr const char* kOutputGroup = "Output";
-
-[[noreturn]] void usage(const std::string& message) {
-  throw ExitError(Exit::usage, ErrorCode::invalid_argument, message);
-}
 
 /// A template given on the command line: the text itself, or the file of that name.
 std::string template_source(const ModelFlags& flags) {
@@ -41,11 +36,15 @@ std::string template_source(const ModelFlags& flags) {
 void check_device(const ModelFlags& flags) {
   if (flags.device == "auto" || flags.device == "cpu") return;
   if (flags.device.starts_with("cuda"))
-    usage("--device " + flags.device + ": this build has no CUDA backend; cpu or auto");
-  usage("--device " + flags.device + ": unknown; cpu or auto");
+    usage_error("--device " + flags.device + ": this build has no CUDA backend; cpu or auto");
+  usage_error("--device " + flags.device + ": unknown; cpu or auto");
 }
 
 }  // namespace
+
+void usage_error(const std::string& message) {
+  throw ExitError(Exit::usage, ErrorCode::invalid_argument, message);
+}
 
 void add_output_flags(CLI::App& app, OutputFlags& flags, const char* quiet) {
   CLI::Option* json = app.add_flag("--json", flags.json, "one JSON object instead of text");
@@ -156,14 +155,14 @@ std::int64_t parse_bytes(const std::string& text, const char* flag) {
   for (const auto& [name, factor] : units)
     if (used > 0 && unit == name && std::isfinite(value) && value >= 0 && value * factor < 9e18)
       return static_cast<std::int64_t>(value * factor);
-  usage(fmt::format("{}: {} is no size; a number with K, M, G, Ki, Mi or Gi", flag, text));
+  usage_error(fmt::format("{}: {} is no size; a number with K, M, G, Ki, Mi or Gi", flag, text));
 }
 
 Model open_model(const ModelFlags& flags, const std::string& machine) {
   check_device(flags);
   if (flags.tensor_parallel != 1)
-    usage(fmt::format("--tensor-parallel {}: one device runs a model until more is built; 1",
-                      flags.tensor_parallel));
+    usage_error(fmt::format("--tensor-parallel {}: one device runs a model until more is built; 1",
+                            flags.tensor_parallel));
   if (flags.trust_remote_code) note("--trust-remote-code: a checkpoint's code is never run");
   ModelOptions options;
   options.act_dtype = flags.act_dtype;
@@ -186,7 +185,7 @@ Model open_model(const ModelFlags& flags, const std::string& machine) {
   };
   try {
     if (!flags.synthetic.empty()) return opened(Model::synthetic(flags.synthetic, options));
-    if (flags.model.empty()) usage("--model: none given; a folder, a name, or demo");
+    if (flags.model.empty()) usage_error("--model: none given; a folder, a name, or demo");
     return opened(Model::open(locate_model(flags.model, flags.models_dir), options));
   } catch (const ExitError&) {
     throw;
@@ -231,7 +230,7 @@ SamplingParams sampling_of(const SamplingFlags& flags) {
     char colon = 0, more = 0;
     std::istringstream in(text);
     if (!(in >> id >> colon >> bias) || colon != ':' || (in >> more))
-      usage("--logit-bias " + text + ": not ID:B, e.g. 42:-1.5");
+      usage_error("--logit-bias " + text + ": not ID:B, e.g. 42:-1.5");
     params.logit_bias.emplace_back(id, bias);
   }
   return params;

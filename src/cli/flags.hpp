@@ -12,6 +12,9 @@
 
 namespace stepless::cli {
 
+/// The group of --help that kv_flags.cc and flags.cc fill together.
+inline constexpr const char* kMemoryGroup = "Memory";
+
 struct OutputFlags {
   bool json = false, jsonl = false, quiet = false, no_progress = false, progress = false;
   std::string color = "auto";

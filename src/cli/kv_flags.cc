@@ -8,12 +8,6 @@
 namespace stepless::cli {
 namespace {
 
-constexpr const char* kMemoryGroup = "Memory";
-
-[[noreturn]] void usage(const std::string& message) {
-  throw ExitError(Exit::usage, ErrorCode::invalid_argument, message);
-}
-
 int bits_of(const std::string& type) { return type == "q8_0" ? 8 : type == "q4_0" ? 4 : 16; }
 
 }  // namespace
@@ -60,11 +54,13 @@ KvOptions kv_options_of(const KvFlags& flags) {
   if (!flags.ctk.empty() || !flags.ctv.empty()) {
     const auto shown = [](const std::string& type) { return type.empty() ? "f16" : type.c_str(); };
     if (bits_of(flags.ctk) != bits_of(flags.ctv))
-      usage(fmt::format("-ctk {} and -ctv {}: keys and values are kept alike; give both the same",
-                        shown(flags.ctk), shown(flags.ctv)));
+      usage_error(
+          fmt::format("-ctk {} and -ctv {}: keys and values are kept alike; give both the same",
+                      shown(flags.ctk), shown(flags.ctv)));
     const int bits = bits_of(flags.ctk);
     if (options.bits != 16 && options.bits != bits)
-      usage(fmt::format("--kv-bits {} and -ctk {}: give one of them", options.bits, flags.ctk));
+      usage_error(
+          fmt::format("--kv-bits {} and -ctk {}: give one of them", options.bits, flags.ctk));
     options.bits = bits;
   }
   return options;

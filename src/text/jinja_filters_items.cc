@@ -308,7 +308,7 @@ Value items_filter(Interp& interp, const Value& self, const Args& args) {
   return Value::iterator(std::move(pairs));
 }
 
-constexpr std::array kRows = {
+constexpr std::array kItemRows = {
     NativeRow{"map", map_filter},
     NativeRow{"select", choose_filter<true, false>},
     NativeRow{"reject", choose_filter<false, false>},
@@ -350,6 +350,6 @@ Value attribute_of(const Value& item, const Value& attribute, Meter& meter) {
   }
 }
 
-std::span<const NativeRow> item_filters() { return kRows; }
+std::span<const NativeRow> item_filters() { return kItemRows; }
 
 }  // namespace stepless::jinja

@@ -214,7 +214,7 @@ Value json_filter(Interp& interp, const Value& self, const Args& args) {
   return Value::string(user_style ? Text(json.bytes(), true) : std::move(json));
 }
 
-constexpr std::array kRows = {
+constexpr std::array kTextRows = {
     NativeRow{"upper", map_filter<to_upper>},
     NativeRow{"lower", map_filter<to_lower>},
     NativeRow{"capitalize", map_filter<to_capitalized>},
@@ -238,6 +238,6 @@ constexpr std::array kRows = {
 
 }  // namespace
 
-std::span<const NativeRow> text_filters() { return kRows; }
+std::span<const NativeRow> text_filters() { return kTextRows; }
 
 }  // namespace stepless::jinja

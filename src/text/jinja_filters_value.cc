@@ -87,7 +87,7 @@ Value attr_filter(Interp&, const Value& self, const Args& args) {
   return Value::undefined(fmt::format("the dict has no attribute '{}'", name));
 }
 
-constexpr std::array kRows = {
+constexpr std::array kValueRows = {
     NativeRow{"default", default_filter}, NativeRow{"d", default_filter},
     NativeRow{"int", int_filter},         NativeRow{"float", float_filter},
     NativeRow{"abs", abs_filter},         NativeRow{"round", round_filter},
@@ -96,7 +96,7 @@ constexpr std::array kRows = {
 
 }  // namespace
 
-std::span<const NativeRow> value_filters() { return kRows; }
+std::span<const NativeRow> value_filters() { return kValueRows; }
 
 Native find_filter(std::string_view name) {
   for (const auto rows : {text_filters(), item_filters(), value_filters()})

@@ -84,7 +84,7 @@ Value is_test(Interp&, const Value& self, const Args&) {
   return Value::boolean(self.is(Kind::string) && find_test(self.bytes()) != nullptr);
 }
 
-constexpr std::array kRows = {
+constexpr std::array kTestRows = {
     NativeRow{"defined", is_defined},
     NativeRow{"undefined", is_kind<Kind::undefined>},
     NativeRow{"none", is_kind<Kind::none>},
@@ -128,6 +128,6 @@ constexpr std::array kRows = {
 
 }  // namespace
 
-Native find_test(std::string_view name) { return find_row(kRows, name); }
+Native find_test(std::string_view name) { return find_row(kTestRows, name); }
 
 }  // namespace stepless::jinja

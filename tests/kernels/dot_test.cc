@@ -65,7 +65,8 @@ TEST_P(EachDot, BlocksAndTheirOrder) {
   constexpr std::int64_t kBlock = kernels::kDotBlock;
   for (const DType type : kTypes) {
     if (!takes(row(), type)) continue;
-    for (const std::int64_t k : {kBlock - 1, kBlock, kBlock + 1, 3 * kBlock + 77}) {
+    for (const std::int64_t k :
+         {kBlock - 1, kBlock, kBlock + 1, 3 * kBlock + 77, 40 * kBlock + 1}) {
       const DotProblem p = problem(type, k, 1, 1, static_cast<std::uint64_t>(k));
       SCOPED_TRACE(std::string(to_string(type)) + ", k " + std::to_string(k));
       const auto bytes = run_dot(row(), p, false);

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "tests/support/device.hpp"
 #include "tests/support/guard.hpp"
 
 namespace stepless::test {
@@ -22,6 +23,7 @@ std::complex<double> element(const StridedVector& v, DType type, std::int64_t i)
 }  // namespace
 
 std::vector<std::uint8_t> run_dot(const Kernel& kernel, const DotProblem& p, bool backwards) {
+  if (kernel.device != nullptr) return run_on_device(kernel, p);
   const std::int64_t size = oracle::element_bytes(p.type);
   const std::int64_t blocks = (p.k + kernels::kDotBlock - 1) / kernels::kDotBlock;
   const Guarded a(p.a.elements), b(p.b.elements), y(size), workspace(16 * blocks);

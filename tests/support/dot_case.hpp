@@ -21,7 +21,8 @@ struct DotProblem {
   StridedVector a, b;
 };
 
-/// One element of `type`; the blocks run in `order` (0: ascending, 1: descending one by one).
+/// One element of `type`. On a CPU the blocks run ascending at once, or `backwards` one by one; a
+/// GPU has one launch for both.
 std::vector<std::uint8_t> run_dot(const Kernel& kernel, const DotProblem& problem, bool backwards);
 
 /// Σ a b without conjugation, and Σ |a b| per component (of a complex product: of its two real

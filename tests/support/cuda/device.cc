@@ -55,9 +55,27 @@ Bytes spaced_rows(const Bytes& rows, std::int64_t count, std::int64_t stride) {
   return spaced;
 }
 
-bool untouched(const Bytes& bytes, std::int64_t begin, std::int64_t end) {
+bool all_are(const Bytes& bytes, std::int64_t begin, std::int64_t end, std::uint8_t value) {
   return std::all_of(bytes.begin() + begin, bytes.begin() + end,
-                     [](std::uint8_t byte) { return byte == 0xff; });
+                     [value](std::uint8_t byte) { return byte == value; });
+}
+bool untouched(const Bytes& bytes, std::int64_t begin, std::int64_t end) {
+  return all_are(bytes, begin, end, 0xff);
+}
+
+/// One launch, waited for, with a workspace of its own.
+template <class Args>
+void launch(const Kernel& kernel, const Args& args) {
+  const auto room = kernel.device->workspace_bytes;
+  const DeviceBytes workspace(room != nullptr ? room(&args) : 0, 0);
+  int multiprocessors = 0;
+  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0), "attribute");
+  const kernels::CudaContext context{nullptr, workspace.data(), multiprocessors, true};
+  check(static_cast<cudaError_t>(kernel.device->launch(&args, context)), "launch");
+  check(cudaDeviceSynchronize(), kernel.name.data());
+  const Bytes left = workspace.host();
+  EXPECT_TRUE(all_are(left, 0, std::min<std::int64_t>(kTicketBytes, std::ssize(left)), 0))
+      << "tickets are left over";
 }
 
 }  // namespace
@@ -100,13 +118,7 @@ Bytes run_on_device(const Kernel& kernel, const Operands& o) {
   args.m = o.m;
   args.n = o.n;
   args.k = o.k;
-  const auto room = kernel.device->workspace_bytes;
-  const DeviceBytes workspace(room != nullptr ? room(&args) : 0, 0);
-  int multiprocessors = 0;
-  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0), "attribute");
-  const kernels::CudaContext context{nullptr, workspace.data(), multiprocessors, true};
-  check(static_cast<cudaError_t>(kernel.device->launch(&args, context)), "launch");
-  check(cudaDeviceSynchronize(), kernel.name.data());
+  launch(kernel, args);
 
   const Bytes all = y.host();
   Bytes result;
@@ -120,12 +132,25 @@ Bytes run_on_device(const Kernel& kernel, const Operands& o) {
   }
   EXPECT_TRUE(untouched(all, 0, kAround)) << "written before y";
   EXPECT_TRUE(untouched(all, kAround + y_bytes, y_bytes + 2 * kAround)) << "written after y";
-  const Bytes left = workspace.host();
-  EXPECT_TRUE(std::all_of(left.begin(),
-                          left.begin() + std::min<std::int64_t>(kTicketBytes, std::ssize(left)),
-                          [](std::uint8_t byte) { return byte == 0; }))
-      << "tickets are left over";
   return result;
+}
+
+Bytes run_on_device(const Kernel& kernel, const DotProblem& p) {
+  const std::int64_t size = oracle::element_bytes(p.type);
+  const DeviceBytes a(p.a.elements), b(p.b.elements), y(size + 2 * kAround, 0xff);
+  kernels::DotArgs args{};
+  args.a = a.data() + p.a.first * size;
+  args.b = b.data() + p.b.first * size;
+  args.a_stride = p.a.stride;
+  args.b_stride = p.b.stride;
+  args.k = p.k;
+  args.type = p.type;
+  args.y = y.data() + kAround;
+  launch(kernel, args);
+  const Bytes all = y.host();
+  EXPECT_TRUE(untouched(all, 0, kAround)) << "written before y";
+  EXPECT_TRUE(untouched(all, kAround + size, size + 2 * kAround)) << "written after y";
+  return {all.begin() + kAround, all.begin() + kAround + size};
 }
 
 }  // namespace stepless::test

@@ -169,7 +169,11 @@ void Bpe::merge_short(Special special, BpeScratch& scratch) const {
 // its position has another rank.
 void Bpe::merge_long(Special special, BpeScratch& scratch) const {
   std::vector<TokenId>& symbols = scratch.symbols;
-  auto& [cache, unused, ranks, next, previous, heap, mapped] = scratch;
+  // By name: clang 14 lets no lambda capture a structured binding.
+  std::vector<std::uint32_t>& ranks = scratch.ranks;
+  std::vector<std::uint32_t>& next = scratch.next;
+  std::vector<std::uint32_t>& previous = scratch.previous;
+  std::vector<std::uint64_t>& heap = scratch.heap;
   const auto n = static_cast<std::uint32_t>(symbols.size());
   ranks.assign(n, Merge::kNone);
   next.resize(n);

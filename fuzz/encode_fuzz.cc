@@ -22,6 +22,7 @@ enum class Return { text, underscores, nothing };
 struct Subject {
   Tokenizer tokenizer;
   Return returns;
+  std::string unknown = {};  // what a character that is no token becomes; "": nothing
 };
 
 class Subjects {
@@ -54,7 +55,9 @@ class Subjects {
       else
         file[key] = value;
     }
-    return {Tokenizer::from_json(file, "pipeline"), Return::nothing};
+    const Json unknown = file["model"].value("unk_token", Json());
+    return {Tokenizer::from_json(file, "pipeline"), Return::nothing,
+            unknown.is_string() ? unknown.get<std::string>() : ""};
   }
 
   Json llama2_, llama3_, pipelines_;
@@ -86,7 +89,8 @@ void check_ids(const Tokenizer& tokenizer, const std::vector<TokenId>& ids) {
 void check_user_text(const Subject& subject, std::string_view text) {
   const std::vector<TokenId> ids = subject.tokenizer.encode(text, kUser);
   for (const TokenId id : ids)
-    require(!subject.tokenizer.is_special(id), "user text becomes no special token");
+    require(!subject.tokenizer.is_special(id) || subject.tokenizer.token(id) == subject.unknown,
+            "user text becomes no special token");
   check_ids(subject.tokenizer, ids);
   const TextSegment whole[] = {{text, kUser}};
   require(subject.tokenizer.encode_segments(whole) == ids, "one segment is the text");

@@ -14,16 +14,21 @@ namespace kernels {
 }  // namespace kernels
 
 namespace {
-const kernels::CpuEntry* cpu_entry(const kernels::CpuEntry* entry) { return entry; }
-[[maybe_unused]] const kernels::CpuEntry* cpu_entry(const kernels::CudaEntry*) { return nullptr; }
-[[maybe_unused]] const kernels::CpuEntry* cpu_entry(std::nullptr_t) { return nullptr; }
-const kernels::CudaEntry* cuda_entry(const kernels::CpuEntry*) { return nullptr; }
-[[maybe_unused]] const kernels::CudaEntry* cuda_entry(const kernels::CudaEntry* e) { return e; }
-[[maybe_unused]] const kernels::CudaEntry* cuda_entry(std::nullptr_t) { return nullptr; }
+constexpr const kernels::CpuEntry* cpu_entry(const kernels::CpuEntry* entry) { return entry; }
+[[maybe_unused]] constexpr const kernels::CpuEntry* cpu_entry(const kernels::CudaEntry*) {
+  return nullptr;
+}
+[[maybe_unused]] constexpr const kernels::CpuEntry* cpu_entry(std::nullptr_t) { return nullptr; }
+constexpr const kernels::CudaEntry* cuda_entry(const kernels::CpuEntry*) { return nullptr; }
+[[maybe_unused]] constexpr const kernels::CudaEntry* cuda_entry(const kernels::CudaEntry* e) {
+  return e;
+}
+[[maybe_unused]] constexpr const kernels::CudaEntry* cuda_entry(std::nullptr_t) { return nullptr; }
 }  // namespace
 
 std::span<const Kernel> roll_call() {
-  static const Kernel kRows[] = {
+  // constexpr, not merely const: clang 14 leaves names parsed at compile time empty otherwise.
+  static constexpr Kernel kRows[] = {
 #define KERNEL(isa, name, ...)                                \
   Kernel{#name, parse_name(#name), KernelFields{__VA_ARGS__}, \
          cpu_entry(STEPLESS_BUILT_##isa(&kernels::name)),     \

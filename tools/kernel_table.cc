@@ -64,6 +64,12 @@ std::string rows_text(RowRange rows) {
   return "m " + std::to_string(rows.least) + ".." + std::to_string(rows.most);
 }
 
+std::string types(std::uint8_t set) {
+  return joined({{(set & kTypeF32) != 0, "f32"},
+                 {(set & kTypeF16) != 0, "f16"},
+                 {(set & kTypeBf16) != 0, "bf16"}});
+}
+
 std::string limits(const Kernel& row) {
   const KernelFields& f = row.fields;
   std::string text;
@@ -77,10 +83,10 @@ std::string limits(const Kernel& row) {
                             {(f.groups & kG64) != 0, "64"},
                             {(f.groups & kG128) != 0, "128"}}));
   if (has_weight(row.is.op) && f.w_types != kAllTypes)
-    add(std::string(row.is.op == KernelOp::mm ? "weights " : "scales ") +
-        joined({{(f.w_types & kTypeF32) != 0, "f32"},
-                {(f.w_types & kTypeF16) != 0, "f16"},
-                {(f.w_types & kTypeBf16) != 0, "bf16"}}));
+    add((row.is.op == KernelOp::mm ? "weights " : "scales ") + types(f.w_types));
+  if (f.x_types != kAllTypes) add("x " + types(f.x_types));
+  if (f.f32_y_from != f.x_types && f.f32_y_from != kAllTypes)
+    add("y f32 from x " + types(f.f32_y_from) + " only");
   if (f.kept != nullptr) add(std::string("kept: ") + f.kept);
   return text.empty() ? "–" : text;
 }

@@ -124,6 +124,20 @@ STEPLESS_PEAK(peak_avx512, "avx512f", "vfmadd231ps", "zmm", 32)
 STEPLESS_PEAK(peak_avx512bf16, "avx512f,avx512bf16", "vdpbf16ps", "zmm", 64)
 #undef STEPLESS_PEAK
 
+/// VPMADDWD and the add behind it, mul and add counted as two.
+__attribute__((target("avx2"))) double peak_avx2_i16() {
+  for (int i = 0; i < kPeakSteps; ++i)
+    asm volatile(
+        "vpmaddwd %%ymm15, %%ymm15, %%ymm10\nvpaddd %%ymm10, %%ymm0, %%ymm0\n"
+        "vpmaddwd %%ymm15, %%ymm15, %%ymm11\nvpaddd %%ymm11, %%ymm1, %%ymm1\n"
+        "vpmaddwd %%ymm15, %%ymm15, %%ymm12\nvpaddd %%ymm12, %%ymm2, %%ymm2\n"
+        "vpmaddwd %%ymm15, %%ymm15, %%ymm13\nvpaddd %%ymm13, %%ymm3, %%ymm3\n"
+        "vpmaddwd %%ymm15, %%ymm15, %%ymm14\nvpaddd %%ymm14, %%ymm4, %%ymm4\n" ::
+            : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14",
+              "xmm15");
+  return 5.0 * kPeakSteps * 32;
+}
+
 bool machine_has(Isa isa) {
   switch (isa) {
     case Isa::cpu:
@@ -148,8 +162,10 @@ bool machine_has(Isa isa) {
   return false;
 }
 
-/// The arithmetic ceiling of a row's own instruction set.
-double peak_flops(Isa isa) {
+/// The arithmetic ceiling of a row's own instructions.
+double peak_flops(const Kernel& row) {
+  const Isa isa = row.is.isa;
+  if (row.fields.order == Order::avx2_i16) return peak_avx2_i16();
   if (isa == Isa::avx512bf16) return peak_avx512bf16();
   if (isa == Isa::avx512) return peak_avx512();
   return peak_avx2();
@@ -245,7 +261,7 @@ void run_case(benchmark::State& state, const Case& c) {
     const std::uint8_t* const other = weights().next(16 << 20);
     reads.push_back((16 << 20) / seconds_of([&] { read_bytes(other, 16 << 20); }) / 1e9);
     double flops = 0;
-    const double peak_time = seconds_of([&] { flops = peak_flops(c.row->is.isa); });
+    const double peak_time = seconds_of([&] { flops = peak_flops(*c.row); });
     peaks.push_back(flops / peak_time / 1e9);
   }
   const double time = median(times);
@@ -287,13 +303,14 @@ void add(const Case& c) {
 }
 
 void add_row(const Kernel& row, std::int64_t n, std::int64_t k) {
-  const std::int64_t ms[] = {1, 2, 3, 4, 8, 16, 32, 128, 512};
+  const std::int64_t ms[] = {1, 2, 3, 4, 8, 9, 16, 32, 64, 128, 512};
   const DType types[] = {DType::f32, DType::f16, DType::bf16};
   const auto takes = [&](DType w_type) {
     const int bit = w_type == DType::f32 ? kTypeF32 : w_type == DType::f16 ? kTypeF16 : kTypeBf16;
     return (row.fields.w_types & bit) != 0;
   };
-  const DType x_type = row.is.act.value_or(DType::f32);
+  const bool takes_f32 = (row.fields.x_types & kTypeF32) != 0;
+  const DType x_type = row.is.act.value_or(takes_f32 ? DType::f32 : DType::bf16);
   for (const std::int64_t m : ms) {
     if (m < row.fields.rows.least || m > row.fields.rows.most) continue;
     if (row.is.op == KernelOp::mm) {
@@ -301,13 +318,15 @@ void add_row(const Kernel& row, std::int64_t n, std::int64_t k) {
         if (takes(w_type)) add({&row, Mode::affine, 0, 0, x_type, w_type, m, n, k});
       continue;
     }
-    for (const int bits : {4, 8, 2, 3, 5, 6})
-      if (row.is.bits == 0 || row.is.bits == bits)
+    const auto serves = [&](Mode mode, int bits) {
+      return (!row.is.mode || *row.is.mode == mode) && (row.is.bits == 0 || row.is.bits == bits);
+    };
+    for (const int bits : {4, 8, 1, 2, 3, 5, 6})
+      if (serves(Mode::affine, bits))
         add({&row, Mode::affine, bits, 64, x_type, DType::bf16, m, n, k});
-    if (row.is.mode) continue;
-    add({&row, Mode::mxfp4, 4, 32, x_type, DType::bf16, m, n, k});
-    add({&row, Mode::mxfp8, 8, 32, x_type, DType::bf16, m, n, k});
-    add({&row, Mode::nvfp4, 4, 16, x_type, DType::bf16, m, n, k});
+    if (serves(Mode::mxfp4, 4)) add({&row, Mode::mxfp4, 4, 32, x_type, DType::bf16, m, n, k});
+    if (serves(Mode::mxfp8, 8)) add({&row, Mode::mxfp8, 8, 32, x_type, DType::bf16, m, n, k});
+    if (serves(Mode::nvfp4, 4)) add({&row, Mode::nvfp4, 4, 16, x_type, DType::bf16, m, n, k});
   }
 }
 

@@ -116,6 +116,9 @@ double best_rate(const Problem& p, const Machine& machine) {
   double rate = machine.f32_gflops;
   if (p.x_type == DType::bf16) rate = std::max(rate, machine.bf16_gflops);
   if (p.x_type == DType::f16) rate = std::max(rate, machine.bf16_gflops / 2);
+  // Codes are integers, and 16 bits hold what either x is rounded to; E4M3 needs more.
+  if (p.op == KernelOp::qmm && p.x_type != DType::f32 && p.quant.mode != Mode::mxfp8)
+    rate = std::max(rate, machine.int16_gops);
   return 1e3 * rate * machine.threads;
 }
 
@@ -123,6 +126,7 @@ double kernel_rate(const Kernel& kernel, const Problem& p, const Machine& machin
   double rate = machine.f32_gflops;
   if (kernel.is.isa == Isa::avx512bf16 && machine.bf16_gflops > 0)
     rate = p.x_type == DType::bf16 ? machine.bf16_gflops : machine.bf16_gflops / 2;
+  if (kernel.fields.order == Order::avx2_i16 && machine.int16_gops > 0) rate = machine.int16_gops;
   if (kernel.is.isa >= Isa::sm80) rate = std::max(rate, machine.bf16_gflops);
   return 1e3 * rate * machine.threads;
 }

@@ -56,7 +56,9 @@ std::string equation(const Problem& p) {
 }
 
 std::string_view rate_name(const Problem& p, const Machine& machine) {
-  return best_rate(p, machine) > 1e3 * machine.f32_gflops * machine.threads ? "bf16" : "f32";
+  const double rate = best_rate(p, machine) / machine.threads;
+  if (rate == 1e3 * machine.f32_gflops) return "f32";
+  return rate == 1e3 * machine.int16_gops ? "int16" : "bf16";
 }
 
 std::string machine_line(const Problem& p, const Machine& machine) {

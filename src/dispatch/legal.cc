@@ -73,6 +73,14 @@ std::string type_reason(const Kernel& kernel, const Problem& p) {
   // `fany` is every real float type; a dot product's is complex64 as well.
   if (!is.act && !is_float(p.x_type) && !(p.op == KernelOp::dot && p.x_type == DType::complex64))
     return fmt::format("takes {}, not {}", types_text(kAllTypes), to_string(p.x_type));
+  const auto lacks_x = [&](std::uint8_t types) {
+    return types != kAllTypes && (types & type_bit(p.x_type)) == 0;
+  };
+  if (lacks_x(kernel.fields.x_types))
+    return fmt::format("takes {}, not {}", types_text(kernel.fields.x_types), to_string(p.x_type));
+  if (p.y_type == DType::f32 && lacks_x(kernel.fields.f32_y_from))
+    return fmt::format("gives f32 from {} only, not from {}", types_text(kernel.fields.f32_y_from),
+                       to_string(p.x_type));
   const bool typed_weight = has_weight(p.op) && (!p.packed || p.quant.mode == Mode::affine);
   if (typed_weight && (kernel.fields.w_types & type_bit(p.w_type)) == 0)
     return fmt::format("{} of {}, not {}", p.packed ? "scales" : "weights",

@@ -19,9 +19,9 @@ std::vector<Machine> read_machines() {
   // The tokens of machines.inc stand for themselves.
   using enum Isa;
   std::vector<Machine> machines;
-#define MACHINE(line, isas, read, read_all, f32, bf16, int8, fixed, source) \
-  machines.push_back(                                                       \
-      {#line, #line, isa_list isas, 1, read, read_all, f32, bf16, int8, fixed, source});
+#define MACHINE(line, isas, read, read_all, f32, bf16, int16, int8, fixed, source) \
+  machines.push_back(                                                              \
+      {#line, #line, isa_list isas, 1, read, read_all, f32, bf16, int16, int8, fixed, source});
 #include "dispatch/machines.inc"
 #undef MACHINE
   return machines;

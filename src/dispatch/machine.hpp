@@ -19,6 +19,7 @@ struct Machine {
   double read_gbps_all = 10;  // of all threads
   double f32_gflops = 20;     // per thread; mul and add count as two
   double bf16_gflops = 0;     // VDPBF16PS or tensor cores; 0: none
+  double int16_gops = 0;      // VPMADDWD and the add behind it; 0: no kernel counts on it
   double int8_gops = 0;
   double fixed_us = 0.5;  // per op: a parallel region, or a graph node
   std::string source;     // the bench result or page the numbers come from
@@ -33,8 +34,8 @@ const Machine& find_machine(std::string_view name);
 /// that machine_json() writes. Throws Error: not_found, corrupt (a field missing, unknown or out of
 /// range, by name).
 Machine open_machine(const std::string& name_or_file);
-/// name, profile, isas, threads, read_gbps, read_gbps_all, f32_gflops, bf16_gflops, int8_gops,
-/// fixed_us, source.
+/// name, profile, isas, threads, read_gbps, read_gbps_all, f32_gflops, bf16_gflops, int16_gops,
+/// int8_gops, fixed_us, source.
 OrderedJson machine_json(const Machine& machine);
 /// This computer, classed by its ISA set; `threads` as the caller will run. Lists only instruction
 /// sets that this build has kernels for, so that what select() chooses can run.

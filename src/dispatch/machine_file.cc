@@ -90,6 +90,7 @@ Machine open_machine(const std::string& name_or_file) {
   machine.read_gbps_all = fields.number("read_gbps_all", kLeast);
   machine.f32_gflops = fields.number("f32_gflops", kLeast);
   machine.bf16_gflops = fields.number("bf16_gflops", 0);
+  machine.int16_gops = fields.number("int16_gops", 0);
   machine.int8_gops = fields.number("int8_gops", 0);
   machine.fixed_us = fields.number("fixed_us", 0);
   machine.source = fields.text("source");
@@ -108,6 +109,7 @@ OrderedJson machine_json(const Machine& machine) {
           {"read_gbps_all", machine.read_gbps_all},
           {"f32_gflops", machine.f32_gflops},
           {"bf16_gflops", machine.bf16_gflops},
+          {"int16_gops", machine.int16_gops},
           {"int8_gops", machine.int8_gops},
           {"fixed_us", machine.fixed_us},
           {"source", machine.source}};

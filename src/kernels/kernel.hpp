@@ -56,6 +56,7 @@ enum class Order : std::uint8_t {
   none,         // nothing is summed, or the op has one kernel
   lanes_f32,    // `any`: see its file
   avx2_f32,     // 8 float32 lanes
+  avx2_i16,     // 16-bit integers within a group: cpu/avx2/i16_tile.hpp
   avx512_f32,   // 16 float32 lanes
   avx512_bf16,  // VDPBF16PS pairs
   cuda_f64,     // `any` of CUDA: see its file
@@ -88,6 +89,8 @@ struct KernelFields {
   int n_multiple = 1, k_multiple = 1;
   std::uint8_t groups = kAllGroups;
   std::uint8_t w_types = kAllTypes;  // affine scale types, or types of a dense weight
+  std::uint8_t x_types = kAllTypes;
+  std::uint8_t f32_y_from = kAllTypes;  // types of x that may give a float32 y
   Layout layout = Layout::mapped;
   Order order = Order::none;
   Unit unit = Unit::rows;

@@ -64,6 +64,8 @@ std::string_view to_string(Order order) {
       return "lanes_f32";
     case Order::avx2_f32:
       return "avx2_f32";
+    case Order::avx2_i16:
+      return "avx2_i16";
     case Order::avx512_f32:
       return "avx512_f32";
     case Order::avx512_bf16:

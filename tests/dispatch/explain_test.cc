@@ -106,7 +106,7 @@ TEST(Explain, ACpuOfAnotherNameTellsItsProfile) {
   EXPECT_THAT(
       explain_text(big(), machine, select(big(), machine)),
       HasSubstr(
-          "machine   Some CPU, 1 thread   read 20.0 GB/s, f32 110 GFLOP/s   (desktop_avx2: "));
+          "machine   Some CPU, 1 thread   read 20.0 GB/s, int16 165 GFLOP/s   (desktop_avx2: "));
 }
 
 }  // namespace

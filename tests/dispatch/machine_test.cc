@@ -27,6 +27,9 @@ TEST(Machines, HaveNumbersAndSources) {
     EXPECT_GE(machine.read_gbps_all, machine.read_gbps);
     EXPECT_GT(machine.f32_gflops, 0);
     EXPECT_EQ(gpu || machine.has(Isa::avx512bf16), machine.bf16_gflops > 0) << machine.name;
+    // Where a wider order than avx2_i16 comes first, nothing counts on it.
+    EXPECT_EQ(machine.has(Isa::avx2) && !machine.has(Isa::avx512), machine.int16_gops > 0)
+        << machine.name;
     EXPECT_FALSE(machine.source.empty());
   }
   for (const char* name : {"desktop_avx2", "server_avx512bf16", "server_avx512vnni", "aarch64"})

@@ -167,6 +167,8 @@ bool accepts(const Kernel& kernel, const Format& f) {
   const bool packed_op = kernel.is.op != KernelOp::mm;
   if (f.packed != packed_op) return false;
   if (kernel.is.act && *kernel.is.act != f.x_type) return false;
+  if ((kernel.fields.x_types & type_bit(f.x_type)) == 0) return false;
+  if (f.y_type == DType::f32 && (kernel.fields.f32_y_from & type_bit(f.x_type)) == 0) return false;
   const bool typed = !f.packed || f.spec.mode == Mode::affine;
   if (typed && (kernel.fields.w_types & type_bit(f.w_type)) == 0) return false;
   if (!f.packed) return true;

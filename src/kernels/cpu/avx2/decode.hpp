@@ -38,22 +38,6 @@ static inline const uint8_t* chunk_bytes(const Chunk& c, int bits) {
   return c.args.w + c.row * c.args.w_row_bytes + c.k0 * bits / 8;
 }
 
-/// Eight bytes as E4M3: as float16 the exponent is 8 too small, else exact, subnormals included.
-static inline __m256 e4m3_to_f32(__m128i bytes) {
-  const __m128i b = _mm_cvtepu8_epi16(bytes);
-  const __m128i sign = _mm_slli_epi16(_mm_and_si128(b, _mm_set1_epi16(0x80)), 8);
-  const __m128i rest = _mm_slli_epi16(_mm_and_si128(b, _mm_set1_epi16(0x7F)), 7);
-  return _mm256_mul_ps(_mm256_cvtph_ps(_mm_or_si128(sign, rest)), _mm256_set1_ps(256));
-}
-
-/// Eight bytes as E8M0: byte 0 is the subnormal 2^-127.
-static inline __m256 e8m0_to_f32(__m128i bytes) {
-  const __m256i b = _mm256_cvtepu8_epi32(bytes);
-  const __m256i zero = _mm256_cmpeq_epi32(b, _mm256_setzero_si256());
-  return _mm256_castsi256_ps(_mm256_or_si256(_mm256_slli_epi32(b, 23),
-                                             _mm256_and_si256(zero, _mm256_set1_epi32(0x400000))));
-}
-
 static inline void read_scales(const Chunk& c, ChunkScales& to) {
   const MatmulArgs& args = c.args;
   const int shift = __builtin_ctz(static_cast<unsigned>(args.group_size));  // a division costs more

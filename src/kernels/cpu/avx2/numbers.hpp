@@ -48,12 +48,31 @@ static inline __m128i f32_to_bf16(__m128 value) {
 static inline void store_f32(void* base, DType type, int64_t at, int64_t count, __m128 value) {
   uint8_t* bytes = static_cast<uint8_t*>(base);
   if (type == DType::f32) {
+    if (count == 4) return _mm_storeu_ps(reinterpret_cast<float*>(bytes + 4 * at), value);
     memcpy(bytes + 4 * at, &value, static_cast<size_t>(4 * count));
     return;
   }
   const __m128i half =
       type == DType::f16 ? _mm_cvtps_ph(value, _MM_FROUND_TO_NEAREST_INT) : f32_to_bf16(value);
+  // A copy of a length known only here is a call, which costs more than the sums.
+  if (count == 4) return _mm_storel_epi64(reinterpret_cast<__m128i*>(bytes + 2 * at), half);
   memcpy(bytes + 2 * at, &half, static_cast<size_t>(2 * count));
+}
+
+/// Eight bytes as E4M3: as float16 the exponent is 8 too small, else exact, subnormals included.
+static inline __m256 e4m3_to_f32(__m128i bytes) {
+  const __m128i b = _mm_cvtepu8_epi16(bytes);
+  const __m128i sign = _mm_slli_epi16(_mm_and_si128(b, _mm_set1_epi16(0x80)), 8);
+  const __m128i rest = _mm_slli_epi16(_mm_and_si128(b, _mm_set1_epi16(0x7F)), 7);
+  return _mm256_mul_ps(_mm256_cvtph_ps(_mm_or_si128(sign, rest)), _mm256_set1_ps(256));
+}
+
+/// Eight bytes as E8M0: byte 0 is the subnormal 2^-127.
+static inline __m256 e8m0_to_f32(__m128i bytes) {
+  const __m256i b = _mm256_cvtepu8_epi32(bytes);
+  const __m256i zero = _mm256_cmpeq_epi32(b, _mm256_setzero_si256());
+  return _mm256_castsi256_ps(_mm256_or_si256(_mm256_slli_epi32(b, 23),
+                                             _mm256_and_si256(zero, _mm256_set1_epi32(0x400000))));
 }
 
 /// The sums of four vectors: neighbours first, then the halves. The same tree for every lane.

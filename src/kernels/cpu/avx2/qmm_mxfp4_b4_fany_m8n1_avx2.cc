@@ -1,0 +1,17 @@
+// E2M1 weights in groups of 32 with a power of two times bf16 or f16 activations, by 16-bit
+// integers (i16_tile.hpp).
+#include "kernels/cpu/avx2/i16_tile.hpp"
+
+namespace stepless::kernels {
+
+static void prepare(const void* opaque, Slice rows) {
+  prepare_rows<Mode::mxfp4, 4>(*static_cast<const MatmulArgs*>(opaque), rows);
+}
+
+static void run(const void* opaque, Slice units) {
+  run_outputs<Mode::mxfp4, 4, 2>(*static_cast<const MatmulArgs*>(opaque), units);
+}
+
+STEPLESS_KERNEL(qmm_mxfp4_b4_fany_m8n1_avx2) = {prepare, run, nullptr};
+
+}  // namespace stepless::kernels

@@ -16,7 +16,7 @@ struct ProblemSpec {
       group_size;                  // none: the mode's; bits 16 or 32: a dense weight of x's size
   std::string dtype = "bfloat16";  // of x, scales and dense weights
   bool transpose = true;
-  std::string machine;          // a known machine; empty: this one
+  std::string machine;          // a known machine, or a profile's file; empty: this one
   int threads = 0;              // 0: the physical cores allowed (this machine), or the profile's
   std::string max_isa, kernel;  // planner wishes
   bool fast_int8 = false;

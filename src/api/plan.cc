@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "api/problem_of.hpp"
 #include "base/cpus.hpp"
 #include "base/error.hpp"
 #include "dispatch/explain.hpp"
@@ -11,7 +12,6 @@
 #include "kernels/roll_call.hpp"
 
 namespace stepless {
-namespace {
 
 Problem problem_of(const ProblemSpec& spec) {
   if (spec.m < 1 || spec.n < 1 || spec.k < 1)
@@ -39,15 +39,13 @@ Problem problem_of(const ProblemSpec& spec) {
   return p;
 }
 
-}  // namespace
-
 std::string explain_problem(const ProblemSpec& spec, bool json) {
   const Problem problem = problem_of(spec);
   Machine machine;
   if (spec.machine.empty()) {
     machine = this_machine(spec.threads > 0 ? spec.threads : physical_cores());
   } else {
-    machine = find_machine(spec.machine);
+    machine = open_machine(spec.machine);
     if (spec.threads > 0) machine = with_threads(machine, spec.threads);
   }
   Overrides overrides;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cli/bench/bench.hpp"
 #include "cli/settings.hpp"
 #include "cli/usage.hpp"
 
@@ -41,6 +42,11 @@ const std::vector<Command>& commands() {
        "stepless explain --model demo --batch 8 --context 512\n"
        "stepless explain --n 13824 --k 5120 --m 8 --machine server_avx512bf16\n",
        attach_explain},
+      {"bench", "measure products and what this machine can do at best",
+       "stepless bench qmm --quick\n"
+       "stepless bench qmm --model demo --m 1-8 -r 3\n"
+       "stepless bench ceilings --quick --save-machine machine.json\n",
+       attach_bench},
       {"completion", "print a completion script for bash, zsh or fish",
        "stepless completion bash\n"
        "stepless completion zsh\n"
@@ -130,7 +136,7 @@ std::unique_ptr<Tree> make_tree() {
 }
 
 std::optional<std::string> why_no_command(const std::string& name) {
-  for (const char* later : {"serve", "server", "bench", "batch-bench", "benchmark"})
+  for (const char* later : {"serve", "server", "batch-bench", "benchmark"})
     if (name == later) {
       std::string there;
       for (const Command& command : commands())

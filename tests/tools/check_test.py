@@ -109,6 +109,12 @@ class Rollcall(Part):
         self.write(ROWS, (self.root / ROWS).read_text() + "KERNEL(avx2, dot_avx2)\n")
         self.assert_wrong("rollcall", "dot_avx2", "has no file")
 
+    def test_ceilings_have_a_list_of_their_own(self):
+        self.write("src/kernels/cpu/avx2/ceilings_avx2.cc", KERNEL.format("ceilings_avx2").replace("KERNEL", "CEILING"))
+        self.assert_wrong("rollcall", "ceilings_avx2", "never run")
+        self.write("src/kernels/ceilings.inc", "CEILING(avx2, ceilings_avx2)\n")
+        self.assert_clean("rollcall")
+
     def test_another_symbol(self):
         self.write("src/kernels/cpu/any/mm_cpu.cc", KERNEL.format("mm_cpp"))
         self.assert_wrong("rollcall", "mm_cpp")

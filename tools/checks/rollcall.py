@@ -1,11 +1,13 @@
-"""rollcall: a kernel file, its row in kernels.inc and its exported symbol are one word, each exactly once."""
+"""rollcall: a kernel file, its row in kernels.inc and its exported symbol are one word, each exactly once. The loops that
+measure ceilings have a list of their own beside it."""
 import collections
 import pathlib
 import re
 
 LIST = "src/kernels/kernels.inc"
-ROW = re.compile(r"^\s*KERNEL\(\s*(\w+)\s*,\s*(\w+)", re.M)
-SYMBOL = re.compile(r"STEPLESS_(?:CUDA_)?KERNEL\(\s*(\w+)\s*\)")
+CEILINGS = "src/kernels/ceilings.inc"
+ROW = re.compile(r"^\s*(?:KERNEL|CEILING)\(\s*(\w+)\s*,\s*(\w+)", re.M)
+SYMBOL = re.compile(r"STEPLESS_(?:(?:CUDA_)?KERNEL|CEILING)\(\s*(\w+)\s*\)")
 
 
 def uncommented(text):
@@ -14,7 +16,7 @@ def uncommented(text):
 
 def rows(tree):
     """(isa, name) of every row; the isa of the `any` folders is the device's name."""
-    return ROW.findall(uncommented(tree.text(LIST))) if LIST in tree.paths else []
+    return [row for path in (LIST, CEILINGS) if path in tree.paths for row in ROW.findall(uncommented(tree.text(path)))]
 
 
 def folder_of(isa):

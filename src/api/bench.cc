@@ -1,0 +1,160 @@
+#include "stepless/bench.hpp"
+
+#include <algorithm>
+#include <memory>
+
+#include "api/bench_memory.hpp"
+#include "api/bench_probes.hpp"
+#include "api/problem_of.hpp"
+#include "base/checked.hpp"
+#include "base/cpus.hpp"
+#include "base/error.hpp"
+#include "dispatch/cost.hpp"
+#include "dispatch/explain.hpp"
+#include "dispatch/row_buckets.hpp"
+#include "ops/matmul.hpp"
+
+namespace stepless {
+namespace {
+
+constexpr std::size_t kArmsPerProbe = 12;  // products between two looks at the ceilings
+constexpr std::int64_t kMostKnee = 8192;
+
+int threads_of(const BenchOptions& options) {
+  return options.threads == 0 ? physical_cores() : options.threads;
+}
+
+/// This machine without what --max-isa forbids, so that ceilings and kernels are of one set.
+Machine machine_for(const BenchOptions& options) {
+  Machine machine = this_machine(threads_of(options));
+  if (options.max_isa.empty()) return machine;
+  Overrides wish;
+  wish.max_isa = parse_isa(options.max_isa);
+  check_overrides(wish, machine);
+  std::erase_if(machine.isas, [&](Isa isa) { return isa > *wish.max_isa; });
+  return machine;
+}
+
+MeasureOptions measure_options(const BenchOptions& options) {
+  if (options.rounds < 1)
+    fail(ErrorCode::invalid_argument, "repeats: {}; 1 or more", options.rounds);
+  return {.rounds = options.rounds, .progress = options.progress};
+}
+
+/// Everything one shape is timed with; arms refer to it.
+struct Products {
+  Products(const Problem& of, const BenchOptions& options, std::int64_t most_m)
+      : problem(of),
+        machine(machine_for(options)),
+        team(machine.threads),
+        weights(of, options.warm),
+        x(checked_mul(most_m, of.k, "x") * size_of(of.x_type), "x of a bench"),
+        y(checked_mul(most_m, of.n, "y") * size_of(of.y_type), "y of a bench") {
+    fill_floats(x.as<std::uint8_t>(), x.size(), of.x_type);
+  }
+
+  void run(Context& context, std::int64_t m) {
+    kernels::MatmulArgs args{};
+    weights.set_next(args);
+    args.x = x.data(), args.y = y.data();
+    args.x_stride = problem.k, args.y_stride = problem.n;
+    args.m = m, args.n = problem.n, args.k = problem.k;
+    run_matmul(context, problem.op, args);
+  }
+
+  Problem problem;
+  Machine machine;
+  ThreadTeam team;
+  WeightCopies weights;
+  LargeBuffer x, y;
+};
+
+ProductRow row_of(Context& context, Problem problem, std::int64_t m) {
+  problem.m = m;
+  ProductRow row;
+  row.m = m, row.n = problem.n, row.k = problem.k;
+  row.format = format_text(problem);
+  row.kernel = std::string(context.kernel_for(problem).name);
+  row.bytes = traffic_of(problem).bytes();
+  row.flop = traffic_of(problem).flop;
+  return row;
+}
+
+std::int64_t knee_of(Problem problem, const Machine& machine) {
+  std::int64_t knee = 0;
+  for (problem.m = 1; problem.m <= kMostKnee; ++problem.m) {
+    if (floor_us(problem, machine) > memory_floor_us(problem, machine)) break;
+    knee = problem.m;
+  }
+  return knee;
+}
+
+}  // namespace
+
+Ceilings measure_ceilings(const BenchOptions& options) {
+  const Machine machine = machine_for(options);
+  ThreadTeam team(machine.threads);
+  CeilingProbes probes(team, machine);
+  std::vector<Arm> arms;
+  probes.add_to(arms);
+  return probes.ceilings(measure_rounds(arms, measure_options(options)));
+}
+
+std::string machine_profile(const Ceilings& ceilings, const std::string& source) {
+  Machine machine = with_ceilings(this_machine(ceilings.threads), ceilings);
+  machine.source = source;
+  return machine_json(machine).dump(2) + "\n";
+}
+
+ProductBench bench_products(const ProblemSpec& spec, const std::vector<std::int64_t>& ms,
+                            const BenchOptions& options) {
+  ProblemSpec one = spec;
+  one.m = 1;
+  for (const std::int64_t m : ms)
+    if (m < 1) fail(ErrorCode::invalid_argument, "m {}; at least 1", m);
+  if (ms.empty()) fail(ErrorCode::invalid_argument, "m: an empty list; at least one number");
+  Products products(problem_of(one), options, std::ranges::max(ms));
+  CeilingProbes probes(products.team, products.machine);
+
+  ProductBench bench;
+  std::vector<std::unique_ptr<Context>> contexts;
+  std::vector<Arm> arms;
+  std::vector<std::size_t> places;
+  const std::vector<std::string> kernels =
+      options.kernels.empty() ? std::vector<std::string>{""} : options.kernels;
+  for (const std::string& kernel : kernels) {
+    Overrides wish;
+    wish.kernel = kernel;
+    contexts.push_back(std::make_unique<Context>(products.team, products.machine, wish));
+  }
+  // The kernels of one m stand side by side: what compares them is close in time.
+  for (const std::int64_t m : ms)
+    for (const auto& context : contexts) {
+      if (places.size() % kArmsPerProbe == 0) probes.add_to(arms);
+      bench.rows.push_back(row_of(*context, products.problem, m));
+      places.push_back(arms.size());
+      arms.push_back({[&products, at = context.get(), m] { products.run(*at, m); }});
+    }
+  const std::vector<ArmTimes> times = measure_rounds(arms, measure_options(options));
+
+  bench.ceilings = probes.ceilings(times);
+  const Machine measured = with_ceilings(products.machine, bench.ceilings);
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    bench.rows[i].us = times[places[i]].us;
+    bench.rows[i].disturbed = times[places[i]].disturbed;
+    Problem problem = products.problem;
+    problem.m = bench.rows[i].m;
+    bench.rows[i].floor_us = floor_us(problem, measured);
+  }
+  bench.knee = knee_of(products.problem, measured);
+  bench.copies = products.weights.count();
+  const std::size_t arms_per_m = kernels.size();
+  std::vector<ProductRow> by_kernel;
+  for (std::size_t kernel = 0; kernel < arms_per_m; ++kernel)
+    for (std::size_t i = kernel; i < bench.rows.size(); i += arms_per_m)
+      by_kernel.push_back(bench.rows[i]);
+  bench.rows = std::move(by_kernel);
+  return bench;
+}
+
+}  // namespace stepless

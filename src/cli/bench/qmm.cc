@@ -1,0 +1,147 @@
+// stepless bench qmm: time over m for each shape of a weight, and whether it has a step.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "cli/bench/bench.hpp"
+#include "cli/bench/lists.hpp"
+
+namespace stepless::cli {
+namespace {
+
+// conventions.md, section 3. --quick: small enough for a demo, larger than the cache in rotation.
+constexpr const char* kShapes = "5120x5120,1024x5120,13824x5120,5120x13824,2560x2560,4096x4096";
+constexpr const char* kQuickShapes = "2560x2560,4096x4096";
+constexpr const char* kRows = "1-64";
+constexpr const char* kQuickRows = "1-16";
+constexpr int kRepeats = 5, kQuickRepeats = 9;
+
+std::vector<ProblemSpec> specs_of(const BenchFlags& flags) {
+  std::vector<ProblemSpec> specs;
+  if (!flags.model.empty()) {
+    ModelFlags model;
+    model.model = flags.model, model.models_dir = flags.models_dir, model.threads = 1;
+    specs = products_of(open_model(model));
+  } else {
+    const std::string shapes = !flags.shapes.empty() ? flags.shapes
+                               : flags.quick         ? kQuickShapes
+                                                     : kShapes;
+    for (const auto& [n, k] : parse_shapes(shapes, "--shapes")) {
+      ProblemSpec spec;
+      spec.n = n, spec.k = k;
+      spec.mode = flags.mode, spec.dtype = flags.dtype;
+      spec.transpose = !flags.no_transpose;
+      if (flags.bits > 0) spec.bits = flags.bits;
+      if (flags.group_size > 0) spec.group_size = flags.group_size;
+      specs.push_back(spec);
+    }
+  }
+  return specs;
+}
+
+OrderedJson row_json(const ProductRow& row, const ProductRow& first, const BenchFlags& flags) {
+  OrderedJson json = {{"n", row.n},           {"k", row.k},           {"m", row.m},
+                      {"format", row.format}, {"kernel", row.kernel}, {"cold", !flags.warm}};
+  add_times(json, row.us, row.disturbed);
+  const double us = json["us"].get<double>();
+  json["gb_s"] = row.bytes / us / 1e3;
+  json["tflop_s"] = row.flop / us / 1e6;
+  json["floor_us"] = row.floor_us;
+  json["floor_pct"] = 100 * row.floor_us / us;
+  json["m_over_m1"] = us / summary_of(first.us).median;
+  return json;
+}
+
+/// "13824x5120 b4 g64"; the mode where it is another, the kernel where several ran.
+std::string name_of(const ProductRow& row, bool with_kernel) {
+  const std::size_t space = row.format.find(' ');
+  std::string format = row.format.substr(space + 1, row.format.rfind(' ') - space - 1);
+  if (format.starts_with("affine ")) format = format.substr(7);
+  return fmt::format("{}x{} {}{}", row.n, row.k, format, with_kernel ? " " + row.kernel : "");
+}
+
+std::string verdict_line(const std::string& name, const StepVerdict& v, std::int64_t knee) {
+  std::string line = fmt::format("{}: flat {}..{}", name, v.least_m, v.flat_to);
+  if (v.flat_most_m != v.least_m)
+    line += fmt::format(" (max {:.2f} at m={})", v.flat_most, v.flat_most_m);
+  line += fmt::format(", knee {}", knee);
+  for (const Step& step : v.steps)
+    line += fmt::format(", STEP m={}→{}: {:.2f} (floor {:.2f})", step.m, step.m + 1, step.ratio,
+                        step.floor_ratio);
+  if (!v.steps.empty()) return line;
+  return line + (v.pairs > 0 ? ", no step" : ", no neighbours to judge");
+}
+
+/// Rows of a shape come kernel by kernel; a model may name one kernel for all.
+void add_shape(BenchResult& result, const ProductBench& bench, const BenchFlags& flags,
+               std::size_t kernels) {
+  const std::size_t each = bench.rows.size() / kernels;
+  for (std::size_t first = 0; first < bench.rows.size(); first += each) {
+    const std::vector<ProductRow> rows(
+        bench.rows.begin() + static_cast<std::ptrdiff_t>(first),
+        bench.rows.begin() + static_cast<std::ptrdiff_t>(first + each));
+    for (const ProductRow& row : rows) result.rows.push_back(row_json(row, rows[0], flags));
+    const StepVerdict verdict = judge_steps(rows);
+    result.steps += std::ssize(verdict.steps);
+    result.report.push_back(verdict_line(name_of(rows[0], kernels > 1), verdict, bench.knee));
+  }
+}
+
+void append(std::vector<double>& to, const std::vector<double>& more) {
+  to.insert(to.end(), more.begin(), more.end());
+}
+
+/// Of all shapes together.
+void merge(Ceilings& all, const Ceilings& more) {
+  if (all.read_gb_s.empty()) {
+    all = more;
+    return;
+  }
+  append(all.read_gb_s, more.read_gb_s), append(all.read_all_gb_s, more.read_all_gb_s);
+  append(all.f32_gflop_s, more.f32_gflop_s), append(all.bf16_gflop_s, more.bf16_gflop_s);
+  append(all.int16_gop_s, more.int16_gop_s), append(all.int8_gop_s, more.int8_gop_s);
+  append(all.region_us, more.region_us);
+}
+
+}  // namespace
+
+BenchResult bench_qmm(const BenchFlags& flags) {
+  BenchResult result;
+  result.bench = "qmm";
+  result.model = flags.model;
+  result.columns = {{"n", "n", 0},
+                    {"k", "k", 0},
+                    {"m", "m", 0},
+                    {"kernel", "kernel"},
+                    {"us", "us", 1},
+                    {"gb_s", "GB/s", 2},
+                    {"tflop_s", "TFLOP/s", 3},
+                    {"floor_pct", "% floor", 0},
+                    {"m_over_m1", "m/m1", 2}};
+  result.key = {"n", "k", "m", "format", "kernel"};
+  const std::vector<std::int64_t> m = parse_list(!flags.m.empty() ? flags.m
+                                                 : flags.quick    ? kQuickRows
+                                                                  : kRows,
+                                                 "--m");
+  std::vector<std::string> kernels = parts_of(flags.kernel);
+  const std::size_t arms = std::max<std::size_t>(kernels.size(), 1);
+  Ceilings ceilings;
+  for (const ProblemSpec& spec : specs_of(flags)) {
+    Progress bar(fmt::format("{}x{}", spec.n, spec.k), "samples", flags.output);
+    BenchOptions options = options_of(flags, bar, flags.quick ? kQuickRepeats : kRepeats);
+    options.kernels = kernels;
+    const ProductBench bench = bench_products(spec, m, options);
+    bar.finish();
+    add_shape(result, bench, flags, arms);
+    merge(ceilings, bench.ceilings);
+    result.method = {{"cold", !flags.warm},
+                     {"repeats", options.rounds},
+                     {"threads", ceilings.threads},
+                     {"statistic", "median"},
+                     {"interleaved", true}};
+  }
+  result.ceilings = ceilings_json(ceilings);
+  return result;
+}
+
+}  // namespace stepless::cli

@@ -101,7 +101,7 @@ std::string zsh_flag(const FlagText& flag) {
     else
       value += "_files";
   }
-  if (flag.positional) return "      '1" + value + "' \\\n";
+  if (flag.positional) return (flag.repeatable ? "      '*" : "      '1") + value + "' \\\n";
   std::string lines;
   for (const std::string& name : all_names(flag)) {
     const bool joined = !flag.value.empty() && name.starts_with("--");

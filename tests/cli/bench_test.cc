@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <functional>
 #include <sstream>
 
 #include "base/json.hpp"
@@ -129,7 +130,8 @@ TEST(Bench, RefusesFlagsOfAnotherPart) {
   EXPECT_EQ(bench({"qmm", "--save-machine", "a.json"}).exit, 2);
   const Finished none = bench({});
   EXPECT_EQ(none.exit, 2);
-  EXPECT_THAT(none.err, HasSubstr("ceilings, qmm"));
+  EXPECT_THAT(none.err, HasSubstr("ceilings, qmm, compare"));
+  EXPECT_THAT(bench({"qmm", "a.json"}).err, HasSubstr("a.json: not expected"));
   EXPECT_EQ(bench({"flop"}).exit, 2);
   EXPECT_EQ(qmm({"--bits", "7"}).exit, 2);
   EXPECT_THAT(qmm({"--bits", "7"}).err, HasSubstr("7"));
@@ -152,6 +154,59 @@ TEST(BenchCeilings, SavesAProfileThatExplainReads) {
   EXPECT_THAT(explained.out, HasSubstr("stepless bench ceilings -t 2"));
   EXPECT_THAT(bench({"ceilings", "--save-machine", "plain"}).err, HasSubstr(".json"));
   EXPECT_EQ(bench({"ceilings", "-r", "1", "--save-machine", "/nowhere/a.json"}).exit, 1);
+}
+
+/// A result of two rows, saved; `change` makes it differ.
+std::string saved(const std::string& name, const std::function<void(OrderedJson&)>& change) {
+  OrderedJson json = parse_ordered_json(
+      R"({"schema": 1, "bench": "qmm", "machine": {"digest": "d", "cpu": "c", "threads": 1},
+          "model": null, "method": {"cold": true}, "key": ["n", "m"],
+          "rows": [{"n": 64, "m": 1, "us": 100, "us_q1": 99, "us_q3": 101},
+                   {"n": 64, "m": 2, "us": 200, "us_q1": 199, "us_q3": 201}]})",
+      "a result");
+  change(json);
+  const std::string path = scratch_dir("compare") + "/" + name + ".json";
+  std::ofstream(path) << json.dump();
+  return path;
+}
+
+TEST(BenchCompare, TellsSlowerFromTheSame) {
+  const std::string old = saved("old", [](OrderedJson&) {});
+  const Finished same = bench({"compare", old, old});
+  EXPECT_EQ(same.exit, 0) << same.err;
+  EXPECT_THAT(same.out, HasSubstr("2 rows: 0 slower, 2 same, 0 faster, by more than 3 %"));
+  const std::string slow = saved("slow", [](OrderedJson& json) {
+    json["rows"][1] = {{"n", 64}, {"m", 2}, {"us", 220}, {"us_q1", 219}, {"us_q3", 221}};
+  });
+  const Finished worse = bench({"compare", old, slow});
+  EXPECT_EQ(worse.exit, 6);
+  EXPECT_THAT(worse.out, AllOf(HasSubstr("1.100"), HasSubstr("| slower"), HasSubstr("1 slower")));
+  EXPECT_EQ(bench({"compare", slow, old}).exit, 0);
+  EXPECT_THAT(bench({"compare", slow, old}).out, HasSubstr("| faster"));
+  EXPECT_EQ(bench({"compare", old, slow, "--allow", "15%"}).exit, 0);
+  // The quartiles overlap: not known to be slower.
+  const std::string noisy = saved("noisy", [](OrderedJson& json) { json["rows"][1]["us"] = 220; });
+  EXPECT_EQ(bench({"compare", old, noisy}).exit, 0);
+}
+
+TEST(BenchCompare, RefusesWhatIsNotComparable) {
+  const std::string old = saved("old", [](OrderedJson&) {});
+  const std::string other = saved("other", [](OrderedJson& json) {
+    json["machine"]["cpu"] = "e";
+    json["method"]["cold"] = false;
+  });
+  const Finished done = bench({"compare", old, other});
+  EXPECT_EQ(done.exit, 5);
+  EXPECT_THAT(done.err, AllOf(HasSubstr("method.cold: true and false"),
+                              HasSubstr("machine.cpu: \"c\" and \"e\"")));
+  const std::string rowless =
+      saved("rowless", [](OrderedJson& json) { json["rows"][0].erase("us_q1"); });
+  EXPECT_THAT(bench({"compare", old, rowless}).err, HasSubstr("us_q1"));
+  EXPECT_EQ(bench({"compare", old, rowless}).exit, 2);
+  EXPECT_EQ(bench({"compare", old}).exit, 2);
+  EXPECT_EQ(bench({"compare", old, "/nowhere.json"}).exit, 2);
+  EXPECT_EQ(bench({"compare", old, old, "--allow", "much"}).exit, 2);
+  EXPECT_EQ(bench({"compare", old, old, "--quick"}).exit, 2);
 }
 
 }  // namespace

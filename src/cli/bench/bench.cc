@@ -10,6 +10,14 @@ namespace stepless::cli {
 namespace {
 
 constexpr const char* kMeasured[] = {"ceilings", "qmm"};
+constexpr std::pair<const char*, Part> kParts[] = {
+    {"ceilings", bench_ceilings}, {"qmm", bench_qmm}, {"compare", bench_compare}};
+
+std::vector<std::string> part_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, part] : kParts) names.emplace_back(name);
+  return names;
+}
 
 /// A flag and the parts of bench that it is for.
 struct Scoped {
@@ -59,18 +67,25 @@ Exit finish(const BenchFlags& flags, const BenchResult& result) {
                              result.steps == 1 ? "" : "s");
     return Exit::check;
   }
+  if (result.worse > 0) {
+    std::cerr << fmt::format("error: bench compare: {} slower\n", result.worse);
+    return Exit::check;
+  }
   return Exit::done;
 }
 
 Exit run(const BenchFlags& flags, const Scopes& scopes) {
   if (flags.what.empty())
     usage_error(fmt::format("bench: of what? one of {}; the table of a model is not there yet",
-                            fmt::join(kMeasured, ", ")));
+                            fmt::join(part_names(), ", ")));
+  if (!flags.files.empty() && flags.what != "compare")
+    usage_error(fmt::format("{}: not expected; bench {} takes flags", flags.files[0], flags.what));
   scopes.check(flags.what);
   install_signal_handlers();
   try {
-    const Part part = flags.what == "qmm" ? bench_qmm : bench_ceilings;
-    return finish(flags, part(flags));
+    const auto at =
+        std::ranges::find_if(kParts, [&](const auto& part) { return part.first == flags.what; });
+    return finish(flags, at->second(flags));
   } catch (const Error& error) {
     if (error.code() != ErrorCode::cancelled) throw;
     std::cerr << "interrupted: " << error.what() << "\n";
@@ -151,8 +166,15 @@ BenchOptions options_of(const BenchFlags& flags, Progress& bar, int repeats) {
 Run attach_bench(CLI::App& app) {
   auto flags = std::make_shared<BenchFlags>();
   auto scopes = std::make_shared<Scopes>();
-  const std::vector<std::string> what(std::begin(kMeasured), std::end(kMeasured));
-  app.add_option("what", flags->what, "what to measure")->check(CLI::IsMember(what))->group("What");
+  app.add_option("what", flags->what, "what to measure; or compare, of two results")
+      ->check(CLI::IsMember(part_names()))
+      ->group("What");
+  app.add_option("files", flags->files, "compare: the older result and the newer, of -o json")
+      ->type_name("FILE")
+      ->group("What");
+  scopes->add(app.add_option("--allow", flags->allow, "what is still the same time, e.g. 3%")
+                  ->capture_default_str(),
+              {"compare"}, "What");
   add_problem_flags(app, *flags, *scopes);
   add_run_flags(app, *flags, *scopes);
   add_output_flags(app, flags->output);

@@ -23,6 +23,7 @@ struct BenchFlags {
   std::string max_isa, kernel, save_machine;
   std::string model, models_dir;
   std::string shapes, m, mode = "affine", dtype = "bfloat16";
+  std::string allow = "3%";
   int bits = 0, group_size = 0;
 };
 
@@ -30,6 +31,7 @@ struct BenchFlags {
 using Part = BenchResult (*)(const BenchFlags& flags);
 BenchResult bench_ceilings(const BenchFlags& flags);
 BenchResult bench_qmm(const BenchFlags& flags);
+BenchResult bench_compare(const BenchFlags& flags);
 
 /// Options of a run with a progress bar; `repeats` when -r is not given.
 BenchOptions options_of(const BenchFlags& flags, Progress& bar, int repeats);

@@ -118,13 +118,14 @@ BenchResult bench_qmm(const BenchFlags& flags) {
                     {"tflop_s", "TFLOP/s", 3},
                     {"floor_pct", "% floor", 0},
                     {"m_over_m1", "m/m1", 2}};
-  result.key = {"n", "k", "m", "format", "kernel"};
   const std::vector<std::int64_t> m = parse_list(!flags.m.empty() ? flags.m
                                                  : flags.quick    ? kQuickRows
                                                                   : kRows,
                                                  "--m");
   std::vector<std::string> kernels = parts_of(flags.kernel);
   const std::size_t arms = std::max<std::size_t>(kernels.size(), 1);
+  result.key = {"n", "k", "m", "format"};  // what the planner chose may differ between two results
+  if (arms > 1) result.key.emplace_back("kernel");
   Ceilings ceilings;
   for (const ProblemSpec& spec : specs_of(flags)) {
     Progress bar(fmt::format("{}x{}", spec.n, spec.k), "samples", flags.output);

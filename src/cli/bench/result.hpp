@@ -13,8 +13,8 @@ namespace stepless::cli {
 /// A column of the printed table: a field of the rows, its heading and its decimals (-1: text as it
 /// is). Fields without a column are in csv and JSON only.
 struct Column {
-  const char* field;
-  const char* title;
+  std::string field;
+  std::string title;
   int decimals = -1;
 };
 
@@ -26,6 +26,7 @@ struct BenchResult {
   std::vector<OrderedJson> rows;    // snake_case with units: us, gb_s, floor_pct
   std::vector<std::string> key;     // the fields that name a row: n, k, m
   std::vector<std::string> report;  // lines below the table: the no-step report
+  std::int64_t worse = 0;           // rows that compare calls slower
   std::int64_t steps = 0;           // that the report tells of
   std::string model;                // what --model named; "": none
 };

@@ -116,7 +116,7 @@ std::string cell_text(const OrderedJson& row, const Column& column) {
   if (at->is_string()) return at->get<std::string>();
   std::string text =
       column.decimals < 0 ? at->dump() : fmt::format("{:.{}f}", at->get<double>(), column.decimals);
-  if (std::string_view(column.field) == "us" && row.value("noisy", false)) text = "~" + text;
+  if (column.field == "us" && row.value("noisy", false)) text = "~" + text;
   return text;
 }
 

@@ -16,6 +16,9 @@ struct ModelOptions {
   /// Type of activations and of the 16-bit KV cache: "auto" (the checkpoint's float type),
   /// "float32", "float16", "bfloat16".
   std::string act_dtype = "auto";
+  /// What runs it: "cpu", "cuda:i" (the i-th GPU of the driver's list; "cuda" is the first), or
+  /// "auto": the first GPU that can, unless max_isa, kernel or fast_int8 ask for one of the CPU's.
+  std::string device = "auto";
   /// Threads of the team that will run it; 0: the physical cores this process may use.
   int threads = 0;
   /// Planner wishes (see explain): an ISA not to go beyond, a kernel by name. An illegal one is an
@@ -35,6 +38,7 @@ struct ModelOptions {
 
 struct ModelInfo {
   std::string name, family, act_dtype;
+  std::string device;  // "cpu" or "cuda:i"
   std::int64_t layers = 0, hidden = 0, heads = 0, kv_heads = 0, head_dim = 0, vocab = 0,
                context = 0;
   std::int64_t parameters = 0;    // decoded weights; a tied head counts once

@@ -32,6 +32,18 @@ std::vector<std::string> usable_isas();
 std::vector<std::string> built_isas();
 /// Names of the machines that explain knows.
 std::vector<std::string> machine_names();
+/// The GPUs that the driver shows, in its order, and why a model cannot run there (empty: it can).
+struct GpuName {
+  std::string name, unusable;
+  std::int64_t memory_bytes = 0;
+};
+std::vector<GpuName> gpus();
+/// Why gpus() is empty, in words.
+std::string why_no_gpu_here();
+/// The CUDA toolkit of this build, e.g. "13.0"; empty: it has no CUDA code.
+std::string cuda_version();
+/// Architectures that CUDA code was built for, e.g. "sm_80".
+std::vector<std::string> cuda_architectures();
 /// This processor's name, and physical cores and CPUs this process may use.
 std::string cpu_name();
 int usable_cores();

@@ -8,10 +8,10 @@
 #include <mutex>
 #include <thread>
 
+#include "api/device.hpp"
 #include "api/model_state.hpp"
 #include "api/prompt_cache_state.hpp"
 #include "base/error.hpp"
-#include "ops/cpu/cpu_backend.hpp"
 #include "runtime/engine_core.hpp"
 
 namespace stepless {
@@ -42,9 +42,16 @@ std::shared_ptr<const LoadedModel> runnable(const Model& model) {
   return state.loaded;
 }
 
+/// Null when both models run on a GPU.
+std::shared_ptr<ThreadTeam> team_for(const Model& model, const EngineOptions& options) {
+  const bool cpu = !model.state()->gpu ||
+                   (options.draft_model && !options.draft_model->state()->gpu);
+  return cpu ? std::make_shared<ThreadTeam>(model.state()->threads) : nullptr;
+}
+
 DraftModel draft_of(const EngineOptions& options, const std::shared_ptr<ThreadTeam>& team) {
   if (!options.draft_model) return {};
-  return {runnable(*options.draft_model), make_cpu_backend(team)};
+  return {runnable(*options.draft_model), make_backend(*options.draft_model->state(), team)};
 }
 
 }  // namespace
@@ -52,8 +59,8 @@ DraftModel draft_of(const EngineOptions& options, const std::shared_ptr<ThreadTe
 class Engine::Impl {
  public:
   Impl(const Model& model, const EngineOptions& options)
-      : team_(std::make_shared<ThreadTeam>(model.state()->threads)),
-        core_(runnable(model), make_cpu_backend(team_), options, draft_of(options, team_)),
+      : team_(team_for(model, options)),
+        core_(runnable(model), make_backend(*model.state(), team_), options, draft_of(options, team_)),
         stats_(core_.stats()),
         thread_([this] { loop(); }) {}
 

@@ -5,9 +5,9 @@
 #include <chrono>
 #include <cmath>
 
+#include "api/device.hpp"
 #include "api/model_state.hpp"
 #include "base/error.hpp"
-#include "ops/cpu/cpu_backend.hpp"
 #include "runtime/forward.hpp"
 #include "runtime/likelihood.hpp"
 
@@ -54,7 +54,7 @@ class Reader {
   Reader(const Model& model, std::int64_t context, std::int64_t sequences)
       : name_(model.info().name),
         vocab_(static_cast<std::size_t>(model.info().vocab)),
-        forward_(model.state()->loaded, make_cpu_backend(model.state()->threads), context,
+        forward_(model.state()->loaded, make_backend(*model.state()), context,
                  sequences),
         logits_(static_cast<std::size_t>(forward_.most_rows()) * vocab_) {}
 

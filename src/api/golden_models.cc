@@ -5,12 +5,12 @@
 #include <cstring>
 #include <functional>
 
+#include "api/device.hpp"
 #include "api/model_state.hpp"
 #include "base/error.hpp"
 #include "base/json.hpp"
 #include "format/dtype.hpp"
 #include "format/safetensors.hpp"
-#include "ops/cpu/cpu_backend.hpp"
 #include "runtime/forward.hpp"
 #include "stepless/evaluate.hpp"
 
@@ -69,7 +69,7 @@ Model open_as(const std::string& folder, const ModelOptions& options, const char
 }
 
 Forward forward_of(const Model& model, std::int64_t context) {
-  return Forward(model.state()->loaded, make_cpu_backend(model.state()->threads), context);
+  return Forward(model.state()->loaded, make_backend(*model.state()), context);
 }
 
 /// Prefill, then single tokens through the cache, against the saved rows of one sequence.

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "api/chat_part.hpp"
+#include "api/device.hpp"
 #include "api/explain_model.hpp"
 #include "api/model_state.hpp"
 #include "base/cpus.hpp"
@@ -16,10 +17,16 @@
 namespace stepless {
 namespace {
 
-LoadOptions load_options(const ModelOptions& options, int threads) {
+/// What the model is planned for: a machine by name, a GPU, or this computer.
+Machine machine_of(const ModelOptions& options, int threads, const std::optional<Gpu>& gpu) {
+  if (!options.machine.empty()) return find_machine(options.machine);
+  return gpu ? gpu_machine(*gpu) : this_machine(threads);
+}
+
+LoadOptions load_options(const ModelOptions& options, int threads, const std::optional<Gpu>& gpu) {
   LoadOptions load;
   if (options.act_dtype != "auto") load.act = parse_float_dtype(options.act_dtype, "act-dtype");
-  load.machine = options.machine.empty() ? this_machine(threads) : find_machine(options.machine);
+  load.machine = machine_of(options, threads, gpu);
   if (!options.max_isa.empty()) load.overrides.max_isa = parse_isa(options.max_isa);
   load.overrides.kernel = options.kernel;
   load.overrides.fast_int8 = options.fast_int8;
@@ -81,13 +88,21 @@ ModelInfo describe(const LoadedModel& model) {
   return info;
 }
 
-Model make(std::shared_ptr<const LoadedModel> loaded, int threads, const ModelOptions& options) {
+Model make(std::shared_ptr<const LoadedModel> loaded, int threads, const ModelOptions& options,
+           const std::optional<Gpu>& gpu) {
   auto state = std::make_shared<Model::State>();
   state->info = describe(*loaded);
   state->loaded = std::move(loaded);
   state->threads = threads;
+  if (gpu) state->gpu = gpu->index;
+  state->info.device = gpu ? fmt::format("cuda:{}", gpu->index) : "cpu";
   state->foreign = !options.machine.empty();
   return Model(std::move(state));
+}
+
+/// A model for another machine runs nowhere here.
+std::optional<Gpu> gpu_for(const ModelOptions& options) {
+  return options.machine.empty() ? choose_gpu(options) : std::nullopt;
 }
 
 int threads_of(const ModelOptions& options) {
@@ -161,12 +176,14 @@ std::vector<std::int32_t> encode_runs(const Model::State& state, const std::vect
 
 Model Model::open(const std::string& folder, const ModelOptions& options) {
   const int threads = threads_of(options);
-  return make(load_model(folder, load_options(options, threads)), threads, options);
+  const std::optional<Gpu> gpu = gpu_for(options);
+  return make(load_model(folder, load_options(options, threads, gpu)), threads, options, gpu);
 }
 
 Model Model::synthetic(const std::string& shape, const ModelOptions& options) {
   const int threads = threads_of(options);
-  return make(synthetic_model(shape, load_options(options, threads)), threads, options);
+  const std::optional<Gpu> gpu = gpu_for(options);
+  return make(synthetic_model(shape, load_options(options, threads, gpu)), threads, options, gpu);
 }
 
 const ModelInfo& Model::info() const { return state_->info; }

@@ -1,5 +1,7 @@
 // What a public Model handle points to.
 #pragma once
+#include <optional>
+
 #include "model/model.hpp"
 #include "stepless/model.hpp"
 
@@ -9,6 +11,7 @@ struct Model::State {
   std::shared_ptr<const LoadedModel> loaded;
   ModelInfo info;
   int threads = 1;
+  std::optional<int> gpu;  // the GPU that runs it; none: the CPU
   bool foreign = false;  // planned for a machine by name: to be explained, not run
 };
 

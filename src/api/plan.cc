@@ -10,6 +10,7 @@
 #include "dispatch/select.hpp"
 #include "format/dtype.hpp"
 #include "kernels/roll_call.hpp"
+#include "ops/gpu.hpp"
 
 namespace stepless {
 
@@ -81,6 +82,15 @@ std::vector<std::string> machine_names() {
   for (const Machine& machine : known_machines()) names.push_back(machine.name);
   return names;
 }
+
+std::vector<GpuName> gpus() {
+  std::vector<GpuName> names;
+  for (const Gpu& gpu : find_gpus()) names.push_back({gpu.name, gpu.unusable, gpu.memory_bytes});
+  return names;
+}
+std::string why_no_gpu_here() { return why_no_gpu(); }
+std::string cuda_version() { return cuda_toolkit(); }
+std::vector<std::string> cuda_architectures() { return gpu_architectures(); }
 
 std::string cpu_name() { return probe_cpu_name(); }
 int usable_cores() { return physical_cores(); }

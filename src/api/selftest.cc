@@ -4,13 +4,13 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "api/device.hpp"
 #include "api/golden_models.hpp"
 #include "api/golden_text.hpp"
 #include "api/model_state.hpp"
 #include "api/selftest_kernels.hpp"
 #include "base/cpus.hpp"
 #include "base/error.hpp"
-#include "ops/cpu/cpu_backend.hpp"
 #include "ops/golden_ops.hpp"
 #include "runtime/forward.hpp"
 #include "stepless/plan.hpp"
@@ -64,7 +64,7 @@ constexpr std::int32_t kDemoText[] = {
     310, 519, 661, 2523, 369, 262, 2039, 292, 329, 808, 3254, 16,   503, 310, 519,  661};
 
 std::string check_demo(const Model& model) {
-  Forward forward(model.state()->loaded, make_cpu_backend(model.state()->threads), 64);
+  Forward forward(model.state()->loaded, make_backend(*model.state()), 64);
   std::vector<float> logits = forward.append(kDemoPrompt, 1);
   int index = 0;
   for (const std::int32_t want : kDemoText) {
@@ -78,15 +78,20 @@ std::string check_demo(const Model& model) {
 }
 
 /// The demo model writes the same text in float32 whatever instruction set runs it.
-GoldenReport run_demo(const std::string& folder, int threads) {
+GoldenReport run_demo(const std::string& folder, const ModelOptions& on_device, int threads) {
   GoldenReport report;
   for (const std::string& isa : usable_isas()) {
     ModelOptions options;
     options.act_dtype = "float32";
     options.threads = threads;
     options.max_isa = isa;
+    options.device = "cpu";
     report.run("demo model, " + isa, [&] { return check_demo(Model::open(folder, options)); });
   }
+  if (!choose_gpu(on_device)) return report;
+  ModelOptions options = on_device;
+  options.act_dtype = "float32";
+  report.run("demo model, GPU", [&] { return check_demo(Model::open(folder, options)); });
   return report;
 }
 
@@ -94,6 +99,7 @@ GoldenReport run_demo(const std::string& folder, int threads) {
 
 SelftestReport selftest(const SelftestOptions& options) {
   ModelOptions model;
+  model.device = options.device;
   model.threads = options.threads > 0 ? options.threads : physical_cores();
   GoldenReport report;
   if (!options.golden.empty()) {
@@ -105,7 +111,7 @@ SelftestReport selftest(const SelftestOptions& options) {
     if (options.demo.empty())
       report.skip("demo model: not installed");
     else
-      report.add(run_demo(options.demo, model.threads));
+      report.add(run_demo(options.demo, model, model.threads));
   }
   return {report.passed, report.failed, report.skipped, std::move(report.lines)};
 }

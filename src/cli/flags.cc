@@ -33,13 +33,6 @@ std::string template_source(const ModelFlags& flags) {
   return text.str();
 }
 
-void check_device(const ModelFlags& flags) {
-  if (flags.device == "auto" || flags.device == "cpu") return;
-  if (flags.device.starts_with("cuda"))
-    usage_error("--device " + flags.device + ": this build has no CUDA backend; cpu or auto");
-  usage_error("--device " + flags.device + ": unknown; cpu or auto");
-}
-
 }  // namespace
 
 void usage_error(const std::string& message) {
@@ -82,7 +75,7 @@ void add_model_flags(CLI::App& app, ModelFlags& f) {
   app.add_option("--models-dir", f.models_dir, "one more folder to look for models in")
       ->type_name("DIR")
       ->group(kModelGroup);
-  app.add_option("--device", f.device, "cpu or auto; -ngl 0 is cpu")
+  app.add_option("--device", f.device, "cpu, cuda:0 (or another GPU) or auto; -ngl 0 is cpu, -ngl 99 cuda")
       ->capture_default_str()
       ->group(kModelGroup);
   app.add_option("-t,--threads", f.threads, "threads; 0: the physical cores allowed")
@@ -159,12 +152,12 @@ std::int64_t parse_bytes(const std::string& text, const char* flag) {
 }
 
 Model open_model(const ModelFlags& flags, const std::string& machine) {
-  check_device(flags);
   if (flags.tensor_parallel != 1)
     usage_error(fmt::format("--tensor-parallel {}: one device runs a model until more is built; 1",
                             flags.tensor_parallel));
   if (flags.trust_remote_code) note("--trust-remote-code: a checkpoint's code is never run");
   ModelOptions options;
+  options.device = flags.device;
   options.act_dtype = flags.act_dtype;
   options.threads = flags.threads;
   options.machine = machine;

@@ -23,6 +23,23 @@ std::string gigabytes(std::int64_t bytes) {
   return fmt::format("{:.3f} GB", static_cast<double>(bytes) / 1e9);
 }
 
+OrderedJson gpus_json() {
+  OrderedJson list = OrderedJson::array();
+  for (const GpuName& gpu : gpus())
+    list.push_back({{"name", gpu.name},
+                    {"memory_bytes", gpu.memory_bytes},
+                    {"unusable", gpu.unusable.empty() ? OrderedJson() : OrderedJson(gpu.unusable)}});
+  return list;
+}
+
+/// Parts of Stepless that this build or machine lacks, and why.
+OrderedJson off_json() {
+  OrderedJson off = OrderedJson::object();
+  if (gpus().empty()) off["cuda"] = why_no_gpu_here();
+  for (const char* part : {"nccl", "mpi", "grammar"}) off[part] = "not built yet";
+  return off;
+}
+
 OrderedJson machine_json() {
   return {{"version", version_json()},
           {"cpu", cpu_name()},
@@ -31,11 +48,8 @@ OrderedJson machine_json() {
           {"memory_available_bytes", available_memory_bytes()},
           {"isas_usable", usable_isas()},
           {"isas_built", built_isas()},
-          {"off",
-           {{"cuda", "the CUDA backend is not built yet"},
-            {"nccl", "not built yet"},
-            {"mpi", "not built yet"},
-            {"grammar", "not built yet"}}}};
+          {"gpus", gpus_json()},
+          {"off", off_json()}};
 }
 
 void print_machine() {
@@ -45,8 +59,14 @@ void print_machine() {
             << "kernels  "
             << fmt::format("{} (built: {})", fmt::join(usable_isas(), " "),
                            fmt::join(built_isas(), " "))
-            << "\n"
-            << "off      cuda, nccl, mpi, grammar: not built yet\n";
+            << "\n";
+  const std::vector<GpuName> all = gpus();
+  for (std::size_t i = 0; i < all.size(); ++i)
+    std::cout << fmt::format("gpu      cuda:{} {}, {}{}\n", i, all[i].name,
+                             gigabytes(all[i].memory_bytes),
+                             all[i].unusable.empty() ? "" : "; cannot be used: " + all[i].unusable);
+  if (all.empty()) std::cout << "off      cuda: " << why_no_gpu_here() << "\n";
+  std::cout << "off      nccl, mpi, grammar: not built yet\n";
 }
 
 OrderedJson model_json(const ModelInfo& i) {

@@ -55,6 +55,9 @@ Run attach_selftest(CLI::App& app) {
   app.add_option("--golden", flags->options.golden,
                  "a folder of fixtures instead of this machine's kernels")
       ->group(kGroup);
+  app.add_option("--device", flags->options.device, "what runs the models: cpu, cuda:0 or auto")
+      ->capture_default_str()
+      ->group(kGroup);
   app.add_flag("--quick", flags->options.quick, "fewer shapes per kernel")->group(kGroup);
   app.add_option("-t,--threads", flags->options.threads, "threads; 0: the physical cores allowed")
       ->check(CLI::Range(0, 1024))

@@ -16,15 +16,32 @@ std::string compiler() {
 #endif
 }
 
+/// What the build has, then what the driver shows.
+std::string cuda() {
+  if (cuda_version().empty()) return "not built";
+  std::string text = fmt::format("{}, {}", cuda_version(), fmt::join(cuda_architectures(), " "));
+  for (const GpuName& gpu : gpus()) text += "; " + gpu.name;
+  return gpus().empty() ? text + "; " + why_no_gpu_here() : text;
+}
+
+OrderedJson cuda_json() {
+  if (cuda_version().empty()) return nullptr;
+  OrderedJson names = OrderedJson::array();
+  for (const GpuName& gpu : gpus()) names.push_back(gpu.name);
+  return {{"version", cuda_version()},
+          {"architectures", cuda_architectures()},
+          {"gpus", std::move(names)}};
+}
+
 }  // namespace
 
 std::string program_version() { return STEPLESS_VERSION; }
 
 std::string version_text() {
   return fmt::format(
-      "stepless {} ({}, {}, {})\ncpu: {} (in use)\ncuda: not built\nwith: nccl -, mpi -, grammar -",
+      "stepless {} ({}, {}, {})\ncpu: {} (in use)\ncuda: {}\nwith: nccl -, mpi -, grammar -",
       STEPLESS_VERSION, STEPLESS_COMMIT, compiler(), STEPLESS_BUILD_TYPE,
-      fmt::join(usable_isas(), " "));
+      fmt::join(usable_isas(), " "), cuda());
 }
 
 OrderedJson version_json() {
@@ -33,7 +50,7 @@ OrderedJson version_json() {
           {"compiler", compiler()},
           {"build", STEPLESS_BUILD_TYPE},
           {"isas", usable_isas()},
-          {"cuda", nullptr},
+          {"cuda", cuda_json()},
           {"nccl", nullptr},
           {"mpi", nullptr},
           {"grammar", nullptr}};

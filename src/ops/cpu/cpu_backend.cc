@@ -9,8 +9,9 @@
 #include "format/dtype.hpp"
 #include "kernels/args.hpp"
 #include "ops/cpu/experts.hpp"
-#include "ops/cpu/step.hpp"
+#include "ops/kv_memory.hpp"
 #include "ops/plan_program.hpp"
+#include "ops/step.hpp"
 
 namespace stepless {
 namespace {
@@ -21,14 +22,6 @@ bool same_preparation(const BoundCall& a, const BoundCall& b) {
   const auto* y = std::get_if<kernels::MatmulArgs>(&b.args);
   return x != nullptr && y != nullptr && a.kernel->entry->prepare == b.kernel->entry->prepare &&
          x->group_size == y->group_size && x->mode == y->mode && x->bits == y->bits;
-}
-
-/// Bytes of one page's keys, and of its values.
-std::int64_t key_bytes(const kernels::KvLayer& layer) {
-  return layer.kv_heads * layer.page_tokens * layer.k_dim * size_of(layer.type);
-}
-std::int64_t value_bytes(const kernels::KvLayer& layer) {
-  return layer.kv_heads * layer.page_tokens * layer.v_dim * size_of(layer.type);
 }
 
 void copy_bytes(void* to, const void* from, std::int64_t bytes) {
@@ -52,14 +45,13 @@ class CpuBackend final : public Backend {
   Sampled collect(Ticket ticket) override;
 
  private:
-  void run_node(const CpuStep& step, const Node& node, int thread);
+  void run_node(const Step& step, const Node& node, int thread);
   void run_calls(std::span<const BoundCall> calls, int thread);
 
   std::shared_ptr<ThreadTeam> team_owner_;
   ThreadTeam& team_;
   std::shared_ptr<const Program> program_;
   LargeBuffer arena_, workspace_, kv_memory_, state_memory_;
-  KvShape kv_shape_;
   std::vector<kernels::KvLayer> kv_;
   std::vector<kernels::StateLayer> state_;
   std::vector<std::int64_t> positions_;
@@ -83,38 +75,8 @@ void CpuBackend::prepare(std::shared_ptr<const Program> program) {
 }
 
 void CpuBackend::allocate_kv(const KvShape& shape, const KvPages& pages) {
-  kv_shape_ = shape;
-  const std::int64_t total =
-      checked_add(checked_mul(shape.page_bytes(), pages.plain, "KV cache"),
-                  checked_mul(shape.packed_page_bytes(), pages.packed, "KV cache"), "KV cache");
-  kv_memory_ = LargeBuffer(total, "KV cache");
-  kv_.clear();
-  std::uint8_t* at = kv_memory_.as<std::uint8_t>();
-  for (const KvLayerShape& layer : shape.layers) {
-    const std::int64_t places = pages.plain * shape.page_tokens * layer.kv_heads;
-    const std::int64_t packed_places = pages.packed * shape.page_tokens * layer.kv_heads;
-    kernels::KvLayer memory = {nullptr,        nullptr,     shape.type, shape.page_tokens,
-                               layer.kv_heads, layer.k_dim, layer.v_dim};
-    const auto take = [&at](std::int64_t bytes) {
-      std::uint8_t* const taken = at;
-      at += bytes;
-      return taken;
-    };
-    memory.k = take(places * layer.k_dim * size_of(shape.type));
-    memory.v = take(places * layer.v_dim * size_of(shape.type));
-    if (shape.packing) {
-      const std::int64_t bits = shape.packing->bits, group = shape.packing->group_size;
-      kernels::PackedKv& packed = memory.packed;
-      packed.bits = shape.packing->bits, packed.group_size = shape.packing->group_size;
-      packed.k = take(packed_places * layer.k_dim * bits / 8);
-      packed.v = take(packed_places * layer.v_dim * bits / 8);
-      for (std::uint8_t** of_keys : {&packed.k_scales, &packed.k_biases})
-        *of_keys = take(packed_places * layer.k_dim / group * size_of(shape.type));
-      for (std::uint8_t** of_values : {&packed.v_scales, &packed.v_biases})
-        *of_values = take(packed_places * layer.v_dim / group * size_of(shape.type));
-    }
-    kv_.push_back(memory);
-  }
+  kv_memory_ = LargeBuffer(kv_memory_bytes(shape, pages), "KV cache");
+  kv_ = kv_layers_at(kv_memory_.as<std::uint8_t>(), shape, pages);
 }
 
 void CpuBackend::allocate_state(const StateShape& shape, std::int64_t slots) {
@@ -130,7 +92,7 @@ void CpuBackend::allocate_state(const StateShape& shape, std::int64_t slots) {
 
 void CpuBackend::copy_pages(std::span<const PageCopy> copies) {
   for (const kernels::KvLayer& layer : kv_) {
-    const std::int64_t k_bytes = key_bytes(layer), v_bytes = value_bytes(layer);
+    const std::int64_t k_bytes = page_key_bytes(layer), v_bytes = page_value_bytes(layer);
     for (const PageCopy& copy : copies) {
       copy_bytes(layer.k + copy.to * k_bytes, layer.k + copy.from * k_bytes, k_bytes);
       copy_bytes(layer.v + copy.to * v_bytes, layer.v + copy.from * v_bytes, v_bytes);
@@ -140,7 +102,7 @@ void CpuBackend::copy_pages(std::span<const PageCopy> copies) {
 
 PageBytes CpuBackend::read_pages(int index, std::span<const std::int32_t> pages) const {
   const kernels::KvLayer& layer = kv_[static_cast<std::size_t>(index)];
-  const std::int64_t k_bytes = key_bytes(layer), v_bytes = value_bytes(layer);
+  const std::int64_t k_bytes = page_key_bytes(layer), v_bytes = page_value_bytes(layer);
   PageBytes bytes{std::vector<std::byte>(pages.size() * static_cast<std::size_t>(k_bytes)),
                   std::vector<std::byte>(pages.size() * static_cast<std::size_t>(v_bytes))};
   for (std::size_t i = 0; i < pages.size(); ++i) {
@@ -154,7 +116,7 @@ PageBytes CpuBackend::read_pages(int index, std::span<const std::int32_t> pages)
 void CpuBackend::write_pages(int index, std::span<const std::int32_t> pages, const std::byte* keys,
                              const std::byte* values) {
   const kernels::KvLayer& layer = kv_[static_cast<std::size_t>(index)];
-  const std::int64_t k_bytes = key_bytes(layer), v_bytes = value_bytes(layer);
+  const std::int64_t k_bytes = page_key_bytes(layer), v_bytes = page_value_bytes(layer);
   for (const std::int32_t page : pages) {
     copy_bytes(layer.k + page * k_bytes, keys, k_bytes);
     copy_bytes(layer.v + page * v_bytes, values, v_bytes);
@@ -179,7 +141,7 @@ void CpuBackend::run_calls(std::span<const BoundCall> calls, int thread) {
   team_.barrier().wait();
 }
 
-void CpuBackend::run_node(const CpuStep& step, const Node& node, int thread) {
+void CpuBackend::run_node(const Step& step, const Node& node, int thread) {
   if (std::holds_alternative<ExpertsOp>(node.op)) {
     run_experts(step, node, groups_, team_, thread);
     return;
@@ -200,9 +162,8 @@ void CpuBackend::run_node(const CpuStep& step, const Node& node, int thread) {
 }
 
 Ticket CpuBackend::launch(const RowGroup& group) {
-  CpuStep step;
+  Step step;
   step.program = program_.get();
-  step.group = &group;
   step.rows = static_cast<std::int64_t>(group.tokens.size());
   step.sampled = static_cast<std::int64_t>(group.sampled.size());
   if (step.rows > program_->max_rows || step.sampled > program_->max_sampled)
@@ -223,7 +184,15 @@ Ticket CpuBackend::launch(const RowGroup& group) {
   results_.logprobs.assign(group.sampled.size(), 0);
   results_.top_ids.assign(wanted, -1);
   results_.top_logprobs.assign(wanted, 0);
-  step.results = &results_;
+  step.tokens = group.tokens.data();
+  step.seq = group.seq.data();
+  step.taken = group.sampled.data();
+  step.draws = group.sampling.data();
+  step.token = results_.tokens.data();
+  step.logprob = results_.logprobs.data();
+  step.top_logprobs = group.top_logprobs;
+  step.top_ids = wanted == 0 ? nullptr : results_.top_ids.data();
+  step.top_values = wanted == 0 ? nullptr : results_.top_logprobs.data();
   team_.run([&](int thread) {
     for (const Node& node : program_->nodes) run_node(step, node, thread);
   });

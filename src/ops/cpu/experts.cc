@@ -9,27 +9,11 @@
 
 namespace stepless {
 
-void ExpertGroups::reserve(std::int64_t pairs, std::int64_t experts) {
-  pairs_.reserve(static_cast<std::size_t>(pairs));
-  first_.reserve(static_cast<std::size_t>(experts + 1));
-  next_.reserve(static_cast<std::size_t>(experts + 1));
-}
-
-void ExpertGroups::sort(const std::int32_t* ids, std::int64_t pairs, std::int64_t experts) {
-  first_.assign(static_cast<std::size_t>(experts + 1), 0);
-  for (std::int64_t i = 0; i < pairs; ++i) ++first_[static_cast<std::size_t>(ids[i]) + 1];
-  for (std::size_t e = 1; e < first_.size(); ++e) first_[e] += first_[e - 1];
-  next_ = first_;
-  pairs_.resize(static_cast<std::size_t>(pairs));
-  for (std::int64_t i = 0; i < pairs; ++i)
-    pairs_[static_cast<std::size_t>(next_[static_cast<std::size_t>(ids[i])]++)] = i;
-}
-
 namespace {
 
 /// One part of the operation: what all of its experts' matmuls have in common.
 struct PartRun {
-  const CpuStep& step;
+  const Step& step;
   const Node& node;
   const ExpertsOp& op;
   std::size_t part;
@@ -84,7 +68,7 @@ struct PartRun {
 
 /// Copies rows of `width` elements between the order of pairs and the order of experts; a thread
 /// takes its share.
-void gather(const CpuStep& step, const ExpertsOp& op, const ExpertGroups& groups,
+void gather(const Step& step, const ExpertsOp& op, const ExpertGroups& groups,
             std::int64_t width, kernels::Slice share) {
   const std::int64_t bytes = width * size_of(step.program->act);
   const std::uint8_t* x = value_bytes(step, op.x);
@@ -95,7 +79,7 @@ void gather(const CpuStep& step, const ExpertsOp& op, const ExpertGroups& groups
   }
 }
 
-void scatter(const CpuStep& step, const ExpertsOp& op, const ExpertGroups& groups, ValueId y,
+void scatter(const Step& step, const ExpertsOp& op, const ExpertGroups& groups, ValueId y,
              std::int64_t width, kernels::Slice share) {
   const std::int64_t bytes = width * size_of(step.program->act);
   const std::uint8_t* from = value_bytes(step, op.scattered);
@@ -106,7 +90,7 @@ void scatter(const CpuStep& step, const ExpertsOp& op, const ExpertGroups& group
 
 }  // namespace
 
-void run_experts(const CpuStep& step, const Node& node, ExpertGroups& groups, ThreadTeam& team,
+void run_experts(const Step& step, const Node& node, ExpertGroups& groups, ThreadTeam& team,
                  int thread) {
   const auto& op = std::get<ExpertsOp>(node.op);
   const Matrix& first = step.program->matrices[static_cast<std::size_t>(op.parts[0].weight)];

@@ -1,4 +1,4 @@
-#include "ops/cpu/step.hpp"
+#include "ops/step.hpp"
 
 #include <algorithm>
 
@@ -8,11 +8,11 @@
 
 namespace stepless {
 
-std::uint8_t* value_bytes(const CpuStep& step, ValueId id) {
+std::uint8_t* value_bytes(const Step& step, ValueId id) {
   return step.arena + step.program->values[static_cast<std::size_t>(id)].offset;
 }
 
-kernels::MatmulArgs expert_args(const CpuStep& step, MatrixId id, std::int64_t expert) {
+kernels::MatmulArgs expert_args(const Step& step, MatrixId id, std::int64_t expert) {
   const Matrix& w = step.program->matrices[static_cast<std::size_t>(id)];
   const auto at = [&](const TensorView& view) -> const std::uint8_t* {
     if (view.data == nullptr) return nullptr;
@@ -45,13 +45,13 @@ kernels::Slice part_of_units(std::int64_t units, std::int64_t multiple, int thre
 
 namespace {
 
-const Value& value_of(const CpuStep& step, ValueId id) {
+const Value& value_of(const Step& step, ValueId id) {
   return step.program->values[static_cast<std::size_t>(id)];
 }
 
-std::uint8_t* bytes_of(const CpuStep& step, ValueId id) { return value_bytes(step, id); }
+std::uint8_t* bytes_of(const Step& step, ValueId id) { return value_bytes(step, id); }
 
-std::int64_t rows_of(const CpuStep& step, ValueId id) {
+std::int64_t rows_of(const Step& step, ValueId id) {
   return value_of(step, id).rows == Rows::step ? step.rows : step.sampled;
 }
 
@@ -59,16 +59,16 @@ const std::uint8_t* data_of(const TensorView& view) {
   return reinterpret_cast<const std::uint8_t*>(view.data);
 }
 
-const Vector* vector_of(const CpuStep& step, VectorId id) {
+const Vector* vector_of(const Step& step, VectorId id) {
   return id == kNone ? nullptr : &step.program->vectors[static_cast<std::size_t>(id)];
 }
 
-kernels::MatmulArgs matrix_args(const CpuStep& step, MatrixId id) {
+kernels::MatmulArgs matrix_args(const Step& step, MatrixId id) {
   return expert_args(step, id, 0);
 }
 
 struct Binder {
-  const CpuStep& step;
+  const Step& step;
   std::size_t part;
   std::int64_t units = 0, prepare_rows = 0;
 
@@ -86,7 +86,7 @@ struct Binder {
     return args;
   }
   kernels::EmbedArgs operator()(const EmbedOp& op) {
-    kernels::EmbedArgs args{step.group->tokens.data(), matrix_args(step, op.table)};
+    kernels::EmbedArgs args{step.tokens, matrix_args(step, op.table)};
     args.table.y = bytes_of(step, op.y);
     args.table.y_stride = args.table.k;
     args.table.y_type = value_of(step, op.y).type;
@@ -142,14 +142,14 @@ struct Binder {
             value_of(step, op.k).width,
             value_of(step, op.v).width,
             step.program->act,
-            step.group->seq.data(),
+            step.seq,
             step.rows,
             (*step.kv)[static_cast<std::size_t>(op.kv_layer)]};
   }
   kernels::KvPackArgs operator()(const KvPackOp& op) {
     const kernels::KvLayer& cache = (*step.kv)[static_cast<std::size_t>(op.kv_layer)];
     units = step.packs ? step.rows * cache.kv_heads : 0;
-    return {step.group->seq.data(), step.rows, cache};
+    return {step.seq, step.rows, cache};
   }
   kernels::AttnArgs operator()(const AttnOp& op) {
     units = step.rows * op.heads;
@@ -159,7 +159,7 @@ struct Binder {
             value_of(step, op.q).width,
             value_of(step, op.y).width,
             step.program->act,
-            step.group->seq.data(),
+            step.seq,
             step.rows,
             op.heads,
             (*step.kv)[static_cast<std::size_t>(op.kv_layer)],
@@ -195,7 +195,7 @@ struct Binder {
     args.rows = step.rows;
     args.channels = value_of(step, op.y).width;
     args.taps = op.taps;
-    args.seq = step.group->seq.data();
+    args.seq = step.seq;
     args.state = (*step.state)[static_cast<std::size_t>(op.state)];
     units = args.rows == 0 ? 0 : args.channels;
     return args;
@@ -216,7 +216,7 @@ struct Binder {
             op.epsilon,
             floats(op.prepared),
             floats(op.y),
-            step.group->seq.data(),
+            step.seq,
             (*step.state)[static_cast<std::size_t>(op.state)],
             step.rows,
             op.k_heads,
@@ -277,7 +277,7 @@ struct Binder {
     const std::int64_t width = value_of(step, op.x).width;
     return {bytes_of(step, op.x),
             bytes_of(step, op.y),
-            step.group->sampled.data(),
+            step.taken,
             step.sampled,
             width,
             width,
@@ -308,24 +308,23 @@ struct Binder {
   kernels::SampleArgs operator()(const SampleOp& op) {
     units = step.sampled;
     const std::int64_t vocab = step.program->vocab;
-    Sampled& out = *step.results;
     return {reinterpret_cast<const float*>(bytes_of(step, op.logits)),
             step.sampled,
             vocab,
             vocab,
-            step.group->sampling.data(),
-            out.tokens.data(),
-            out.logprobs.data(),
-            out.top_ids.empty() ? nullptr : out.top_ids.data(),
-            out.top_logprobs.empty() ? nullptr : out.top_logprobs.data(),
-            step.group->top_logprobs,
+            step.draws,
+            step.token,
+            step.logprob,
+            step.top_ids,
+            step.top_values,
+            step.top_logprobs,
             step.workspace};
   }
 };
 
 }  // namespace
 
-BoundCall bind(const CpuStep& step, const Node& node, std::size_t part) {
+BoundCall bind(const Step& step, const Node& node, std::size_t part) {
   BoundCall call;
   Binder binder{step, part};
   call.args = std::visit([&](const auto& op) { return KernelArgs(binder(op)); }, node.op);

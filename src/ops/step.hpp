@@ -1,4 +1,5 @@
-// One step on the CPU: binds each operation of the Program to the arguments its kernel takes.
+// One step: binds each operation of the Program to the arguments its kernel takes. Nothing is read
+// through the pointers here, so they may be a device's.
 #pragma once
 #include <variant>
 #include <vector>
@@ -7,18 +8,27 @@
 
 namespace stepless {
 
-/// Where everything of one step is. Built once per launch, read by all threads.
-struct CpuStep {
+/// Where everything of one step is. Built once per launch, read by all threads. The program's
+/// views lie where the kernels read them.
+struct Step {
   const Program* program = nullptr;
-  const RowGroup* group = nullptr;
   std::int64_t rows = 0, sampled = 0;
+  const std::int32_t* tokens = nullptr;       // (rows)
+  const kernels::SeqRow* seq = nullptr;       // (rows)
+  const std::int32_t* taken = nullptr;        // (sampled) rows whose next token is drawn
+  const kernels::SampleRow* draws = nullptr;  // (sampled)
   std::uint8_t* arena = nullptr;
   std::uint8_t* workspace = nullptr;
   const std::int64_t* positions = nullptr;                  // (rows)
   const std::vector<kernels::KvLayer>* kv = nullptr;        // one per KV layer
   const std::vector<kernels::StateLayer>* state = nullptr;  // one per operation with state
   bool packs = false;  // whether any row asks for a page to be packed
-  Sampled* results = nullptr;
+  // What is drawn: (sampled), and (sampled, top_logprobs) or null.
+  std::int32_t* token = nullptr;
+  float* logprob = nullptr;
+  std::int32_t top_logprobs = 0;
+  std::int32_t* top_ids = nullptr;
+  float* top_values = nullptr;
 };
 
 using KernelArgs =
@@ -29,9 +39,9 @@ using KernelArgs =
                  kernels::SampleArgs>;
 
 /// Bytes of a value of the step.
-std::uint8_t* value_bytes(const CpuStep& step, ValueId id);
+std::uint8_t* value_bytes(const Step& step, ValueId id);
 /// The weight's part of the arguments: one expert of a stack, or expert 0 of a plain matrix.
-kernels::MatmulArgs expert_args(const CpuStep& step, MatrixId id, std::int64_t expert);
+kernels::MatmulArgs expert_args(const Step& step, MatrixId id, std::int64_t expert);
 /// Thread t's share of `units`, in whole multiples: which thread computes a unit changes no bit.
 kernels::Slice part_of_units(std::int64_t units, std::int64_t multiple, int thread, int threads);
 
@@ -46,6 +56,6 @@ struct BoundCall {
 };
 
 /// The call of part `part` of a node; units is 0 when the step has no rows for it.
-BoundCall bind(const CpuStep& step, const Node& node, std::size_t part);
+BoundCall bind(const Step& step, const Node& node, std::size_t part);
 
 }  // namespace stepless

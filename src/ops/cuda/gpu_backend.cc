@@ -1,0 +1,216 @@
+// The GPU backend: one stream; the host walks the Program and enqueues a kernel per operation. A
+// step of a size seen before is replayed as a CUDA graph: what changes between steps of one size
+// lies in buffers at fixed addresses (step_inputs.hpp).
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <tuple>
+
+#include "base/checked.hpp"
+#include "format/dtype.hpp"
+#include "ops/cuda/experts.hpp"
+#include "ops/cuda/graph.hpp"
+#include "ops/cuda/kv_pages.hpp"
+#include "ops/cuda/launch.hpp"
+#include "ops/cuda/step_inputs.hpp"
+#include "ops/cuda/weights.hpp"
+#include "ops/gpu.hpp"
+#include "ops/plan_program.hpp"
+
+namespace stepless {
+namespace {
+
+std::int64_t free_on_device() {
+  std::size_t free = 0, total = 0;
+  check_cuda(cudaMemGetInfo(&free, &total), "free memory of the GPU");
+  return static_cast<std::int64_t>(free);
+}
+
+class GpuBackend final : public Backend {
+ public:
+  explicit GpuBackend(int index);
+  ~GpuBackend() override { cudaStreamSynchronize(stream_.get()); }
+
+  std::int64_t free_bytes() const override;
+  void prepare(std::shared_ptr<const Program> program) override;
+  void allocate_kv(const KvShape& shape, const KvPages& pages) override;
+  void allocate_state(const StateShape& shape, std::int64_t slots) override;
+  void copy_pages(std::span<const PageCopy> copies) override;
+  PageBytes read_pages(int layer, std::span<const std::int32_t> pages) const override;
+  void write_pages(int layer, std::span<const std::int32_t> pages, const std::byte* keys,
+                   const std::byte* values) override;
+  Ticket launch(const RowGroup& group) override;
+  Sampled collect(Ticket ticket) override;
+
+ private:
+  void select() const { check_cuda(cudaSetDevice(index_), "the GPU"); }
+  Step step_of(const RowGroup& group);
+  void enqueue();
+  void run_node(std::size_t at);
+
+  int index_;
+  CudaStream stream_;
+  std::shared_ptr<const Program> host_program_, program_;  // views into the checkpoint; the GPU's
+  std::optional<DeviceWeights> weights_;
+  std::optional<StepInputs> inputs_;
+  std::optional<DeviceExperts> experts_;
+  DeviceMemory arena_, tickets_, scratch_, state_memory_;
+  DeviceKv kv_;
+  std::vector<kernels::StateLayer> state_;
+  DeviceRun run_;
+  Step step_;
+  StepGraphs graphs_;
+  Ticket last_ = 0;
+};
+
+/// Before the stream, which is made on the current GPU.
+int on_device(int index) {
+  check_cuda(cudaSetDevice(index), "the GPU");
+  return index;
+}
+
+GpuBackend::GpuBackend(int index) : index_(on_device(index)) {
+  run_.stream = stream_.get();
+  check_cuda(cudaDeviceGetAttribute(&run_.multiprocessors, cudaDevAttrMultiProcessorCount, index),
+             "the GPU");
+}
+
+std::int64_t GpuBackend::free_bytes() const {
+  select();
+  return free_on_device();
+}
+
+void GpuBackend::prepare(std::shared_ptr<const Program> program) {
+  select();
+  host_program_ = std::move(program);
+  const Program& p = *host_program_;
+  weights_.emplace(p);
+  const DeviceRoom room = room_of(p);
+  const std::int64_t step_bytes = checked_add(
+      checked_add(p.arena_bytes, checked_add(room.tickets, room.scratch, "a step"), "a step"),
+      checked_add(StepInputs::block_bytes(p), DeviceExperts::bytes(p), "a step"), "a step");
+  const std::int64_t free = free_on_device();
+  if (checked_add(weights_->bytes(), step_bytes, "a model") > free)
+    fail(ErrorCode::exhausted,
+         "cuda:{}: weights of {} bytes and a step of {} rows with {} are {}; {} are free", index_,
+         weights_->bytes(), p.max_rows, step_bytes, weights_->bytes() + step_bytes, free);
+  program_ = weights_->upload(p);
+  arena_ = DeviceMemory(p.arena_bytes, "activations of the largest step");
+  tickets_ = DeviceMemory(room.tickets, "partial sums");
+  scratch_ = DeviceMemory(room.scratch, "partial sums");
+  run_.tickets = tickets_.data();
+  run_.scratch = scratch_.data();
+  inputs_.emplace(p);
+  experts_.emplace(p);
+}
+
+void GpuBackend::allocate_kv(const KvShape& shape, const KvPages& pages) {
+  select();
+  kv_ = DeviceKv(shape, pages);
+}
+
+void GpuBackend::allocate_state(const StateShape& shape, std::int64_t slots) {
+  select();
+  state_memory_ =
+      DeviceMemory(checked_mul(shape.slot_bytes(), slots, "recurrent state"), "recurrent state");
+  state_.clear();
+  float* at = reinterpret_cast<float*>(state_memory_.data());
+  for (const std::int64_t width : shape.layers) {
+    state_.push_back({at, width});
+    at += width * slots;
+  }
+}
+
+void GpuBackend::copy_pages(std::span<const PageCopy> copies) {
+  select();
+  kv_.copy(copies, stream_.get());
+}
+
+PageBytes GpuBackend::read_pages(int layer, std::span<const std::int32_t> pages) const {
+  select();
+  PageBytes bytes = kv_.read(layer, pages, stream_.get());
+  stream_.wait("reading KV pages");
+  return bytes;
+}
+
+void GpuBackend::write_pages(int layer, std::span<const std::int32_t> pages, const std::byte* keys,
+                             const std::byte* values) {
+  select();
+  kv_.write(layer, pages, keys, values, stream_.get());
+  stream_.wait("writing KV pages");
+}
+
+Step GpuBackend::step_of(const RowGroup& group) {
+  Step step;
+  step.program = program_.get();
+  step.rows = static_cast<std::int64_t>(group.tokens.size());
+  step.sampled = static_cast<std::int64_t>(group.sampled.size());
+  if (step.rows > program_->max_rows || step.sampled > program_->max_sampled)
+    fail(ErrorCode::internal, "a step of {} rows, {} sampled; the arena holds {} and {}", step.rows,
+         step.sampled, program_->max_rows, program_->max_sampled);
+  step.arena = arena_.data();
+  step.workspace = scratch_.data();
+  step.kv = &kv_.layers();
+  step.state = &state_;
+  for (const kernels::SeqRow& row : group.seq) step.packs = step.packs || row.pack >= 0;
+  return step;
+}
+
+void GpuBackend::run_node(std::size_t at) {
+  const Node& node = program_->nodes[at];
+  if (std::holds_alternative<ExpertsOp>(node.op)) return experts_->run(run_, step_, node);
+  for (std::size_t part = 0; part < node.plans.size(); ++part) {
+    BoundCall call = bind(step_, node, part);
+    if (call.units == 0) continue;
+    if (auto* angles = std::get_if<kernels::AnglesArgs>(&call.args))
+      angles->inv_freq =
+          weights_->frequencies(std::get<AnglesOp>(host_program_->nodes[at].op));
+    launch_kernel(run_, *call.kernel, call.opaque());
+  }
+}
+
+void GpuBackend::enqueue() {
+  for (std::size_t at = 0; at < program_->nodes.size(); ++at) run_node(at);
+}
+
+Ticket GpuBackend::launch(const RowGroup& group) {
+  select();
+  step_ = step_of(group);
+  inputs_->upload(group, stream_.get(), step_);
+  // Sorting rows by expert waits for the device, which a graph cannot.
+  if (experts_->any())
+    enqueue();
+  else
+    graphs_.run(step_, stream_.get(), [this] { enqueue(); });
+  inputs_->download(step_, stream_.get());
+  if (group.logits != nullptr && step_.sampled > 0) {
+    const auto& sample = std::get<SampleOp>(program_->nodes.back().op);
+    check_cuda(cudaMemcpyAsync(group.logits, value_bytes(step_, sample.logits),
+                               static_cast<std::size_t>(step_.sampled * program_->vocab) * 4,
+                               cudaMemcpyDeviceToHost, stream_.get()),
+               "logits");
+  }
+  return ++last_;
+}
+
+Sampled GpuBackend::collect(Ticket ticket) {
+  if (ticket != last_) fail(ErrorCode::internal, "collect({}) after launch {}", ticket, last_);
+  stream_.wait("a step on the GPU");
+  return inputs_->results(step_);
+}
+
+}  // namespace
+
+std::unique_ptr<Backend> make_gpu_backend(int index) {
+  const std::vector<Gpu> gpus = find_gpus();
+  const auto gpu =
+      std::find_if(gpus.begin(), gpus.end(), [&](const Gpu& each) { return each.index == index; });
+  if (gpu == gpus.end())
+    fail(ErrorCode::not_found, "cuda:{}: {}", index,
+         gpus.empty() ? why_no_gpu() : fmt::format("no such GPU; there are {}", gpus.size()));
+  if (!gpu->unusable.empty())
+    fail(ErrorCode::unsupported, "cuda:{} ({}): {}", index, gpu->name, gpu->unusable);
+  return std::make_unique<GpuBackend>(index);
+}
+
+}  // namespace stepless

@@ -1,0 +1,70 @@
+#include "ops/cuda/launch.hpp"
+
+#include <algorithm>
+
+#include "base/checked.hpp"
+#include "ops/plan_program.hpp"
+
+namespace stepless {
+namespace {
+
+bool has_tickets(KernelOp op) { return op == KernelOp::qmm || op == KernelOp::qmmn; }
+
+void make_room(DeviceRoom& room, const Kernel& kernel, const void* args) {
+  if (kernel.device == nullptr || kernel.device->workspace_bytes == nullptr) return;
+  std::int64_t& most = has_tickets(kernel.is.op) ? room.tickets : room.scratch;
+  most = std::max(most, kernel.device->workspace_bytes(args));
+}
+
+void make_room_for_experts(DeviceRoom& room, const Step& step, const Node& node) {
+  const auto& op = std::get<ExpertsOp>(node.op);
+  for (std::size_t part = 0; part < op.parts.size(); ++part) {
+    kernels::MatmulArgs args = expert_args(step, op.parts[part].weight, 0);
+    args.m = step.rows;
+    make_room(room, *plan_for(*step.program, node, part, step.rows).kernel, &args);
+  }
+}
+
+}  // namespace
+
+void launch_kernel(const DeviceRun& run, const Kernel& kernel, const void* args) {
+  if (kernel.device == nullptr)
+    fail(ErrorCode::unsupported, "{}: this build has no code for it", kernel.name);
+  const kernels::CudaContext context{
+      run.stream, has_tickets(kernel.is.op) ? run.tickets : run.scratch, run.multiprocessors,
+      false};
+  check_cuda(static_cast<cudaError_t>(kernel.device->launch(args, context)), kernel.name.data());
+}
+
+DeviceRoom room_of(const Program& program) {
+  DeviceRoom room;
+  room.scratch =
+      checked_mul(program.max_sampled, kernels::sample_workspace_bytes(program.vocab), "sampler");
+  std::vector<kernels::KvLayer> kv;
+  for (const KvLayerShape& layer : program.kv_layers)
+    kv.push_back({nullptr, nullptr, program.act, kKvPageTokens, layer.kv_heads, layer.k_dim,
+                  layer.v_dim});
+  std::vector<kernels::StateLayer> state;
+  for (const std::int64_t width : program.state_layers) state.push_back({nullptr, width});
+  Step step;
+  step.program = &program;
+  step.kv = &kv;
+  step.state = &state;
+  for (const std::int64_t bucket : program.buckets) {
+    step.rows = std::min(bucket, program.max_rows);
+    step.sampled = std::min(bucket, program.max_sampled);
+    for (const Node& node : program.nodes) {
+      if (std::holds_alternative<ExpertsOp>(node.op)) {
+        make_room_for_experts(room, step, node);
+        continue;
+      }
+      for (std::size_t part = 0; part < node.plans.size(); ++part) {
+        const BoundCall call = bind(step, node, part);
+        make_room(room, *call.kernel, call.opaque());
+      }
+    }
+  }
+  return room;
+}
+
+}  // namespace stepless

@@ -40,6 +40,9 @@ struct GpuName {
 std::vector<GpuName> gpus();
 /// Why gpus() is empty, in words.
 std::string why_no_gpu_here();
+/// Throws Error unless a model can run on ModelOptions::device: invalid_argument (no such word),
+/// unsupported (no GPU, no such GPU, or one that this build has no code for).
+void check_device(const std::string& device);
 /// The CUDA toolkit of this build, e.g. "13.0"; empty: it has no CUDA code.
 std::string cuda_version();
 /// Architectures that CUDA code was built for, e.g. "sm_80".

@@ -14,9 +14,9 @@ struct SelftestReport {
 };
 
 struct SelftestOptions {
-  std::string golden;  // a folder laid out as golden/: ops, models, families, tokenizers,
-                       // templates, samplers
-  std::string demo;    // the demo model's folder; empty: not checked
+  std::string golden;           // a folder laid out as golden/: ops, models, families, tokenizers,
+                                // templates, samplers
+  std::string demo;             // the demo model's folder; empty: not checked
   std::string device = "auto";  // that runs models; see ModelOptions
   bool quick = false;           // fewer shapes per kernel
   int threads = 0;              // 0: the physical cores allowed

@@ -10,14 +10,16 @@ namespace {
 
 /// The index in "cuda" or "cuda:i".
 int gpu_index(const std::string& device) {
-  const std::string_view digits = std::string_view(device).substr(device.starts_with("cuda") ? 4 : 0);
+  const std::string_view digits =
+      std::string_view(device).substr(device.starts_with("cuda") ? 4 : 0);
   if (device == "cuda") return 0;
   int index = 0;
-  const auto [end, error] = std::from_chars(digits.data() + 1, digits.data() + digits.size(), index);
+  const auto [end, error] =
+      std::from_chars(digits.data() + 1, digits.data() + digits.size(), index);
   if (!device.starts_with("cuda:") || error != std::errc() || digits.size() < 2 ||
       end != digits.data() + digits.size() || index < 0)
-    fail(ErrorCode::invalid_argument, "device: \"{}\"; expected cpu, cuda:0 (or another index) or auto",
-         device);
+    fail(ErrorCode::invalid_argument,
+         "device: \"{}\"; expected cpu, cuda:0 (or another index) or auto", device);
   return index;
 }
 
@@ -38,7 +40,8 @@ std::optional<Gpu> choose_gpu(const ModelOptions& options) {
     fail(ErrorCode::unsupported, "device: cuda:{} ({}): {}", index, gpu.name, gpu.unusable);
   }
   const std::string none = why_no_gpu();
-  if (!none.empty()) fail(ErrorCode::unsupported, "device: {}: {}; cpu or auto", options.device, none);
+  if (!none.empty())
+    fail(ErrorCode::unsupported, "device: {}: {}; cpu or auto", options.device, none);
   fail(ErrorCode::unsupported, "device: cuda:{}: no such GPU; there are {}, counted from 0", index,
        find_gpus().size());
 }

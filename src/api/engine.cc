@@ -44,8 +44,8 @@ std::shared_ptr<const LoadedModel> runnable(const Model& model) {
 
 /// Null when both models run on a GPU.
 std::shared_ptr<ThreadTeam> team_for(const Model& model, const EngineOptions& options) {
-  const bool cpu = !model.state()->gpu ||
-                   (options.draft_model && !options.draft_model->state()->gpu);
+  const bool cpu =
+      !model.state()->gpu || (options.draft_model && !options.draft_model->state()->gpu);
   return cpu ? std::make_shared<ThreadTeam>(model.state()->threads) : nullptr;
 }
 
@@ -60,7 +60,8 @@ class Engine::Impl {
  public:
   Impl(const Model& model, const EngineOptions& options)
       : team_(team_for(model, options)),
-        core_(runnable(model), make_backend(*model.state(), team_), options, draft_of(options, team_)),
+        core_(runnable(model), make_backend(*model.state(), team_), options,
+              draft_of(options, team_)),
         stats_(core_.stats()),
         thread_([this] { loop(); }) {}
 

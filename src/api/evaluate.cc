@@ -54,8 +54,7 @@ class Reader {
   Reader(const Model& model, std::int64_t context, std::int64_t sequences)
       : name_(model.info().name),
         vocab_(static_cast<std::size_t>(model.info().vocab)),
-        forward_(model.state()->loaded, make_backend(*model.state()), context,
-                 sequences),
+        forward_(model.state()->loaded, make_backend(*model.state()), context, sequences),
         logits_(static_cast<std::size_t>(forward_.most_rows()) * vocab_) {}
 
   Forward& forward() { return forward_; }

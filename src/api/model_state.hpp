@@ -12,7 +12,7 @@ struct Model::State {
   ModelInfo info;
   int threads = 1;
   std::optional<int> gpu;  // the GPU that runs it; none: the CPU
-  bool foreign = false;  // planned for a machine by name: to be explained, not run
+  bool foreign = false;    // planned for a machine by name: to be explained, not run
 };
 
 }  // namespace stepless

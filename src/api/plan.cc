@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "api/device.hpp"
 #include "api/problem_of.hpp"
 #include "base/cpus.hpp"
 #include "base/error.hpp"
@@ -10,7 +11,6 @@
 #include "dispatch/select.hpp"
 #include "format/dtype.hpp"
 #include "kernels/roll_call.hpp"
-#include "ops/gpu.hpp"
 
 namespace stepless {
 
@@ -89,6 +89,11 @@ std::vector<GpuName> gpus() {
   return names;
 }
 std::string why_no_gpu_here() { return why_no_gpu(); }
+void check_device(const std::string& device) {
+  ModelOptions options;
+  options.device = device;
+  choose_gpu(options);
+}
 std::string cuda_version() { return cuda_toolkit(); }
 std::vector<std::string> cuda_architectures() { return gpu_architectures(); }
 

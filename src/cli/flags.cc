@@ -11,6 +11,7 @@
 #include "base/error.hpp"
 #include "cli/cli.hpp"
 #include "cli/locate.hpp"
+#include "stepless/plan.hpp"
 
 namespace stepless::cli {
 namespace {
@@ -75,7 +76,8 @@ void add_model_flags(CLI::App& app, ModelFlags& f) {
   app.add_option("--models-dir", f.models_dir, "one more folder to look for models in")
       ->type_name("DIR")
       ->group(kModelGroup);
-  app.add_option("--device", f.device, "cpu, cuda:0 (or another GPU) or auto; -ngl 0 is cpu, -ngl 99 cuda")
+  app.add_option("--device", f.device,
+                 "cpu, cuda:0 (or another GPU) or auto; -ngl 0 is cpu, -ngl 99 cuda")
       ->capture_default_str()
       ->group(kModelGroup);
   app.add_option("-t,--threads", f.threads, "threads; 0: the physical cores allowed")
@@ -152,6 +154,11 @@ std::int64_t parse_bytes(const std::string& text, const char* flag) {
 }
 
 Model open_model(const ModelFlags& flags, const std::string& machine) {
+  try {
+    check_device(flags.device);
+  } catch (const Error& error) {
+    usage_error(std::string("--") + error.what());
+  }
   if (flags.tensor_parallel != 1)
     usage_error(fmt::format("--tensor-parallel {}: one device runs a model until more is built; 1",
                             flags.tensor_parallel));

@@ -26,9 +26,10 @@ std::string gigabytes(std::int64_t bytes) {
 OrderedJson gpus_json() {
   OrderedJson list = OrderedJson::array();
   for (const GpuName& gpu : gpus())
-    list.push_back({{"name", gpu.name},
-                    {"memory_bytes", gpu.memory_bytes},
-                    {"unusable", gpu.unusable.empty() ? OrderedJson() : OrderedJson(gpu.unusable)}});
+    list.push_back(
+        {{"name", gpu.name},
+         {"memory_bytes", gpu.memory_bytes},
+         {"unusable", gpu.unusable.empty() ? OrderedJson() : OrderedJson(gpu.unusable)}});
   return list;
 }
 

@@ -63,9 +63,7 @@ const Vector* vector_of(const Step& step, VectorId id) {
   return id == kNone ? nullptr : &step.program->vectors[static_cast<std::size_t>(id)];
 }
 
-kernels::MatmulArgs matrix_args(const Step& step, MatrixId id) {
-  return expert_args(step, id, 0);
-}
+kernels::MatmulArgs matrix_args(const Step& step, MatrixId id) { return expert_args(step, id, 0); }
 
 struct Binder {
   const Step& step;
@@ -206,23 +204,12 @@ struct Binder {
     const TensorView& dt_bias = vector_of(step, op.dt_bias)->data;
     prepare_rows = step.rows;
     units = step.rows == 0 ? 0 : op.v_heads * op.v_dim;
-    return {floats(op.qkv),
-            floats(op.a),
-            floats(op.b),
-            data_of(a_log),
-            data_of(dt_bias),
-            a_log.type,
-            dt_bias.type,
-            op.epsilon,
-            floats(op.prepared),
-            floats(op.y),
-            step.seq,
-            (*step.state)[static_cast<std::size_t>(op.state)],
-            step.rows,
-            op.k_heads,
-            op.k_dim,
-            op.v_heads,
-            op.v_dim};
+    return {floats(op.qkv), floats(op.a),     floats(op.b),
+            data_of(a_log), data_of(dt_bias), a_log.type,
+            dt_bias.type,   op.epsilon,       floats(op.prepared),
+            floats(op.y),   step.seq,         (*step.state)[static_cast<std::size_t>(op.state)],
+            step.rows,      op.k_heads,       op.k_dim,
+            op.v_heads,     op.v_dim};
   }
   kernels::GluArgs operator()(const GluOp& op) {
     units = rows_of(step, op.y);

@@ -11,7 +11,11 @@
 #include <set>
 #include <sstream>
 
+#include "dispatch/legal.hpp"
 #include "ops/fuse.hpp"
+#include "ops/pack_kv.hpp"
+#include "ops/place.hpp"
+#include "ops/plan_program.hpp"
 #include "tests/model/hollow_weights.hpp"
 #include "tests/model/program_text.hpp"
 #include "tests/support/paths.hpp"
@@ -30,6 +34,25 @@ std::vector<std::string> golden_names() {
   return names;
 }
 
+// A machine that has kernels for one activation type alone, or for plain caches, would refuse
+// models at load.
+void expect_planned(const std::string& name, const Config& config, const char* machine, DType act,
+                    const KvOptions& kv) {
+  HollowWeights weights;
+  Builder builder(weights, act, config.integer("vocab_size", 1, 1 << 20));
+  find_family(config).build(builder, config);
+  Program program = place(pack_kv(fuse(builder.finish()), kv), 128, 64);
+  plan_program(program, find_machine(machine), {});
+  for (const Node& node : program.nodes)
+    for (std::size_t part = 0; part < node.plans.size(); ++part)
+      for (const std::int64_t m : {1, 16, 17, 64, 128}) {
+        const Kernel& kernel = *plan_for(program, node, part, m).kernel;
+        EXPECT_TRUE(find_machine(machine).has(kernel.is.isa)) << name << ", " << node.name;
+        EXPECT_EQ(why_not(kernel, problem_of(program, node, part, m), find_machine(machine)), "")
+            << name << ", " << node.name << ", m " << m;
+      }
+}
+
 class Programs : public ::testing::TestWithParam<std::string> {
  protected:
   static std::string path(const char* end) {
@@ -37,6 +60,13 @@ class Programs : public ::testing::TestWithParam<std::string> {
   }
   static Config config() { return Config::from_json(read_json(path(".json")), GetParam()); }
 };
+
+TEST_P(Programs, HaveAKernelForEveryNodeOnGpus) {
+  for (const char* machine : {"h200", "a100"})
+    for (const DType act : {DType::f32, DType::f16, DType::bf16})
+      for (const int bits : {16, 8})
+        expect_planned(GetParam(), config(), machine, act, {.bits = bits, .group_size = 32});
+}
 
 TEST_P(Programs, EqualTheGoldenText) {
   HollowWeights weights;

@@ -68,8 +68,8 @@ struct PartRun {
 
 /// Copies rows of `width` elements between the order of pairs and the order of experts; a thread
 /// takes its share.
-void gather(const Step& step, const ExpertsOp& op, const ExpertGroups& groups,
-            std::int64_t width, kernels::Slice share) {
+void gather(const Step& step, const ExpertsOp& op, const ExpertGroups& groups, std::int64_t width,
+            kernels::Slice share) {
   const std::int64_t bytes = width * size_of(step.program->act);
   const std::uint8_t* x = value_bytes(step, op.x);
   std::uint8_t* to = value_bytes(step, op.gathered);

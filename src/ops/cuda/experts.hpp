@@ -21,7 +21,7 @@ class DeviceExperts {
   void sort(const DeviceRun& run, const Step& step, const ExpertsOp& op);
 
   std::int64_t pairs_ = 0;
-  PinnedMemory host_;   // ids, then both orders
+  PinnedMemory host_;    // ids, then both orders
   DeviceMemory device_;  // both orders: (pairs) each
   ExpertGroups groups_;
 };

@@ -163,8 +163,7 @@ void GpuBackend::run_node(std::size_t at) {
     BoundCall call = bind(step_, node, part);
     if (call.units == 0) continue;
     if (auto* angles = std::get_if<kernels::AnglesArgs>(&call.args))
-      angles->inv_freq =
-          weights_->frequencies(std::get<AnglesOp>(host_program_->nodes[at].op));
+      angles->inv_freq = weights_->frequencies(std::get<AnglesOp>(host_program_->nodes[at].op));
     launch_kernel(run_, *call.kernel, call.opaque());
   }
 }

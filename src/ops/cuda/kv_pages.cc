@@ -6,7 +6,7 @@
 namespace stepless {
 namespace {
 
-void copy_async(void* to, const void* from, std::int64_t bytes, cudaStream_t stream) {
+void copy_bytes_of_pages(void* to, const void* from, std::int64_t bytes, cudaStream_t stream) {
   check_cuda(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDefault, stream),
              "KV pages");
 }
@@ -21,8 +21,10 @@ void DeviceKv::copy(std::span<const PageCopy> copies, cudaStream_t stream) const
   for (const kernels::KvLayer& layer : layers_) {
     const std::int64_t k_bytes = page_key_bytes(layer), v_bytes = page_value_bytes(layer);
     for (const PageCopy& copy : copies) {
-      copy_async(layer.k + copy.to * k_bytes, layer.k + copy.from * k_bytes, k_bytes, stream);
-      copy_async(layer.v + copy.to * v_bytes, layer.v + copy.from * v_bytes, v_bytes, stream);
+      copy_bytes_of_pages(layer.k + copy.to * k_bytes, layer.k + copy.from * k_bytes, k_bytes,
+                          stream);
+      copy_bytes_of_pages(layer.v + copy.to * v_bytes, layer.v + copy.from * v_bytes, v_bytes,
+                          stream);
     }
   }
 }
@@ -35,8 +37,10 @@ PageBytes DeviceKv::read(int index, std::span<const std::int32_t> pages,
                   std::vector<std::byte>(pages.size() * static_cast<std::size_t>(v_bytes))};
   for (std::size_t i = 0; i < pages.size(); ++i) {
     const auto at = static_cast<std::int64_t>(i);
-    copy_async(bytes.keys.data() + at * k_bytes, layer.k + pages[i] * k_bytes, k_bytes, stream);
-    copy_async(bytes.values.data() + at * v_bytes, layer.v + pages[i] * v_bytes, v_bytes, stream);
+    copy_bytes_of_pages(bytes.keys.data() + at * k_bytes, layer.k + pages[i] * k_bytes, k_bytes,
+                        stream);
+    copy_bytes_of_pages(bytes.values.data() + at * v_bytes, layer.v + pages[i] * v_bytes, v_bytes,
+                        stream);
   }
   return bytes;
 }
@@ -46,8 +50,8 @@ void DeviceKv::write(int index, std::span<const std::int32_t> pages, const std::
   const kernels::KvLayer& layer = layers_[static_cast<std::size_t>(index)];
   const std::int64_t k_bytes = page_key_bytes(layer), v_bytes = page_value_bytes(layer);
   for (const std::int32_t page : pages) {
-    copy_async(layer.k + page * k_bytes, keys, k_bytes, stream);
-    copy_async(layer.v + page * v_bytes, values, v_bytes, stream);
+    copy_bytes_of_pages(layer.k + page * k_bytes, keys, k_bytes, stream);
+    copy_bytes_of_pages(layer.v + page * v_bytes, values, v_bytes, stream);
     keys += k_bytes;
     values += v_bytes;
   }

@@ -30,9 +30,9 @@ void make_room_for_experts(DeviceRoom& room, const Step& step, const Node& node)
 void launch_kernel(const DeviceRun& run, const Kernel& kernel, const void* args) {
   if (kernel.device == nullptr)
     fail(ErrorCode::unsupported, "{}: this build has no code for it", kernel.name);
-  const kernels::CudaContext context{
-      run.stream, has_tickets(kernel.is.op) ? run.tickets : run.scratch, run.multiprocessors,
-      false};
+  const kernels::CudaContext context{run.stream,
+                                     has_tickets(kernel.is.op) ? run.tickets : run.scratch,
+                                     run.multiprocessors, false};
   check_cuda(static_cast<cudaError_t>(kernel.device->launch(args, context)), kernel.name.data());
 }
 
@@ -42,8 +42,8 @@ DeviceRoom room_of(const Program& program) {
       checked_mul(program.max_sampled, kernels::sample_workspace_bytes(program.vocab), "sampler");
   std::vector<kernels::KvLayer> kv;
   for (const KvLayerShape& layer : program.kv_layers)
-    kv.push_back({nullptr, nullptr, program.act, kKvPageTokens, layer.kv_heads, layer.k_dim,
-                  layer.v_dim});
+    kv.push_back(
+        {nullptr, nullptr, program.act, kKvPageTokens, layer.kv_heads, layer.k_dim, layer.v_dim});
   std::vector<kernels::StateLayer> state;
   for (const std::int64_t width : program.state_layers) state.push_back({nullptr, width});
   Step step;

@@ -8,10 +8,10 @@
 namespace stepless {
 namespace {
 
-constexpr std::int64_t kAlign = 64;
+constexpr std::int64_t kPartAlign = 64;
 
-void copy_async(void* to, const void* from, std::int64_t bytes, cudaStream_t stream,
-                cudaMemcpyKind kind) {
+void copy_inputs(void* to, const void* from, std::int64_t bytes, cudaStream_t stream,
+                 cudaMemcpyKind kind) {
   if (bytes > 0)
     check_cuda(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), kind, stream),
                "a step's inputs");
@@ -37,7 +37,7 @@ StepInputs::Layout StepInputs::layout_of(const Program& program) {
   std::int64_t at = 0;
   const auto take = [&at](std::int64_t count, std::size_t size) {
     const std::int64_t begin = at;
-    at = round_up(at + count * static_cast<std::int64_t>(size), kAlign);
+    at = round_up(at + count * static_cast<std::int64_t>(size), kPartAlign);
     return begin;
   };
   const std::int64_t rows = program.max_rows, sampled = program.max_sampled;
@@ -62,7 +62,7 @@ StepInputs::StepInputs(const Program& program)
 
 std::int64_t StepInputs::table_bytes(const RowGroup& group) const {
   std::int64_t bytes = 0;
-  const auto add = [&bytes](std::int64_t count) { bytes += round_up(count * 4, kAlign); };
+  const auto add = [&bytes](std::int64_t count) { bytes += round_up(count * 4, kPartAlign); };
   for (const kernels::SeqRow& row : group.seq) add(plain_pages(row)), add(packed_pages(row));
   for (const kernels::SampleRow& row : group.sampling) {
     if (reads_history(row)) add(row.history_size);
@@ -91,7 +91,7 @@ const T* StepInputs::keep(const T* from, std::int64_t count) {
       return reinterpret_cast<const T*>(device_tables_.data() + kept.at);
   std::memcpy(host_tables_.data() + used_, from, static_cast<std::size_t>(bytes));
   kept_.push_back({from, bytes, used_});
-  used_ = round_up(used_ + bytes, kAlign);
+  used_ = round_up(used_ + bytes, kPartAlign);
   return reinterpret_cast<const T*>(device_tables_.data() + kept_.back().at);
 }
 
@@ -147,15 +147,15 @@ void StepInputs::upload(const RowGroup& group, cudaStream_t stream, Step& step) 
   }
   step.top_ids = tops == 0 ? nullptr : reinterpret_cast<std::int32_t*>(device_tops_.data());
   step.top_values = tops == 0 ? nullptr : reinterpret_cast<float*>(device_tops_.data()) + tops;
-  copy_async(device_.data(), host_.data(), layout_.token, stream, cudaMemcpyHostToDevice);
-  copy_async(device_tables_.data(), host_tables_.data(), used_, stream, cudaMemcpyHostToDevice);
+  copy_inputs(device_.data(), host_.data(), layout_.token, stream, cudaMemcpyHostToDevice);
+  copy_inputs(device_tables_.data(), host_tables_.data(), used_, stream, cudaMemcpyHostToDevice);
 }
 
 void StepInputs::download(const Step& step, cudaStream_t stream) {
-  copy_async(host_.data() + layout_.token, device_.data() + layout_.token,
-             layout_.end - layout_.token, stream, cudaMemcpyDeviceToHost);
-  copy_async(host_tops_.data(), device_tops_.data(), step.sampled * step.top_logprobs * 8, stream,
-             cudaMemcpyDeviceToHost);
+  copy_inputs(host_.data() + layout_.token, device_.data() + layout_.token,
+              layout_.end - layout_.token, stream, cudaMemcpyDeviceToHost);
+  copy_inputs(host_tops_.data(), device_tops_.data(), step.sampled * step.top_logprobs * 8, stream,
+              cudaMemcpyDeviceToHost);
 }
 
 Sampled StepInputs::results(const Step& step) const {

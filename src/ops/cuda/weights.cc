@@ -6,13 +6,13 @@
 namespace stepless {
 namespace {
 
-constexpr std::int64_t kAlign = 256;
+constexpr std::int64_t kWeightAlign = 256;
 
-std::int64_t bytes_of(const TensorView& view) {
+std::int64_t array_bytes(const TensorView& view) {
   return checked_mul(count_of(view.shape, "weight"), size_of(view.type), "weight");
 }
 
-std::int64_t bytes_of(const AnglesOp& op) {
+std::int64_t array_bytes(const AnglesOp& op) {
   return static_cast<std::int64_t>(op.inv_freq.size() * sizeof(double));
 }
 
@@ -20,10 +20,10 @@ std::int64_t bytes_of(const AnglesOp& op) {
 void check_experts(const Matrix& matrix) {
   if (matrix.experts <= 1) return;
   for (const TensorView* view : {&matrix.w, &matrix.scales, &matrix.biases})
-    if (view->data != nullptr && bytes_of(*view) / matrix.experts % 16 != 0)
+    if (view->data != nullptr && array_bytes(*view) / matrix.experts % 16 != 0)
       fail(ErrorCode::unsupported,
            "{}: an expert's array takes {} bytes; on a GPU a multiple of 16 is needed", matrix.name,
-           bytes_of(*view) / matrix.experts);
+           array_bytes(*view) / matrix.experts);
 }
 
 }  // namespace
@@ -36,27 +36,27 @@ DeviceWeights::DeviceWeights(const Program& program) {
   for (const Vector& vector : program.vectors) add(vector.data);
   for (const Node& node : program.nodes)
     if (const auto* angles = std::get_if<AnglesOp>(&node.op))
-      add(angles->inv_freq.data(), bytes_of(*angles));
+      add(angles->inv_freq.data(), array_bytes(*angles));
 }
 
 void DeviceWeights::add(const void* data, std::int64_t bytes) {
   if (data == nullptr || !offsets_.try_emplace({data, bytes}, bytes_).second) return;
-  bytes_ = checked_add(bytes_, round_up(bytes, kAlign), "weights");
+  bytes_ = checked_add(bytes_, round_up(bytes, kWeightAlign), "weights");
 }
 
 void DeviceWeights::add(const TensorView& view) {
-  if (view.data != nullptr) add(view.data, bytes_of(view));
+  if (view.data != nullptr) add(view.data, array_bytes(view));
 }
 
 void DeviceWeights::move(TensorView& view) const {
   if (view.data == nullptr) return;
   view.data = reinterpret_cast<const std::byte*>(memory_.data() +
-                                                 offsets_.at({view.data, bytes_of(view)}));
+                                                 offsets_.at({view.data, array_bytes(view)}));
 }
 
 const double* DeviceWeights::frequencies(const AnglesOp& op) const {
   return reinterpret_cast<const double*>(memory_.data() +
-                                         offsets_.at({op.inv_freq.data(), bytes_of(op)}));
+                                         offsets_.at({op.inv_freq.data(), array_bytes(op)}));
 }
 
 std::shared_ptr<const Program> DeviceWeights::upload(const Program& program) {
@@ -66,8 +66,7 @@ std::shared_ptr<const Program> DeviceWeights::upload(const Program& program) {
                           static_cast<std::size_t>(array.second), cudaMemcpyHostToDevice),
                "weights");
   auto moved = std::make_shared<Program>(program);
-  for (Matrix& matrix : moved->matrices)
-    move(matrix.w), move(matrix.scales), move(matrix.biases);
+  for (Matrix& matrix : moved->matrices) move(matrix.w), move(matrix.scales), move(matrix.biases);
   for (Vector& vector : moved->vectors) move(vector.data);
   return moved;
 }

@@ -44,8 +44,7 @@ __device__ void eight_plain(const uint8_t* p, int64_t place, int64_t i, int64_t 
 template <DType type>
 __device__ float packed_element(const uint8_t* codes, const uint8_t* scales, const uint8_t* biases,
                                 const PackedKv& kv, int64_t at) {
-  const unsigned c =
-      kv.bits == 8 ? codes[at] : codes[at / 2] >> (at % 2 * 4) & 15u;
+  const unsigned c = kv.bits == 8 ? codes[at] : codes[at / 2] >> (at % 2 * 4) & 15u;
   const int64_t group = at / kv.group_size;
   return fmaf(load(scales, type, group), static_cast<float>(c), load(biases, type, group));
 }
@@ -67,8 +66,8 @@ __device__ void find_places(const AttnArgs& a, const SeqRow& seq, int64_t kv_hea
     const int64_t page = at / a.cache.page_tokens;
     const bool packed = kMayBePacked && page >= seq.packed_begin && page < seq.packed_end;
     const int64_t id = packed ? seq.packed[page] : seq.pages[page];
-    places.place[j] = (id * a.cache.kv_heads + kv_head) * a.cache.page_tokens +
-                      at % a.cache.page_tokens;
+    places.place[j] =
+        (id * a.cache.kv_heads + kv_head) * a.cache.page_tokens + at % a.cache.page_tokens;
     places.packed[j] = packed;
   }
 }
@@ -194,10 +193,11 @@ __global__ void __launch_bounds__(kThreads) attend(AttnShape shape) {
     const int64_t head = kv_head * each + begin;
     __syncthreads();
     for (int64_t i = threadIdx.x; i < heads * padded; i += kThreads)
-      q[i] = i % padded < dim ? load(a.q, a.type,
-                                     (shape.first_row + row) * a.q_stride +
-                                         (head + i / padded) * dim + i % padded)
-                              : 0.0f;
+      q[i] =
+          i % padded < dim
+              ? load(a.q, a.type,
+                     (shape.first_row + row) * a.q_stride + (head + i / padded) * dim + i % padded)
+              : 0.0f;
     if (threadIdx.x < kHeads) peak[threadIdx.x] = -INFINITY, total[threadIdx.x] = 0.0f;
     // Weights of heads that are not there are multiplied, and must be numbers.
     for (int i = threadIdx.x; i < kHeads * kChunk; i += kThreads) score[i / kChunk][i % kChunk] = 0;
@@ -241,8 +241,7 @@ __global__ void merge_shares(AttnShape shape) {
   const int64_t row = blockIdx.x / a.heads, head = blockIdx.x % a.heads;
   const int64_t width = a.cache.v_dim + 2;
   const float* const from = shape.partial + (row * a.heads + head) * kShares * width;
-  const float sink =
-      a.sinks == nullptr ? -INFINITY : load(a.sinks, a.sinks_type, head);
+  const float sink = a.sinks == nullptr ? -INFINITY : load(a.sinks, a.sinks_type, head);
   float top = sink;
   for (int s = 0; s < kShares; ++s) {
     const float peak = from[s * width];
@@ -251,8 +250,8 @@ __global__ void merge_shares(AttnShape shape) {
   double total = a.sinks == nullptr ? 0.0 : static_cast<double>(expf(sink - top));
   for (int s = 0; s < kShares; ++s) {
     if (from[s * width] == -INFINITY) continue;
-    total += static_cast<double>(expf(from[s * width] - top)) *
-             static_cast<double>(from[s * width + 1]);
+    total +=
+        static_cast<double>(expf(from[s * width] - top)) * static_cast<double>(from[s * width + 1]);
   }
   for (int64_t i = threadIdx.x; i < a.cache.v_dim; i += blockDim.x) {
     float sum = 0.0f;

@@ -35,8 +35,8 @@ __global__ void conv(ConvArgs args) {
 
 int32_t launch(const void* opaque, const CudaContext& context) {
   const ConvArgs& args = *static_cast<const ConvArgs*>(opaque);
-  conv<<<grid_for((args.channels + kChannels - 1) / kChannels), kChannels, 0,
-         stream_of(context)>>>(args);
+  conv<<<grid_for((args.channels + kChannels - 1) / kChannels), kChannels, 0, stream_of(context)>>>(
+      args);
   return cudaGetLastError();
 }
 

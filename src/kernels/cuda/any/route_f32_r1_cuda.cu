@@ -47,9 +47,8 @@ __global__ void route(RouteArgs args) {
   for (int other = 16; other > 0; other /= 2) all += __shfl_xor_sync(~0u, all, other);
   for (int j = 0; j < args.k; ++j) chosen += exp(static_cast<double>(logits[ids[j]]) - top);
   for (int64_t j = threadIdx.x; j < args.k; j += 32)
-    args.weights[row * args.k + j] =
-        static_cast<float>(exp(static_cast<double>(logits[ids[j]]) - top) /
-                           (args.normalize ? chosen : all));
+    args.weights[row * args.k + j] = static_cast<float>(
+        exp(static_cast<double>(logits[ids[j]]) - top) / (args.normalize ? chosen : all));
 }
 
 int32_t launch(const void* opaque, const CudaContext& context) {

@@ -201,15 +201,14 @@ inline __device__ double count_kept(const Logits& row, Shared& shared) {
 /// The k best; among equals the lower ids.
 inline __device__ void keep_best(const Logits& row, Shared& shared, int64_t k) {
   if (static_cast<double>(k) >= count_kept(row, shared)) return;
-  const float threshold = threshold_of(row, shared, static_cast<double>(k),
-                                       [](float) { return 1.0; });
-  const double over = sum_kept(
-      row, shared, [&](int64_t, float z) { return z > threshold ? 1.0 : 0.0; });
+  const float threshold =
+      threshold_of(row, shared, static_cast<double>(k), [](float) { return 1.0; });
+  const double over =
+      sum_kept(row, shared, [&](int64_t, float z) { return z > threshold ? 1.0 : 0.0; });
   const double ties = static_cast<double>(k) - over;
   const auto ties_up_to = [&](int64_t last) {
-    return sum_kept(row, shared, [&](int64_t id, float z) {
-      return z == threshold && id <= last ? 1.0 : 0.0;
-    });
+    return sum_kept(row, shared,
+                    [&](int64_t id, float z) { return z == threshold && id <= last ? 1.0 : 0.0; });
   };
   int64_t low = 0, high = row.vocab - 1;  // the last tie that stays
   if (ties_up_to(high) > ties)
@@ -258,9 +257,7 @@ inline __device__ void keep_xtc(const SampleRow& params, const Logits& row, Shar
   for (int64_t id = threadIdx.x; id < row.vocab; id += kThreads)
     if (is_kept(row, id) && weight(row.z[id]) > border) least = min(least, key_of(row.z[id]));
   least = block_least(least, shared);
-  keep_if(row, [&](int64_t id, float z) {
-    return key_of(z) <= least || is_exempt(params, id);
-  });
+  keep_if(row, [&](int64_t id, float z) { return key_of(z) <= least || is_exempt(params, id); });
 }
 
 inline __device__ void filter(const SampleRow& params, const Logits& row, Shared& shared,

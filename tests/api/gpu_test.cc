@@ -1,0 +1,70 @@
+// Models on a GPU: the CPU's text, the same bits alone and in any company, refusals in words.
+// Without a GPU the cases that need one are skipped.
+#include <gtest/gtest.h>
+
+#include "stepless/plan.hpp"
+#include "tests/api/engine_case.hpp"
+#include "tests/support/throws.hpp"
+
+namespace stepless::test {
+namespace {
+
+Model demo_on(const std::string& device, const std::string& act) {
+  ModelOptions options;
+  options.device = device;
+  options.act_dtype = act;
+  return Model::open(models_dir() + "/tale-4bit", options);
+}
+
+class OnGpu : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (gpus().empty()) GTEST_SKIP() << why_no_gpu_here();
+  }
+};
+
+// In float32 nothing but the last bits differs: no token does, whatever draws it.
+TEST_F(OnGpu, WritesWhatTheCpuWrites) {
+  const std::vector<Request> requests = mixed_requests(32);
+  const std::vector<Answer> cpu = run_batch(demo_on("cpu", "float32"), requests);
+  const std::vector<Answer> gpu = run_batch(demo_on("cuda:0", "float32"), requests);
+  for (std::size_t i = 0; i < cpu.size(); ++i) {
+    EXPECT_EQ(cpu[i].tokens, gpu[i].tokens) << "request " << i;
+    EXPECT_EQ(cpu[i].text, gpu[i].text) << "request " << i;
+  }
+}
+
+TEST_F(OnGpu, AloneAsInABatchOf64ThreeTimes) {
+  const std::vector<Request> requests = mixed_requests(64);
+  for (const char* act : {"bfloat16", "float32"}) {
+    const Model model = demo_on("cuda:0", act);
+    EXPECT_EQ(model.info().device, "cuda:0");
+    const std::vector<Answer> alone = run_alone(model, requests);
+    for (int run = 0; run < 3; ++run)
+      EXPECT_EQ(run_batch(model, requests), alone) << act << ", run " << run;
+  }
+}
+
+TEST(Devices, WhatIsNotThereIsRefusedByName) {
+  for (const char* word : {"tpu", "cuda:", "cuda:-1", "cuda:x", "cuda:1x", "cuda1", ""}) {
+    SCOPED_TRACE(word);
+    expect_error(ErrorCode::invalid_argument, "expected cpu, cuda:0", [&] { check_device(word); });
+  }
+  expect_error(ErrorCode::unsupported, "cuda:99", [] { check_device("cuda:99"); });
+  check_device("cpu");
+  check_device("auto");
+}
+
+TEST(Devices, AutoIsTheCpuWhereThereIsNoGpuOrAnIsaIsAskedFor) {
+  EXPECT_EQ(gpus().empty(), !why_no_gpu_here().empty());
+  if (gpus().empty()) {
+    EXPECT_EQ(demo_on("auto", "auto").info().device, "cpu");
+    expect_error(ErrorCode::unsupported, why_no_gpu_here(), [] { demo_on("cuda", "auto"); });
+  }
+  ModelOptions options;
+  options.max_isa = "cpu";
+  EXPECT_EQ(Model::open(models_dir() + "/tale-4bit", options).info().device, "cpu");
+}
+
+}  // namespace
+}  // namespace stepless::test

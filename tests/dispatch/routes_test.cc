@@ -104,6 +104,7 @@ constexpr Debt kDebts[] = {
     {KernelOp::mm, Isa::avx512, kAssumed},     {KernelOp::qmm, Isa::avx512bf16, kAssumed},
     {KernelOp::mm, Isa::avx512bf16, kAssumed}, {KernelOp::conv, Isa::cpu, kPortable},
     {KernelOp::qmm, Isa::sm80, kAssumed},      {KernelOp::qmm, Isa::cuda, kPortable},
+    {KernelOp::mm, Isa::cuda, kPortable},
 };
 
 const Debt* debt_of(const Kernel& kernel) {

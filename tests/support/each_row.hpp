@@ -24,10 +24,18 @@ inline std::string row_name(const ::testing::TestParamInfo<const Kernel*>& info)
   return std::string(info.param->name);
 }
 
+/// Ops whose suites carry their operands to a GPU (tests/support/device.hpp). The CUDA rows of the
+/// others run in whole models only: api/gpu_test.cc, and selftest's fixtures.
+inline bool suite_reaches_gpus(KernelOp op) {
+  return op == KernelOp::qmm || op == KernelOp::qmmn || op == KernelOp::mm || op == KernelOp::dot;
+}
+
 /// A suite with one instance per row; rows this machine cannot run are skipped, by name.
 class EachRow : public ::testing::TestWithParam<const Kernel*> {
  protected:
   void SetUp() override {
+    if (row().device != nullptr && !suite_reaches_gpus(row().is.op))
+      GTEST_SKIP() << row().name << ": this suite does not reach GPUs";
     if (!runs_here(row().is.isa))
       GTEST_SKIP() << row().name << ": this machine has no " << to_string(row().is.isa);
   }

@@ -20,6 +20,7 @@ namespace {
 
 ModelOptions small_steps(const std::string& act = "float32", std::int64_t rows = 7) {
   ModelOptions options;
+  options.device = "cpu";  // whose backend the definition below runs
   options.act_dtype = act;
   options.threads = 1;
   options.step_rows = rows;

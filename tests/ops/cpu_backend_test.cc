@@ -35,6 +35,15 @@ TEST(CpuBackend, CutsAndThreadsChangeNoBit) {
     }
 }
 
+TEST(CpuBackend, AProgramPlannedForAGpuIsRefused) {
+  ToyWeights weights(DType::bf16, QuantSpec{Mode::affine, 4, 32});
+  Program program = place(fuse(toy_decoder(weights, DType::bf16, Mlp::mixture)), 4, 4);
+  plan_program(program, find_machine("h200"), {});
+  const auto planned_for_gpu = std::make_shared<const Program>(std::move(program));
+  expect_error(ErrorCode::unsupported, "planned as embed_wany_bany_fany_r1_cuda",
+               [&] { make_cpu_backend(1)->prepare(planned_for_gpu); });
+}
+
 /// Embedding, one matrix with a bias, the gate and the head in double arithmetic.
 TEST(CpuBackend, ComputesWhatTheProgramSays) {
   ToyWeights weights(DType::f32);

@@ -60,7 +60,18 @@ class CpuBackend final : public Backend {
   Ticket last_ = 0;
 };
 
+/// Else a program planned for another device would call what is not there.
+void check_runs_here(const Program& program) {
+  for (const Node& node : program.nodes)
+    for (const auto& plans : node.plans)
+      for (const PlanPtr& plan : plans)
+        if (plan->kernel->entry == nullptr)
+          fail(ErrorCode::unsupported, "{}: planned as {}, which no CPU of this build runs",
+               node.name, plan->kernel->name);
+}
+
 void CpuBackend::prepare(std::shared_ptr<const Program> program) {
+  check_runs_here(*program);
   program_ = std::move(program);
   const std::int64_t sample_bytes = checked_mul(
       program_->max_sampled, kernels::sample_workspace_bytes(program_->vocab), "sampler");

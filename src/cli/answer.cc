@@ -11,7 +11,7 @@ void add_answer_flags(CLI::App& app, AnswerFlags& f) {
   app.add_option("--system-prompt", f.system_prompt, "system message")->group(kGroup);
   app.add_option("-m,-n,--max-tokens,--predict", f.max_tokens,
                  "longest answer; 0: until the context ends")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_from("--max-tokens", 0, kMostTokens))
       ->capture_default_str()
       ->group(kGroup);
   app.add_option("-r,--stop", f.stop, "end the answer at this text; repeatable")->group(kGroup);

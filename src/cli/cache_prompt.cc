@@ -128,8 +128,11 @@ Exit run(const CachePromptFlags& flags) {
 Run attach_cache_prompt(CLI::App& app) {
   auto flags = std::make_shared<CachePromptFlags>();
   constexpr const char* kGroup = "Prompt";
-  app.add_option("-p,--prompt", flags->prompt.prompt, "text; - reads stdin")->group(kGroup);
+  CLI::Option* prompt = app.add_option("-p,--prompt", flags->prompt.prompt, "text; - reads stdin");
+  prompt->group(kGroup);
   app.add_option("-f,--prompt-file", flags->prompt.prompt_file, "read the prompt from a file")
+      ->type_name("FILE")
+      ->excludes(prompt)
       ->group(kGroup);
   app.add_option("--system-prompt", flags->prompt.answer.system_prompt,
                  "a system message before it")
@@ -144,6 +147,13 @@ Run attach_cache_prompt(CLI::App& app) {
     if (app.count("--prompt") + app.count("--prompt-file") == 0)
       throw ExitError(Exit::usage, ErrorCode::invalid_argument,
                       "--prompt: none given; a text, -, or --prompt-file");
+    const KvOptions kv = kv_options_of(flags->prompt.model.kv);
+    for (const auto& [given, flag] :
+         {std::pair{kv.bits != 16, "--kv-bits"}, std::pair{kv.max_size > 0, "--max-kv-size"}})
+      if (given)
+        throw ExitError(Exit::usage, ErrorCode::unsupported,
+                        std::string(flag) +
+                            ": prompt caches hold every page as the activations are; leave it out");
     return run(*flags);
   };
 }

@@ -12,6 +12,7 @@
 #include "cli/cli.hpp"
 #include "cli/flags.hpp"
 #include "cli/locate.hpp"
+#include "cli/settings.hpp"
 #include "cli/terminal.hpp"
 #include "stepless/convert.hpp"
 #include "stepless/plan.hpp"
@@ -170,7 +171,11 @@ Run attach_convert(CLI::App& app) {
   app.add_flag("-d,--dequantize", options.dequantize, "packed matrices become floats")
       ->group(kQuantGroup);
   add_output_flags(app, flags->output, "--quiet");
-  return [flags] { return run(*flags); };
+  return [flags, &app] {
+    if (!flags->options.recipe.empty())
+      refuse_typed(app, {"--q-bits"}, "--quant-predicate gives the widths; give one of them");
+    return run(*flags);
+  };
 }
 
 Run attach_dequantize(CLI::App& app) {

@@ -38,6 +38,8 @@ void set_drafts(const DraftFlags& flags, const ModelFlags& model, EngineOptions&
   draft.model = flags.model;
   draft.synthetic.clear();
   draft.chat_template.clear();
+  draft.chat_template_file.clear();
+  draft.ctx_size = 0;  // the text's limit; a draft model that reads less stops guessing
   draft.trust_remote_code = false;  // its note is out already
   options.draft_model = open_model(draft);
 }

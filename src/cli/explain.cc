@@ -1,11 +1,16 @@
 // stepless explain: which kernel runs a problem or a model's weights, what it should cost, why the
 // others lost.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <iostream>
 
 #include "base/error.hpp"
 #include "base/json.hpp"
 #include "cli/cli.hpp"
 #include "cli/flags.hpp"
+#include "cli/settings.hpp"
 #include "stepless/plan.hpp"
 
 namespace stepless::cli {
@@ -21,6 +26,62 @@ struct ExplainFlags {
   std::int64_t batch = 1, context = 512, prompt = 0;
   int layer = -1, bits = 0, group_size = 0;
 };
+
+/// Rows, outputs and inputs up to here have bytes and operations that 64 bits count.
+constexpr std::int64_t kMostRows = std::int64_t{1} << 24;
+
+void check_machine(const std::string& name) {
+  const std::vector<std::string> names = machine_names();
+  if (!name.empty() && std::ranges::find(names, name) == names.end())
+    usage_error(fmt::format("--machine {}: unknown; {}", name, fmt::join(names, ", ")));
+}
+
+/// Flags of a model say nothing about one product.
+void check_problem_flags(const ExplainFlags& flags, const CLI::App& app) {
+  if (flags.problem.n == 0 || flags.problem.k == 0)
+    usage_error("explain: give --n and --k, or --model");
+  check_device(flags.model);
+  refuse_typed(app,
+               {"--batch",
+                "--context",
+                "--prompt",
+                "--phase",
+                "--layer",
+                "--act-dtype",
+                "--models-dir",
+                "--ctx-size",
+                "--kv-cache-bytes",
+                "--prefill-step-size",
+                "--chat-template",
+                "--chat-template-file",
+                "--chat-template-config",
+                "--use-default-chat-template",
+                "--ignore-chat-template",
+                "--trust-remote-code",
+                "--kv-bits",
+                "--kv-group-size",
+                "--quantized-kv-start",
+                "--kv-window",
+                "--ctk",
+                "--ctv",
+                "--max-kv-size"},
+               "tells of a model; give --model instead of --n and --k");
+}
+
+void check_model_flags(const ExplainFlags& flags, const CLI::App& app) {
+  refuse_typed(app, {"--m", "--bits", "--group-size", "--mode", "--dtype", "--no-transpose"},
+               "tells of one product, with --n and --k; a model has its own");
+  refuse_typed(app, {"--kv-cache-bytes"}, "nothing is allocated to explain; leave it out");
+  if (flags.phase == "decode") refuse_typed(app, {"--prompt"}, "--phase decode has no such rows");
+  if (flags.layer >= 0)
+    refuse_typed(app, {"--phase", "--prompt", "--context"},
+                 "--layer shows its weights at --batch rows; give one of them");
+  const std::int64_t most = std::max(flags.context, flags.prompt);
+  if (flags.model.ctx_size > 0 && most > flags.model.ctx_size)
+    usage_error(fmt::format("{} {}: --ctx-size is {}",
+                            most == flags.prompt ? "--prompt" : "--context", most,
+                            flags.model.ctx_size));
+}
 
 Exit explain_problem_command(const ExplainFlags& flags) {
   ProblemSpec spec = flags.problem;
@@ -52,11 +113,13 @@ Exit explain_problem_command(const ExplainFlags& flags) {
 Run attach_explain(CLI::App& app) {
   auto f = std::make_shared<ExplainFlags>();
   constexpr const char* kGroup = "Problem";
-  app.add_option("--n", f->problem.n, "outputs")->check(CLI::PositiveNumber)->group(kGroup);
-  app.add_option("--k", f->problem.k, "inputs")->check(CLI::PositiveNumber)->group(kGroup);
+  CLI::Option* n = app.add_option("--n", f->problem.n, "outputs");
+  CLI::Option* k = app.add_option("--k", f->problem.k, "inputs");
+  n->check(whole_from("--n", 1, kMostRows))->group(kGroup);
+  k->check(whole_from("--k", 1, kMostRows))->group(kGroup);
   app.add_option("--m", f->m, "rows of x, a list: 1,4,16")
       ->delimiter(',')
-      ->check(CLI::PositiveNumber)
+      ->check(whole_from("--m", 1, kMostRows))
       ->group(kGroup);
   app.add_option("--bits", f->bits,
                  "bits per weight; default: the mode's; 16 and 32: a dense weight")
@@ -72,13 +135,13 @@ Run attach_explain(CLI::App& app) {
   app.add_flag("--no-transpose", f->no_transpose, "y = x · w instead of x · wᵀ")->group(kGroup);
   app.add_option("--machine", f->machine, "a known machine instead of this one")->group(kGroup);
   app.add_option("--batch", f->batch, "model: rows of a decode step")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_from("--batch", 1, kMostRows))
       ->group(kGroup);
   app.add_option("--context", f->context, "model: positions each sequence has read")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_from("--context", 0, kMostRows))
       ->group(kGroup);
   app.add_option("--prompt", f->prompt, "model: rows of a prefill step; adds its block")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_from("--prompt", 0, kMostRows))
       ->group(kGroup);
   app.add_option("--phase", f->phase, "model: decode or prefill only")
       ->check(CLI::IsMember({"decode", "prefill"}))
@@ -88,13 +151,16 @@ Run attach_explain(CLI::App& app) {
       ->group(kGroup);
   refuse(app, "--measure", "measuring comes with bench; the figures are predictions");
   add_model_flags(app, f->model);
+  for (CLI::Option* option : {n, k})
+    option->excludes(app.get_option("--model"))->excludes(app.get_option("--synthetic"));
   add_output_flags(app, f->output);
-  return [f] {
-    const bool model = !f->model.model.empty() || !f->model.synthetic.empty();
-    if (!model && (f->problem.n == 0 || f->problem.k == 0))
-      throw ExitError(Exit::usage, ErrorCode::invalid_argument,
-                      "explain: give --n and --k, or --model");
-    if (!model) return explain_problem_command(*f);
+  return [f, &app] {
+    check_machine(f->machine);
+    if (f->model.model.empty() && f->model.synthetic.empty()) {
+      check_problem_flags(*f, app);
+      return explain_problem_command(*f);
+    }
+    check_model_flags(*f, app);
     const Model opened = open_model(f->model, f->machine);
     const auto indent = json_indent(f->output);
     const std::string text =

@@ -4,11 +4,11 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <sstream>
 
 #include "base/error.hpp"
+#include "base/json.hpp"
 #include "cli/cli.hpp"
 #include "cli/locate.hpp"
 #include "stepless/plan.hpp"
@@ -21,20 +21,61 @@ constexpr const char* kTemplateGroup = "Chat template";
 constexpr const char* kSamplingGroup = "Sampling";
 constexpr const char* kOutputGroup = "Output";
 
-/// A template given on the command line: the text itself, or the file of that name.
+/// A template given on the command line: the text itself, or a file. Without a brace it is no
+/// template but a mistyped name, which would say the same whatever the prompt.
 std::string template_source(const ModelFlags& flags) {
   if (flags.default_template) return chatml_template();
+  if (!flags.chat_template_file.empty())
+    return read_given_file(flags.chat_template_file, "--chat-template-file");
+  const std::string& given = flags.chat_template;
   std::error_code ignored;
-  if (flags.chat_template.empty() ||
-      !std::filesystem::is_regular_file(flags.chat_template, ignored))
-    return flags.chat_template;
-  std::ifstream file(flags.chat_template, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
+  if (given.empty()) return "";
+  if (std::filesystem::exists(given, ignored)) return read_given_file(given, "--chat-template");
+  if (given.find('{') == std::string::npos)
+    usage_error("--chat-template " + given +
+                ": no such file, and no template: there is no {{ or {% in it");
+  return given;
+}
+
+/// JSON that only the first prompt would find wrong, after the model is loaded.
+void check_template_config(const std::string& text) {
+  if (text.empty()) return;
+  bool object = false;
+  std::string why = "no JSON object";
+  try {
+    object = parse_ordered_json(text, "JSON").is_object();
+  } catch (const Error& error) {
+    why = error.what();
+  }
+  if (!object)
+    usage_error(fmt::format("--chat-template-config {}: {}; e.g. {{\"enable_thinking\": false}}",
+                            text, why));
+}
+
+void check_context(const ModelFlags& flags, const ModelInfo& info) {
+  if (flags.ctx_size > info.context)
+    usage_error(fmt::format("--ctx-size {}: {} was trained with {}; that or less", flags.ctx_size,
+                            info.name, info.context));
+}
+
+void in_vocabulary(const char* flag, std::int64_t value, std::int64_t most) {
+  if (value < 0 || value > most)
+    usage_error(
+        fmt::format("{} {}: not from 0 to {}, which the vocabulary has", flag, value, most));
 }
 
 }  // namespace
+
+void check_device(const ModelFlags& flags) {
+  if (flags.tensor_parallel != 1)
+    usage_error(fmt::format("--tensor-parallel {}: one device runs a model until more is built; 1",
+                            flags.tensor_parallel));
+  try {
+    check_device(flags.device);
+  } catch (const Error& error) {
+    usage_error(std::string("--") + error.what());
+  }
+}
 
 void usage_error(const std::string& message) {
   throw ExitError(Exit::usage, ErrorCode::invalid_argument, message);
@@ -113,17 +154,21 @@ void add_model_flags(CLI::App& app, ModelFlags& f) {
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str()
       ->group(kMemoryGroup);
-  CLI::Option* text = app.add_option("--chat-template,--chat-template-file", f.chat_template,
-                                     "template text or file; default: the model's");
+  CLI::Option* text =
+      app.add_option("--chat-template", f.chat_template,
+                     "template text, or the file of that name; default: the model's");
+  CLI::Option* file =
+      app.add_option("--chat-template-file", f.chat_template_file, "the template's file");
+  file->type_name("FILE")->excludes(text);
   CLI::Option* variables =
       app.add_option("--chat-template-config,--chat-template-args,--chat-template-kwargs",
                      f.chat_template_config, "JSON object of further template variables");
-  CLI::Option* chatml =
-      app.add_flag("--use-default-chat-template", f.default_template, "ChatML")->excludes(text);
+  CLI::Option* chatml = app.add_flag("--use-default-chat-template", f.default_template, "ChatML");
+  chatml->excludes(text)->excludes(file);
   CLI::Option* raw =
       app.add_flag("--ignore-chat-template", f.ignore_template, "the prompt as it is");
-  raw->excludes(text)->excludes(variables)->excludes(chatml);
-  for (CLI::Option* option : {text, variables, chatml, raw}) option->group(kTemplateGroup);
+  raw->excludes(text)->excludes(file)->excludes(variables)->excludes(chatml);
+  for (CLI::Option* option : {text, file, variables, chatml, raw}) option->group(kTemplateGroup);
   add_kv_flags(app, f.kv);
   refuse(app, "--kv-host-bytes", "the host tier is not there yet");
   refuse(app, "--adapter-path", "adapters are not applied; fuse it into the model first");
@@ -135,33 +180,9 @@ void add_model_flags(CLI::App& app, ModelFlags& f) {
   refuse(app, "--upload-repo", "nothing is uploaded; use the hf command");
 }
 
-std::int64_t parse_bytes(const std::string& text, const char* flag) {
-  std::size_t used = 0;
-  double value = -1;
-  try {
-    value = std::stod(text, &used);
-  } catch (const std::exception&) {
-    used = 0;
-  }
-  const std::string unit = text.substr(used);
-  const std::pair<const char*, double> units[] = {
-      {"", 1},        {"K", 1e3},        {"M", 1e6},          {"G", 1e9},
-      {"Ki", 1024.0}, {"Mi", 1048576.0}, {"Gi", 1073741824.0}};
-  for (const auto& [name, factor] : units)
-    if (used > 0 && unit == name && std::isfinite(value) && value >= 0 && value * factor < 9e18)
-      return static_cast<std::int64_t>(value * factor);
-  usage_error(fmt::format("{}: {} is no size; a number with K, M, G, Ki, Mi or Gi", flag, text));
-}
-
 Model open_model(const ModelFlags& flags, const std::string& machine) {
-  try {
-    check_device(flags.device);
-  } catch (const Error& error) {
-    usage_error(std::string("--") + error.what());
-  }
-  if (flags.tensor_parallel != 1)
-    usage_error(fmt::format("--tensor-parallel {}: one device runs a model until more is built; 1",
-                            flags.tensor_parallel));
+  check_device(flags);
+  check_template_config(flags.chat_template_config);
   if (flags.trust_remote_code) note("--trust-remote-code: a checkpoint's code is never run");
   ModelOptions options;
   options.device = flags.device;
@@ -176,6 +197,7 @@ Model open_model(const ModelFlags& flags, const std::string& machine) {
   options.kv = kv_options_of(flags.kv);
   const auto start = std::chrono::steady_clock::now();
   const auto opened = [&](Model model) {
+    check_context(flags, model.info());
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
     log_line(LogDepth::info,
              fmt::format("model {} {:.3f}s family={} act={}",
@@ -190,35 +212,48 @@ Model open_model(const ModelFlags& flags, const std::string& machine) {
   } catch (const ExitError&) {
     throw;
   } catch (const Error& error) {
+    if (!flags.synthetic.empty() && error.code() == ErrorCode::not_found)
+      usage_error(std::string("--synthetic: ") + error.what());
     rethrow_for_model(error);
   }
 }
 
 void add_sampling_flags(CLI::App& app, SamplingFlags& f) {
   SamplingParams& p = f.params;
-  const auto add = [&](const char* names, auto& value, const char* text) {
-    app.add_option(names, value, text)->capture_default_str()->group(kSamplingGroup);
+  constexpr double kAny = 1e6;
+  constexpr double kAnyCount = INT32_MAX;
+  const auto add = [&](const std::string& names, auto& value, double least, double most,
+                       const char* text) {
+    app.add_option(names, value, text)
+        ->check(number_from(names.substr(0, names.find(',')), least, most))
+        ->capture_default_str()
+        ->group(kSamplingGroup);
   };
-  add("--temp,--temperature", p.temperature, "0: the most likely token");
-  add("--top-p", p.top_p, "keep the likeliest tokens up to this probability");
-  add("--min-p", p.min_p, "drop tokens below this share of the best one's probability");
-  add("--top-k", p.top_k, "keep this many tokens; 0: all");
-  add("--xtc-probability", p.xtc_probability,
+  add("--temp,--temperature", p.temperature, 0, kAny, "0: the most likely token");
+  add("--top-p", p.top_p, 0, 1, "keep the likeliest tokens up to this probability");
+  add("--min-p", p.min_p, 0, 1, "drop tokens below this share of the best one's probability");
+  add("--top-k", p.top_k, 0, kAnyCount, "keep this many tokens; 0: all");
+  add("--xtc-probability", p.xtc_probability, 0, 1,
       "chance of dropping all but the least of the tokens above the threshold");
-  add("--xtc-threshold", p.xtc_threshold, "threshold of XTC, up to 0.5");
-  add("--min-tokens-to-keep", p.min_tokens_to_keep, "min-p keeps at least this many");
-  add("--repetition-penalty,--repeat-penalty", p.repetition_penalty,
+  add("--xtc-threshold", p.xtc_threshold, 0, 0.5, "threshold of XTC, up to 0.5");
+  add("--min-tokens-to-keep", p.min_tokens_to_keep, 1, kAnyCount, "min-p keeps at least this many");
+  add("--repetition-penalty,--repeat-penalty", p.repetition_penalty, 0, kAny,
       "divides logits of recent tokens; 0: off");
-  add("--repetition-context-size", p.repetition_context, "how many recent tokens that looks at");
-  add("--presence-penalty", p.presence_penalty, "subtracted once from logits of recent tokens");
-  add("--presence-context-size", p.presence_context, "how many recent tokens that looks at");
-  add("--frequency-penalty", p.frequency_penalty,
+  add("--repetition-context-size", p.repetition_context, 0, kAny,
+      "how many recent tokens that looks at");
+  add("--presence-penalty", p.presence_penalty, -kAny, kAny,
+      "subtracted once from logits of recent tokens");
+  add("--presence-context-size", p.presence_context, 0, kAny,
+      "how many recent tokens that looks at");
+  add("--frequency-penalty", p.frequency_penalty, -kAny, kAny,
       "subtracted per occurrence from logits of recent tokens");
-  add("--frequency-context-size", p.frequency_context, "how many recent tokens that looks at");
+  add("--frequency-context-size", p.frequency_context, 0, kAny,
+      "how many recent tokens that looks at");
   app.add_option("--logit-bias", f.logit_bias, "ID:B, added to that token's logit; repeatable")
       ->group(kSamplingGroup);
   app.add_option("-s,--seed", f.seed,
                  "same seed, build and device: same text; default: random, and printed")
+      ->check(whole_from("--seed", 0, UINT64_MAX))
       ->group(kSamplingGroup);
 }
 
@@ -231,9 +266,17 @@ SamplingParams sampling_of(const SamplingFlags& flags) {
     std::istringstream in(text);
     if (!(in >> id >> colon >> bias) || colon != ':' || (in >> more))
       usage_error("--logit-bias " + text + ": not ID:B, e.g. 42:-1.5");
+    if (id < 0 || !(std::abs(bias) <= 1e6f))
+      usage_error("--logit-bias " + text + ": not ID from 0 on, B from -1000000 to 1000000");
     params.logit_bias.emplace_back(id, bias);
   }
   return params;
+}
+
+void check_vocabulary(const SamplingParams& params, std::int64_t vocab) {
+  in_vocabulary("--top-k", params.top_k, vocab);
+  in_vocabulary("--min-tokens-to-keep", params.min_tokens_to_keep, vocab);
+  for (const auto& [id, bias] : params.logit_bias) in_vocabulary("--logit-bias", id, vocab - 1);
 }
 
 }  // namespace stepless::cli

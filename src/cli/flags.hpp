@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/log.hpp"
+#include "cli/values.hpp"
 #include "stepless/engine.hpp"
 #include "stepless/model.hpp"
 
@@ -29,6 +30,7 @@ std::optional<int> json_indent(const OutputFlags& flags);
 struct KvFlags {
   KvOptions options;
   std::string ctk, ctv;
+  const CLI::App* app = nullptr;  // whose flags these are
 };
 void add_kv_flags(CLI::App& app, KvFlags& flags);
 /// The options with -ctk and -ctv read. Throws Error (usage) when flags contradict each other.
@@ -36,7 +38,7 @@ KvOptions kv_options_of(const KvFlags& flags);
 
 struct ModelFlags {
   std::string model, synthetic, device = "auto", act_dtype = "auto", max_isa, kernel;
-  std::string chat_template, chat_template_config, models_dir;
+  std::string chat_template, chat_template_file, chat_template_config, models_dir;
   bool fast_int8 = false, default_template = false, ignore_template = false,
        trust_remote_code = false;
   int threads = 0;
@@ -45,11 +47,11 @@ struct ModelFlags {
   KvFlags kv;
 };
 void add_model_flags(CLI::App& app, ModelFlags& flags);
+/// --device and --tensor-parallel, as far as they can be judged without a model. Throws Error
+/// (usage).
+void check_device(const ModelFlags& flags);
 /// Finds and opens the model. Throws Error with the exit code of its kind.
 Model open_model(const ModelFlags& flags, const std::string& machine = "");
-/// "512M", "2Gi", "1000000": bytes. Throws Error (invalid_argument).
-std::int64_t parse_bytes(const std::string& text, const char* flag);
-
 struct DraftFlags {
   std::string model;
   std::int64_t prompt_lookup = 0;
@@ -68,5 +70,7 @@ struct SamplingFlags {
 void add_sampling_flags(CLI::App& app, SamplingFlags& flags);
 /// The parameters with logit biases parsed; the seed is set by the caller.
 SamplingParams sampling_of(const SamplingFlags& flags);
+/// What only a vocabulary can tell: ids and counts of tokens. Throws Error (usage) naming the flag.
+void check_vocabulary(const SamplingParams& params, std::int64_t vocab);
 
 }  // namespace stepless::cli

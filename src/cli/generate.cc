@@ -186,6 +186,10 @@ Run attach_generate(CLI::App& app) {
   add_generate_flags(app, *flags);
   return [flags] {
     sampling_of(flags->sampling);  // what is wrong with the flags shows before the model loads
+    if (!flags->cache.file.empty() && !flags->draft.model.empty())
+      usage_error(
+          "--prompt-cache-file and --draft-model: beside a draft model no prompt is reused; give "
+          "one of them, or --prompt-lookup N for drafts");
     const Model model = open_model(flags->model);
     return Generation(*flags, model, open_prompt_cache(flags->cache, model)).run();
   };

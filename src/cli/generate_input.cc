@@ -1,7 +1,7 @@
 #include "cli/generate_input.hpp"
 
 #include <algorithm>
-#include <fstream>
+#include <cmath>
 #include <iostream>
 #include <random>
 #include <sstream>
@@ -13,28 +13,14 @@
 namespace stepless::cli {
 namespace {
 
-std::string read_all(std::istream& in) {
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
-std::string read_file(const std::string& path, const char* flag) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file)
-    throw ExitError(Exit::usage, ErrorCode::not_found,
-                    fmt::format("{} {}: cannot be read", flag, path));
-  return read_all(file);
-}
-
 std::uint64_t random_seed() {
   std::random_device device;
   return device();  // 32 bits: short enough to type again
 }
 
 std::string prompt_text(const GenerateFlags& flags) {
-  if (!flags.prompt_file.empty()) return read_file(flags.prompt_file, "--prompt-file");
-  return flags.prompt == "-" ? read_all(std::cin) : flags.prompt;
+  if (!flags.prompt_file.empty()) return read_given_file(flags.prompt_file, "--prompt-file");
+  return flags.prompt == "-" ? read_given_stream(std::cin, "--prompt -") : flags.prompt;
 }
 
 /// What one line of --prompts may say beside the flags.
@@ -130,48 +116,78 @@ Prompt make_prompt(const GenerateFlags& flags, const Model& model, const Wish& w
   return prompt;
 }
 
+[[noreturn]] void bad_field(const std::string& key, const OrderedJson& value,
+                            const std::string& right) {
+  fail(ErrorCode::invalid_argument, "\"{}\" is {}; {}", key, one_line(value), right);
+}
+
+std::string text_field(const std::string& key, const OrderedJson& value) {
+  if (!value.is_string()) bad_field(key, value, "a string");
+  return value.get<std::string>();
+}
+
+/// JSON's numbers convert to whatever is asked for: -1 to a seed of 20 digits, true to 1.
+std::uint64_t whole_field(const std::string& key, const OrderedJson& value, std::uint64_t most) {
+  if (!value.is_number_unsigned() || value.get<std::uint64_t>() > most)
+    bad_field(key, value, fmt::format("a whole number from 0 to {}", most));
+  return value.get<std::uint64_t>();
+}
+
+float number_field(const std::string& key, const OrderedJson& value, double most) {
+  if (!value.is_number() || !(value.get<double>() >= 0 && value.get<double>() <= most))
+    bad_field(key, value, fmt::format("a number from 0 to {:.15g}", most));
+  return value.get<float>();
+}
+
+std::vector<std::string> stop_field(const OrderedJson& value) {
+  std::vector<std::string> stop;
+  if (!value.is_array()) return {text_field("stop", value)};
+  for (const OrderedJson& one : value) stop.push_back(text_field("stop", one));
+  return stop;
+}
+
+void take_field(Wish& wish, const std::string& key, const OrderedJson& value) {
+  if (key == "prompt") {
+    wish.prompt = text_field(key, value);
+  } else if (key == "messages") {
+    if (!value.is_array()) bad_field(key, value, "an array of {\"role\", \"content\"}");
+    wish.messages = value;
+  } else if (key == "system_prompt") {
+    wish.system = text_field(key, value);
+  } else if (key == "max_tokens") {
+    wish.max_tokens = static_cast<std::int64_t>(whole_field(key, value, kMostTokens));
+  } else if (key == "seed") {
+    wish.sampling.seed = whole_field(key, value, UINT64_MAX);
+  } else if (key == "temp" || key == "temperature") {
+    wish.sampling.temperature = number_field(key, value, 1e6);
+  } else if (key == "top_p") {
+    wish.sampling.top_p = number_field(key, value, 1);
+  } else if (key == "stop") {
+    wish.stop = stop_field(value);
+  } else {
+    fail(ErrorCode::invalid_argument,
+         "\"{}\" is not known; prompt, messages, system_prompt, max_tokens, seed, temp, top_p, "
+         "stop are",
+         key);
+  }
+}
+
 /// One line of --prompts; fields that are not known are refused.
-Wish parse_line(const OrderedJson& line, const Wish& defaults, const std::string& what) {
-  if (!line.is_object()) fail(ErrorCode::invalid_argument, "{}: not a JSON object", what);
+Wish parse_line(const OrderedJson& line, const Wish& defaults) {
+  if (!line.is_object()) fail(ErrorCode::invalid_argument, "not a JSON object");
   Wish wish = defaults;
   wish.prompt.clear();
-  bool asked = false;
-  for (const auto& [key, value] : line.items()) {
-    try {
-      if (key == "prompt") {
-        wish.prompt = value.get<std::string>(), asked = true;
-      } else if (key == "messages") {
-        wish.messages = value, asked = value.is_array();
-      } else if (key == "system_prompt") {
-        wish.system = value.get<std::string>();
-      } else if (key == "max_tokens") {
-        wish.max_tokens = value.get<std::int64_t>();
-      } else if (key == "seed") {
-        wish.sampling.seed = value.get<std::uint64_t>();
-      } else if (key == "temp" || key == "temperature") {
-        wish.sampling.temperature = value.get<float>();
-      } else if (key == "top_p") {
-        wish.sampling.top_p = value.get<float>();
-      } else if (key == "stop") {
-        wish.stop = value.is_string() ? std::vector{value.get<std::string>()}
-                                      : value.get<std::vector<std::string>>();
-      } else {
-        fail(ErrorCode::invalid_argument,
-             "{}: \"{}\" is not known; prompt, messages, system_prompt, max_tokens, seed, temp, "
-             "top_p, stop are",
-             what, key);
-      }
-    } catch (const OrderedJson::exception&) {
-      fail(ErrorCode::invalid_argument, "{}: {} is {}; of another type", what, key, value.dump());
-    }
-  }
-  if (!asked) fail(ErrorCode::invalid_argument, "{}: neither a prompt nor messages", what);
+  for (const auto& [key, value] : line.items()) take_field(wish, key, value);
+  const bool prompt = line.contains("prompt"), messages = line.contains("messages");
+  if (prompt && messages)
+    fail(ErrorCode::invalid_argument, "a prompt and messages; give one of them");
+  if (!prompt && !messages) fail(ErrorCode::invalid_argument, "neither a prompt nor messages");
   return wish;
 }
 
 std::vector<Prompt> read_batch(const GenerateFlags& flags, const Model& model,
                                const Wish& defaults) {
-  std::istringstream lines(read_file(flags.prompts_file, "--prompts"));
+  std::istringstream lines(read_given_file(flags.prompts_file, "--prompts"));
   std::vector<Prompt> prompts;
   std::string line;
   for (int number = 1; std::getline(lines, line); ++number) {
@@ -179,7 +195,7 @@ std::vector<Prompt> read_batch(const GenerateFlags& flags, const Model& model,
     const std::string what = fmt::format("{}:{}", flags.prompts_file, number);
     try {
       prompts.push_back(
-          make_prompt(flags, model, parse_line(parse_ordered_json(line, what), defaults, what)));
+          make_prompt(flags, model, parse_line(parse_ordered_json(line, what), defaults)));
     } catch (const Error& error) {
       const std::string text = error.what();
       throw ExitError(Exit::usage, error.code(),
@@ -235,6 +251,7 @@ std::vector<Prompt> read_prompts(const GenerateFlags& flags, const Model& model,
   wish.max_tokens = flags.answer.max_tokens;
   wish.stop = flags.answer.stop;
   wish.sampling = sampling_of(flags.sampling);
+  check_vocabulary(wish.sampling, model.info().vocab);
   const bool draws = wish.sampling.temperature > 0;
   wish.sampling.seed = flags.sampling.seed.value_or(draws ? random_seed() : 0);
   if (draws && !flags.sampling.seed && !flags.output.quiet)
@@ -259,7 +276,7 @@ std::int64_t longest_sequence(const GenerateFlags& flags, const Model& model,
   const std::int64_t context = model.info().context;
   std::int64_t longest = 1;
   for (const Prompt& prompt : prompts) {
-    if (prompt.request.max_tokens == 0) return context;
+    if (prompt.request.max_tokens == 0 || prompt.request.max_tokens >= context) return context;
     // A prompt that fills the context is refused by submit(), with both counts.
     longest = std::max(longest, static_cast<std::int64_t>(prompt.request.tokens.size()) +
                                     prompt.request.max_tokens);

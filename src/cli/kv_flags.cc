@@ -4,6 +4,7 @@
 #include "base/error.hpp"
 #include "cli/cli.hpp"
 #include "cli/flags.hpp"
+#include "cli/settings.hpp"
 
 namespace stepless::cli {
 namespace {
@@ -13,6 +14,7 @@ int bits_of(const std::string& type) { return type == "q8_0" ? 8 : type == "q4_0
 }  // namespace
 
 void add_kv_flags(CLI::App& app, KvFlags& f) {
+  f.app = &app;
   app.add_option("--kv-bits", f.options.bits,
                  "keys and values in 4 or 8 bits; 16: as the activations")
       ->check(CLI::IsMember({4, 8, 16}))
@@ -26,12 +28,12 @@ void add_kv_flags(CLI::App& app, KvFlags& f) {
       ->group(kMemoryGroup);
   app.add_option("--quantized-kv-start", f.options.start,
                  "with --kv-bits: earlier positions stay as they are, for good")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_from("--quantized-kv-start", 0, kMostTokens))
       ->capture_default_str()
       ->group(kMemoryGroup);
   app.add_option("--kv-window", f.options.window,
                  "with --kv-bits: the newest positions stay as they are, by pages of 64")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_from("--kv-window", 0, kMostTokens))
       ->capture_default_str()
       ->group(kMemoryGroup);
   app.add_option("--ctk", f.ctk,
@@ -44,7 +46,7 @@ void add_kv_flags(CLI::App& app, KvFlags& f) {
   app.add_option(
          "--max-kv-size", f.options.max_size,
          "rotating cache: the first 4 positions and the newest, so many in all; 0: every one")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_from("--max-kv-size", 0, kMostTokens))
       ->capture_default_str()
       ->group(kMemoryGroup);
 }
@@ -63,6 +65,9 @@ KvOptions kv_options_of(const KvFlags& flags) {
           fmt::format("--kv-bits {} and -ctk {}: give one of them", options.bits, flags.ctk));
     options.bits = bits;
   }
+  if (options.bits == 16 && flags.app != nullptr)
+    refuse_typed(*flags.app, {"--kv-group-size", "--quantized-kv-start", "--kv-window"},
+                 "says how a quantized cache is kept; add --kv-bits 8 or 4");
   return options;
 }
 

@@ -84,6 +84,7 @@ Exit run_command(const std::vector<std::string>& arguments) {
     throw ExitError(Exit::usage, ErrorCode::invalid_argument,
                     source + usage_message(error, find_command(second->root, name), all));
   }
+  note_sources(*second->root.get_subcommand(name), sources);
   if (second->print_config) {
     std::cout << print_config(*find_command(second->root, name), sources);
     return Exit::done;
@@ -114,6 +115,9 @@ Exit run(std::vector<std::string> arguments) {
     arguments = rewrite_arguments(std::move(arguments));
     if (!arguments.empty() && (arguments[0] == "--version" || arguments[0] == "-V")) {
       const bool json = arguments.size() > 1 && arguments[1] == "--json";
+      if (const std::size_t known = json ? 2 : 1; arguments.size() > known)
+        throw ExitError(Exit::usage, ErrorCode::invalid_argument,
+                        arguments[known] + ": not expected; --version takes --json only");
       std::cout << (json ? version_json().dump(2) : version_text()) << "\n";
       return Exit::done;
     }

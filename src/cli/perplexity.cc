@@ -162,6 +162,11 @@ Run attach_perplexity(CLI::App& app) {
       ->capture_default_str()
       ->group(kGroup);
   app.add_option("--num-samples", flags->windows.samples, "samples to evaluate; -1: all there are")
+      ->check(CLI::Validator(
+          [](std::string& text) -> std::string {
+            return text == "-1" ? "" : whole_from("--num-samples", 1, INT32_MAX)(text);
+          },
+          ""))
       ->capture_default_str()
       ->group(kGroup);
   app.add_option("--batch-size", flags->batch, "samples computed together; changes no figure")

@@ -183,6 +183,23 @@ std::vector<std::string> settings_arguments(const CLI::App& command, const Confi
   return arguments;
 }
 
+// CLI11's own name of an option's variable is free to hold the source: it is never told to read it
+// before a parse.
+void note_sources(CLI::App& command, const std::map<std::string, std::string>& sources) {
+  for (const auto& [name, source] : sources)
+    if (source != kCommandLine) command.get_option("--" + name)->envname(source);
+}
+
+bool is_typed(const CLI::Option& option) {
+  return option.count() > 0 && option.get_envname().empty();
+}
+
+void refuse_typed(const CLI::App& command, std::initializer_list<const char*> flags,
+                  const std::string& why) {
+  for (const char* flag : flags)
+    if (is_typed(*command.get_option(flag))) usage_error(std::string(flag) + ": " + why);
+}
+
 std::string print_config(const CLI::App& command,
                          const std::map<std::string, std::string>& sources) {
   std::string out;

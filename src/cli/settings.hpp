@@ -31,6 +31,15 @@ std::string default_config_path();
 std::vector<std::string> settings_arguments(const CLI::App& command, const ConfigFile& config,
                                             std::map<std::string, std::string>& sources);
 
+/// Notes at each option which variable or config line its value came from, for is_typed().
+void note_sources(CLI::App& command, const std::map<std::string, std::string>& sources);
+/// True when the flag stood on the command line.
+bool is_typed(const CLI::Option& option);
+/// Throws Error (usage) for the first of these flags that was typed, with `why` behind its name: it
+/// would be ignored. Settings pass, since a variable or config file serves many commands.
+void refuse_typed(const CLI::App& command, std::initializer_list<const char*> flags,
+                  const std::string& why);
+
 /// A line per flag: name, value, source. Keys are masked.
 std::string print_config(const CLI::App& command,
                          const std::map<std::string, std::string>& sources);

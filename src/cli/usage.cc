@@ -86,6 +86,13 @@ std::string range_message(const std::string& what, const CLI::App* command) {
   return fmt::format("{} {}: not from {:.15g} to {:.15g}", name, value, least, most);
 }
 
+/// A check of values.hpp says all of it; CLI11 has put "--flag: " before.
+std::string own_words(const std::string& what) {
+  const std::size_t colon = what.find(": ");
+  if (colon == std::string::npos) return what;
+  return what.compare(colon + 2, colon, what, 0, colon) == 0 ? what.substr(colon + 2) : what;
+}
+
 }  // namespace
 
 std::string usage_message(const CLI::ParseError& error, const CLI::App* command,
@@ -96,7 +103,7 @@ std::string usage_message(const CLI::ParseError& error, const CLI::App* command,
   if (dynamic_cast<const CLI::ConversionError*>(&error) != nullptr)
     return conversion_message(what, command);
   if (dynamic_cast<const CLI::ValidationError*>(&error) != nullptr)
-    return range_message(what, command);
+    return range_message(own_words(what), command);
   if (dynamic_cast<const CLI::ExcludesError*>(&error) != nullptr)
     if (const std::size_t at = what.find(" excludes "); at != std::string::npos)
       return what.substr(0, at) + " and " + what.substr(at + 10) + ": give one of them";

@@ -81,7 +81,7 @@ void EngineCore::check_reuses(const std::string& path) const {
              ? "the model keeps a recurrent state, which prompt caches do not hold"
          : !layout_.keeps_all()
              ? "prompt caches hold the pages of a cache that is neither quantized nor rotating"
-             : "this engine was started without prefix reuse");
+             : "this engine was started without prefix reuse, or with a draft model");
 }
 
 void EngineCore::load_prompt_cache(const PromptCacheFile& file) {

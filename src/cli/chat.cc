@@ -14,6 +14,7 @@
 #include "cli/line_reader.hpp"
 #include "cli/settings.hpp"
 #include "cli/terminal.hpp"
+#include "cli/usage.hpp"
 
 namespace stepless::cli {
 namespace {
@@ -266,7 +267,13 @@ void Chat::set(const std::string& text) {
   const std::size_t space = text.find_first_of(" \t=");
   std::string name = text.substr(0, space);
   const CLI::Option* option = app.get_option_no_throw("--" + name);
-  if (option == nullptr || option->get_expected_max() != 1 || name == "system-prompt") {
+  if (name == "system-prompt")
+    fail(ErrorCode::invalid_argument, "/set system-prompt: /system TEXT sets it");
+  if (name == "stop" || name == "extra-eos-token" || name == "logit-bias")
+    fail(ErrorCode::invalid_argument,
+         "/set {}: a list holds for the whole conversation; give --{} when the chat starts", name,
+         name);
+  if (option == nullptr) {
     const std::string near = nearest_flag(app, "--" + name);
     fail(ErrorCode::invalid_argument, "/set {}: no setting of a conversation; {}", name,
          near.empty() ? "/set alone lists them" : "did you mean " + near.substr(2) + "?");
@@ -278,8 +285,11 @@ void Chat::set(const std::string& text) {
   try {
     app.parse(std::vector<std::string>{"--" + name + "=" + text.substr(value)});
   } catch (const CLI::ParseError& error) {
-    fail(ErrorCode::invalid_argument, "/set {}: {}", name, error.what());
+    const std::string what = usage_message(error, &app, {});
+    fail(ErrorCode::invalid_argument, "/set {}", what.starts_with("--") ? what.substr(2) : what);
   }
+  // Here, not with the next message, which would be lost.
+  check_vocabulary(sampling.params, model_.info().vocab);
   flags_.sampling = sampling;
   flags_.answer = answer;
 }
@@ -345,7 +355,8 @@ Exit Chat::run() {
     if (got == LineReader::Got::end) break;
     if (got == LineReader::Got::signal) {
       if (pending_signal() == SIGTERM) return Exit::terminated;
-      if (warned || !reader_.interactive()) return Exit::interrupted;
+      // Who typed since the warning wanted to be rid of that line, not of the chat.
+      if ((warned && !reader_.was_touched()) || !reader_.interactive()) return Exit::interrupted;
       clear_signal();
       warned = true;
       if (!quiet()) std::cerr << "Ctrl-C again or Ctrl-D quits\n";
@@ -398,6 +409,7 @@ Run attach_chat(CLI::App& app) {
                       model.info().name +
                           ": has no chat template; --use-default-chat-template (ChatML) or "
                           "--chat-template FILE");
+    check_vocabulary(sampling_of(flags->sampling), model.info().vocab);
     return Chat(*flags, model).run();
   };
 }

@@ -28,6 +28,8 @@ constexpr int kMostLines = 1000;
 
 std::atomic<bool> g_resized{false}, g_continued{false};  // noted by handlers, acted on by next_char
 
+bool g_touched = false;  // next_char is a plain function, and there is one keyboard
+
 extern "C" void on_window(int) { g_resized = true; }
 extern "C" void on_continue(int) { g_continued = true; }
 
@@ -65,6 +67,7 @@ int next_char(EditLine* editor, wchar_t* out) {
     const ssize_t got = ::read(STDIN_FILENO, &byte, 1);
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return 0;
+    g_touched = true;
     const std::size_t used = std::mbrtowc(out, &byte, 1, &state);
     if (used == static_cast<std::size_t>(-2)) continue;  // the character has more bytes
     if (used != static_cast<std::size_t>(-1)) return 1;
@@ -175,6 +178,7 @@ LineReader::~LineReader() = default;
 LineReader::Got LineReader::read(const std::string& prompt, std::string& line) {
   if (editor_ == nullptr) return read_pipe(line);
   editor_->prompt = prompt;
+  g_touched = false;
   hold_signals(true);
   int count = 0;
   const char* text = el_gets(editor_->edit, &count);
@@ -193,6 +197,8 @@ LineReader::Got LineReader::read(const std::string& prompt, std::string& line) {
   while (!line.empty() && (line.back() == '\n' || line.back() == '\r')) line.pop_back();
   return Got::line;
 }
+
+bool LineReader::was_touched() const { return editor_ != nullptr && g_touched; }
 
 LineReader::Got LineReader::read_pipe(std::string& line) {
   for (;;) {

@@ -21,6 +21,8 @@ class LineReader {
   /// One line without its newline. `signal`: a signal came (see terminal.hpp) and what was typed is
   /// gone.
   Got read(const std::string& prompt, std::string& line);
+  /// A key was hit since the last read() began.
+  bool was_touched() const;
   /// Puts a line into the history, and the history into its file (mode 0600).
   void remember(const std::string& line);
 

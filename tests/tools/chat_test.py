@@ -81,15 +81,23 @@ class Piped(Chat):
         short, = self.answers("/set max-tokens 3\nA fox\n")
         self.assertEqual(len(short["tokens"]), 3)
         for line, words in (("/set tmp 0.7", "did you mean temp?"), ("/set temp", "needs a value"),
-                            ("/set temp warm", "/set temp: "), ("/set model x", "no setting of a conversation")):
+                            ("/set temp warm", "/set temp warm: not a number"), ("/set model x", "no setting of a conversation"),
+                            ("/set max-tokens -3", "/set max-tokens -3: not a whole number from 0 to 2147483648\n"),
+                            ("/set seed -1", "/set seed -1: not a whole number from 0 to "),
+                            ("/set top-p 3", "/set top-p 3: not from 0 to 1\n"),
+                            ("/set top-k 999999", "--top-k 999999: not from 0 to "),
+                            ("/set stop x", "give --stop when the chat starts"),
+                            ("/set logit-bias 5:1", "give --logit-bias when the chat starts"),
+                            ("/set system-prompt x", "/set system-prompt: /system TEXT sets it")):
             self.assertIn(words, self.pipe(line + "\n", code=1).stderr, line)
         self.assertRegex(self.pipe("/set temp 0.5\n/set\n").stderr, r"temp +0\.5")
 
     def test_a_bad_sampling_value_spares_the_conversation(self):
-        done = self.pipe("/set temp -1\nA fox\n/set temp 0\nA fox\n", "--json", "--max-tokens", "4", code=1)
-        answer, = done.stdout.splitlines()
-        alone, = self.answers("A fox\n", "--max-tokens", "4")
-        self.assertEqual(json.loads(answer)["tokens"], alone["tokens"])
+        for bad in ("temp -1", "temp nan", "top-k 999999", "seed -1"):
+            done = self.pipe(f"/set {bad}\nA fox\n", "--json", "--max-tokens", "4", code=1)
+            answer, = done.stdout.splitlines()
+            alone, = self.answers("A fox\n", "--max-tokens", "4")
+            self.assertEqual(json.loads(answer)["tokens"], alone["tokens"], bad)
 
     def test_quotes_hold_several_lines_and_slashes(self):
         one, = self.answers('"""\nA fox\nand a /hen\n"""\n', "--max-tokens", "4")
@@ -224,6 +232,11 @@ class AtATerminal(Chat):
         child.expect("0 answers, 0 messages")  # what was typed was not sent
         child.expect("> ")
         child.sendintr()
+        child.expect("quits")
+        child.expect("> ")
+        child.send("another half")
+        child.expect("another half")
+        child.sendintr()  # after a key it is the line that goes, not the chat
         child.expect("quits")
         child.expect("> ")
         child.sendintr()

@@ -51,6 +51,9 @@ struct ModelInfo {
   std::int64_t step_bytes = 0;                 // activations and workspace of the largest step
   std::vector<std::string> formats;            // e.g. "affine 4-bit g64: 43 matrices"
   bool has_template = false, has_tokenizer = false;
+  /// As the template writes them. Tools: hermes, qwen3-coder, mistral, llama3, none; reasoning:
+  /// think, none.
+  std::string tool_style = "none", reasoning_style = "none";
   std::string notes;  // what is odd but no error, a line each
 };
 

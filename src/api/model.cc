@@ -13,13 +13,16 @@
 #include "format/dtype.hpp"
 #include "ops/backend.hpp"
 #include "ops/plan_program.hpp"
+#include "text/template_style.hpp"
 
 namespace stepless {
 namespace {
 
 /// What the model is planned for: a machine by name, a GPU, or this computer.
 Machine machine_of(const ModelOptions& options, int threads, const std::optional<Gpu>& gpu) {
-  if (!options.machine.empty()) return find_machine(options.machine);
+  if (!options.machine.empty())
+    return options.threads > 0 ? with_threads(find_machine(options.machine), options.threads)
+                               : find_machine(options.machine);
   return gpu ? gpu_machine(*gpu) : this_machine(threads);
 }
 
@@ -83,6 +86,10 @@ ModelInfo describe(const LoadedModel& model) {
     info.formats.push_back(
         fmt::format("{}: {} {}", format, count, count == 1 ? "matrix" : "matrices"));
   info.has_template = model.chat_template.has_value();
+  if (info.has_template) {
+    info.tool_style = tool_style(model.text.chat_template);
+    info.reasoning_style = reasoning_style(model.text.chat_template);
+  }
   info.has_tokenizer = model.tokenizer.has_value();
   for (const std::string& note : model.tensors.notes()) info.notes += note + "\n";
   return info;

@@ -49,8 +49,8 @@ void load_text(LoadedModel& model, const std::string& folder, const std::string&
   sort_unique(model.eos_ids);
   if (!is_listed(folder + "/tokenizer.json")) return;  // token ids in, token ids out
   model.tokenizer = Tokenizer::load(folder + "/tokenizer.json");
-  const std::string& source = wished_template.empty() ? model.text.chat_template : wished_template;
-  if (!source.empty())
+  if (!wished_template.empty()) model.text.chat_template = wished_template;
+  if (const std::string& source = model.text.chat_template; !source.empty())
     model.chat_template = ChatTemplate::parse(
         source, wished_template.empty() ? folder + ": chat template" : "--chat-template");
   if (const auto id = model.tokenizer->id_of(model.text.eos_token);

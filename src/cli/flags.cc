@@ -71,7 +71,7 @@ void check_device(const ModelFlags& flags) {
     usage_error(fmt::format("--tensor-parallel {}: one device runs a model until more is built; 1",
                             flags.tensor_parallel));
   try {
-    check_device(flags.device);
+    stepless::check_device(flags.device);
   } catch (const Error& error) {
     usage_error(std::string("--") + error.what());
   }

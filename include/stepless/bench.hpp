@@ -67,7 +67,7 @@ std::vector<ProblemSpec> products_of(const Model& model);
 /// Whether time rises with m where the floor does not. A rise from m to m + 1 is a step when it is
 /// more than 1.10 times the floor's own in three of four rounds: the lower quartile over rounds, so
 /// that noise is none.
-struct Step {
+struct CostStep {
   std::int64_t m = 0;                 // from m to m + 1
   double ratio = 0, floor_ratio = 0;  // medians over rounds
 };
@@ -76,7 +76,7 @@ struct StepVerdict {
   std::int64_t flat_to = 0;      // up to this m nothing costs more than 1.10 times the least m
   double flat_most = 1;          // the most it costs up to there, as a multiple of the least m
   std::int64_t flat_most_m = 0;  // and at which m
-  std::vector<Step> steps;
+  std::vector<CostStep> steps;
   std::int64_t pairs = 0;  // neighbours m, m + 1 that were compared
 };
 /// Of rows of one weight and kernel, m ascending. Gaps in m are not judged.

@@ -9,7 +9,7 @@
 namespace stepless::cli {
 namespace {
 
-constexpr int kRepeats = 25, kQuickRepeats = 7;
+constexpr int kSamples = 25, kQuickSamples = 7;
 
 void save(const std::string& path, const Ceilings& ceilings) {
   std::string name = cpu_name();
@@ -35,7 +35,7 @@ BenchResult bench_ceilings(const BenchFlags& flags) {
                 ": not a name that explain --machine takes for a file; "
                 "one that ends in .json, or has a /");
   Progress bar("ceilings", "samples", flags.output);
-  const BenchOptions options = options_of(flags, bar, flags.quick ? kQuickRepeats : kRepeats);
+  const BenchOptions options = options_of(flags, bar, flags.quick ? kQuickSamples : kSamples);
   const Ceilings ceilings = measure_ceilings(options);
   bar.finish();
   BenchResult result;

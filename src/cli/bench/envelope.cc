@@ -17,7 +17,7 @@ namespace {
 constexpr int kSchema = 1;
 
 /// "cpus 0,1 of 2 cores": which CPUs this process may use. A hypervisor may move them all the same.
-std::string placement_text() {
+std::string cpus_text() {
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
   std::vector<int> cpus;
@@ -51,7 +51,7 @@ OrderedJson machine_object(int threads) {
                          {"cpu", cpu_name()},
                          {"caches", caches},
                          {"threads", threads},
-                         {"placement", placement_text()},
+                         {"placement", cpus_text()},
                          {"gpu", nullptr},
                          {"driver", nullptr},
                          {"memory", memory_bytes()}};

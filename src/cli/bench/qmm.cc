@@ -65,7 +65,7 @@ std::string verdict_line(const std::string& name, const StepVerdict& v, std::int
   if (v.flat_most_m != v.least_m)
     line += fmt::format(" (max {:.2f} at m={})", v.flat_most, v.flat_most_m);
   line += fmt::format(", knee {}", knee);
-  for (const Step& step : v.steps)
+  for (const CostStep& step : v.steps)
     line += fmt::format(", STEP m={}→{}: {:.2f} (floor {:.2f})", step.m, step.m + 1, step.ratio,
                         step.floor_ratio);
   if (!v.steps.empty()) return line;

@@ -156,6 +156,7 @@ OrderedJson model_json(const ModelInfo& i, const ModelFlags& flags) {
 }
 
 void print_model(const ModelInfo& i, const ModelFlags& flags) {
+  const std::int64_t tokens = room_tokens(i, flags);  // first: what is wrong with a flag shows
   std::cout << fmt::format("model    {}: {}, {:.1f} M parameters, {:.2f} bits per weight, {}\n",
                            i.name, i.family, static_cast<double>(i.parameters) / 1e6,
                            i.bits_per_weight, gigabytes(i.weight_bytes));
@@ -171,7 +172,6 @@ void print_model(const ModelInfo& i, const ModelFlags& flags) {
   if (i.state_bytes_per_sequence > 0)
     std::cout << fmt::format("state    {} bytes per sequence, at any length\n",
                              i.state_bytes_per_sequence);
-  const std::int64_t tokens = room_tokens(i, flags);
   std::cout << (fits(i, flags)
                     ? fmt::format("memory   fits; room for {} tokens of KV\n", tokens)
                     : fmt::format("memory   does not fit: {} are free, room for {} tokens of KV\n",

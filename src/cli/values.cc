@@ -36,6 +36,10 @@ CLI::Validator number_from(std::string flag, double least, double most) {
 
 CLI::Validator whole_from(std::string flag, std::uint64_t least, std::uint64_t most) {
   return {[flag = std::move(flag), least, most](std::string& text) -> std::string {
+            // What is no whole number at all is left to the conversion, which says so.
+            const std::string digits = text.substr(text.starts_with('-') ? 1 : 0);
+            if (digits.empty() || digits.find_first_not_of("0123456789") != std::string::npos)
+              return "";
             std::uint64_t value = 0;
             const char* end = text.data() + text.size();
             const auto read = std::from_chars(text.data(), end, value);

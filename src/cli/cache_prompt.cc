@@ -97,7 +97,23 @@ void report(const CachePromptFlags& flags, const PromptCache& cache, const Engin
       peak_memory_text());
 }
 
-Exit run(const CachePromptFlags& flags) {
+/// Where the file goes: a link is followed, what is no file is left alone. The writer renames a
+/// finished file over its place, and would put one where a device, a pipe or a link was.
+std::string place_of(const std::string& file) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::file_status there = fs::status(file, error);
+  if (!fs::exists(there)) return file;
+  if (!fs::is_regular_file(there))
+    throw ExitError(
+        Exit::usage, ErrorCode::invalid_argument,
+        "--prompt-cache-file " + file + ": neither a file nor free; a name for the file to write");
+  const fs::path target = fs::canonical(file, error);
+  return error ? file : target.string();
+}
+
+Exit run(CachePromptFlags& flags) {
+  flags.file = place_of(flags.file);
   const Model model = open_model(flags.prompt.model);
   if (model.info().state_bytes_per_sequence > 0)
     throw ExitError(Exit::usage, ErrorCode::unsupported,

@@ -1,6 +1,7 @@
 // cache-prompt and what continues it, as users meet them; beginnings shared within a batch.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
@@ -145,6 +146,22 @@ TEST(CachePrompt, UsageThatMakesNoSenseIsExit2) {
   const Finished narrow = stepless_run(use, {"--ctx-size", "128", "--prompt", "a"});
   EXPECT_EQ(narrow.exit, 2);
   EXPECT_THAT(narrow.err, HasSubstr("no room in a context of 128"));
+}
+
+TEST(CachePrompt, APipeIsLeftAloneAndALinkIsFollowed) {
+  const Words words = {"cache-prompt", "--model", demo(), "--prompt", "hi", "--prompt-cache-file"};
+  const std::string pipe = scratch("pipe"), target = scratch("target"), link = scratch("link");
+  for (const std::string& each : {pipe, target, link}) fs::remove(each);
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  const Finished refused = stepless_run(words, {pipe});
+  EXPECT_EQ(refused.exit, 2) << refused.err;
+  EXPECT_THAT(refused.err, HasSubstr("--prompt-cache-file " + pipe + ": neither a file nor free"));
+  EXPECT_TRUE(fs::is_fifo(pipe));
+  std::ofstream(target) << "before";
+  fs::create_symlink(target, link);
+  EXPECT_EQ(stepless_run(words, {link}).exit, 0);
+  EXPECT_TRUE(fs::is_symlink(link));
+  EXPECT_GT(fs::file_size(target), 100u);
 }
 
 TEST(CachePrompt, AFolderThatCannotBeWrittenIsExit1) {

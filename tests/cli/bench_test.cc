@@ -93,7 +93,8 @@ TEST(BenchQmm, ReadsListsAsLlamaBenchDoes) {
     const Finished done = qmm({"--m", text, "--json"});
     ASSERT_EQ(done.exit, 0) << done.err;
     std::vector<int> got;
-    for (const auto& row : parse_json(done.out, "output")["rows"]) got.push_back(row["m"]);
+    const auto output = parse_json(done.out, "output");
+    for (const auto& row : output["rows"]) got.push_back(row["m"]);
     EXPECT_EQ(got, want) << text;
   }
   for (const char* bad : {"a", "4-1", "1-4+0", "1-4*1", "0-4*2", "1,,2", "1-", "1-4x"}) {

@@ -167,7 +167,7 @@ TEST(Errors, HaveTheirExitCodes) {
   EXPECT_EQ(stepless({"generate", "--model", demo(), "--temp", "-1"}).exit, 2);
   EXPECT_EQ(stepless({"generate", "--model", demo(), "--ctx-size", "999999"}).exit, 2);
   EXPECT_EQ(stepless({"generate", "--model", demo(), "--kv-cache-bytes", "900000G"}).exit, 4);
-  EXPECT_EQ(stepless({"generate", "--synthetic", "gpt-5"}).exit, 3);
+  EXPECT_EQ(stepless({"generate", "--synthetic", "gpt-5"}).exit, 2);
 }
 
 TEST(Errors, ATypoGetsTheNearestFlag) {

@@ -149,7 +149,7 @@ TEST(Refusals, ExplainTakesAProductOrAModel) {
                                               {"--prefill-step-size", "9"},
                                               {"--layer", "0"}})
     refused(with(product, more), more[0] + ": tells of a model; give --model instead");
-  refused(with(product, {"--device", "cuda:0"}), "--device cuda:0: ");
+  refused(with(product, {"--device", "cuda:0"}), "--device: cuda:0: ");
   refused(with(product, {"-tp", "2"}), "--tensor-parallel 2: ");
   refused(with(product, {"--machine", "nope"}), "--machine nope: unknown; ");
   refused(with(product, {"--m", "0"}), "--m 0: not a whole number from 1 to ");

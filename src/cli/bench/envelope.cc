@@ -47,14 +47,9 @@ OrderedJson figure(const std::vector<double>& samples) {
 OrderedJson machine_object(int threads) {
   OrderedJson caches = OrderedJson::object();
   for (const auto& [level, bytes] : cache_sizes()) caches[level] = bytes;
-  OrderedJson machine = {{"digest", ""},
-                         {"cpu", cpu_name()},
-                         {"caches", caches},
-                         {"threads", threads},
-                         {"placement", cpus_text()},
-                         {"gpu", nullptr},
-                         {"driver", nullptr},
-                         {"memory", memory_bytes()}};
+  OrderedJson machine = {{"digest", ""},       {"cpu", cpu_name()},        {"caches", caches},
+                         {"threads", threads}, {"placement", cpus_text()}, {"gpu", nullptr},
+                         {"driver", nullptr},  {"memory", memory_bytes()}};
   Fingerprint print;
   print.add(machine.dump());
   machine["digest"] = print.text();

@@ -1,5 +1,5 @@
-// E2M1 weights in groups of 32 with a power of two times bf16 or f16 activations, by 16-bit
-// integers (i16_tile.hpp).
+// E2M1 weights in groups of 32 with a power of two times bf16 activations, by 16-bit integers
+// (i16_tile.hpp). f16 loses what the element-wise bounds of tests/golden/ops/special do not allow.
 #include "kernels/cpu/avx2/i16_tile.hpp"
 
 namespace stepless::kernels {

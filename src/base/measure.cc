@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 
 #include "base/error.hpp"
+#include "base/placement.hpp"
 
 namespace stepless {
 namespace {
@@ -36,13 +36,6 @@ double quantile(const std::vector<double>& sorted, double at) {
   const auto below = static_cast<std::size_t>(place);
   const std::size_t above = std::min(below + 1, sorted.size() - 1);
   return sorted[below] + (place - static_cast<double>(below)) * (sorted[above] - sorted[below]);
-}
-
-std::string first_line(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
 }
 
 }  // namespace
@@ -77,19 +70,10 @@ Summary summary_of(std::vector<double> samples) {
 
 std::vector<std::pair<std::string, std::int64_t>> cache_sizes() {
   std::vector<std::pair<std::string, std::int64_t>> sizes;
-  for (int index = 0; index < 16; ++index) {
-    const std::string folder =
-        "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index) + "/";
-    const std::string level = first_line(folder + "level"), type = first_line(folder + "type"),
-                      size = first_line(folder + "size");
-    if (level.empty() || size.empty() || type == "Instruction") continue;
-    std::int64_t bytes = 0;
-    for (const char c : size)
-      if (c >= '0' && c <= '9') bytes = 10 * bytes + (c - '0');
-    if (size.back() == 'K') bytes *= 1024;
-    if (size.back() == 'M') bytes *= 1024 * 1024;
-    sizes.emplace_back("L" + level + (type == "Data" ? "d" : ""), bytes);
-  }
+  for (const CpuCache& cache : cpu_caches())
+    if (cache.type != "Instruction")
+      sizes.emplace_back("L" + std::to_string(cache.level) + (cache.type == "Data" ? "d" : ""),
+                         cache.bytes);
   return sizes;
 }
 

@@ -45,7 +45,7 @@ Summary summary_of(std::vector<double> samples);
 
 /// Bytes of the largest cache level that this CPU has, 32 MiB when the system does not tell.
 std::int64_t last_cache_bytes();
-/// Bytes per level as the system lists them for CPU 0: {"L1d", 32768}, ...
+/// Bytes per level of what holds data (placement.hpp): {"L1d", 32768}, ...
 std::vector<std::pair<std::string, std::int64_t>> cache_sizes();
 
 }  // namespace stepless

@@ -49,4 +49,14 @@ std::vector<kernels::KvLayer> kv_layers_at(std::uint8_t* at, const KvShape& shap
   return layers;
 }
 
+std::vector<kernels::StateLayer> state_layers_at(float* at, const StateShape& shape,
+                                                 std::int64_t slots) {
+  std::vector<kernels::StateLayer> layers;
+  for (const std::int64_t width : shape.layers) {
+    layers.push_back({at, width});
+    at += width * slots;
+  }
+  return layers;
+}
+
 }  // namespace stepless

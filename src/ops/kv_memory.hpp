@@ -1,4 +1,4 @@
-// How the KV cache lies in one block of memory, on any device.
+// How the KV cache and recurrent state lie in one block of memory each, on any device.
 #pragma once
 #include <vector>
 
@@ -15,5 +15,9 @@ std::vector<kernels::KvLayer> kv_layers_at(std::uint8_t* at, const KvShape& shap
 /// Bytes of one plain page's keys, and of its values.
 std::int64_t page_key_bytes(const kernels::KvLayer& layer);
 std::int64_t page_value_bytes(const kernels::KvLayer& layer);
+
+/// The layers' slots in memory that begins at `at`: per layer all of its slots.
+std::vector<kernels::StateLayer> state_layers_at(float* at, const StateShape& shape,
+                                                 std::int64_t slots);
 
 }  // namespace stepless

@@ -93,12 +93,7 @@ void CpuBackend::allocate_kv(const KvShape& shape, const KvPages& pages) {
 void CpuBackend::allocate_state(const StateShape& shape, std::int64_t slots) {
   state_memory_ =
       LargeBuffer(checked_mul(shape.slot_bytes(), slots, "recurrent state"), "recurrent state");
-  state_.clear();
-  float* at = state_memory_.as<float>();
-  for (const std::int64_t width : shape.layers) {
-    state_.push_back({at, width});
-    at += width * slots;
-  }
+  state_ = state_layers_at(state_memory_.as<float>(), shape, slots);
 }
 
 void CpuBackend::copy_pages(std::span<const PageCopy> copies) {

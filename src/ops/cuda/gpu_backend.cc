@@ -15,6 +15,7 @@
 #include "ops/cuda/step_inputs.hpp"
 #include "ops/cuda/weights.hpp"
 #include "ops/gpu.hpp"
+#include "ops/kv_memory.hpp"
 #include "ops/plan_program.hpp"
 
 namespace stepless {
@@ -113,12 +114,7 @@ void GpuBackend::allocate_state(const StateShape& shape, std::int64_t slots) {
   select();
   state_memory_ =
       DeviceMemory(checked_mul(shape.slot_bytes(), slots, "recurrent state"), "recurrent state");
-  state_.clear();
-  float* at = reinterpret_cast<float*>(state_memory_.data());
-  for (const std::int64_t width : shape.layers) {
-    state_.push_back({at, width});
-    at += width * slots;
-  }
+  state_ = state_layers_at(reinterpret_cast<float*>(state_memory_.data()), shape, slots);
 }
 
 void GpuBackend::copy_pages(std::span<const PageCopy> copies) {

@@ -22,19 +22,26 @@ std::complex<double> element(const StridedVector& v, DType type, std::int64_t i)
 
 }  // namespace
 
+kernels::DotArgs dot_args(const DotProblem& p, const std::uint8_t* a, const std::uint8_t* b,
+                          std::uint8_t* y) {
+  const std::int64_t size = oracle::element_bytes(p.type);
+  kernels::DotArgs args{};
+  args.a = a + p.a.first * size;
+  args.b = b + p.b.first * size;
+  args.a_stride = p.a.stride;
+  args.b_stride = p.b.stride;
+  args.k = p.k;
+  args.type = p.type;
+  args.y = y;
+  return args;
+}
+
 std::vector<std::uint8_t> run_dot(const Kernel& kernel, const DotProblem& p, bool backwards) {
   if (kernel.device != nullptr) return run_on_device(kernel, p);
   const std::int64_t size = oracle::element_bytes(p.type);
   const std::int64_t blocks = (p.k + kernels::kDotBlock - 1) / kernels::kDotBlock;
   const Guarded a(p.a.elements), b(p.b.elements), y(size), workspace(16 * blocks);
-  kernels::DotArgs args{};
-  args.a = a.data() + p.a.first * size;
-  args.b = b.data() + p.b.first * size;
-  args.a_stride = p.a.stride;
-  args.b_stride = p.b.stride;
-  args.k = p.k;
-  args.type = p.type;
-  args.y = y.data();
+  kernels::DotArgs args = dot_args(p, a.data(), b.data(), y.data());
   args.workspace = reinterpret_cast<double*>(workspace.data());
   if (backwards)
     for (std::int64_t i = blocks; i > 0; --i) kernel.entry->run(&args, {i - 1, i});

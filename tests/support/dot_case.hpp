@@ -21,6 +21,9 @@ struct DotProblem {
   StridedVector a, b;
 };
 
+/// The arguments of a problem whose elements lie at a and b; no workspace.
+kernels::DotArgs dot_args(const DotProblem& problem, const std::uint8_t* a, const std::uint8_t* b,
+                          std::uint8_t* y);
 /// One element of `type`. On a CPU the blocks run ascending at once, or `backwards` one by one; a
 /// GPU has one launch for both.
 std::vector<std::uint8_t> run_dot(const Kernel& kernel, const DotProblem& problem, bool backwards);

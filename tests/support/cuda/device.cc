@@ -138,15 +138,7 @@ Bytes run_on_device(const Kernel& kernel, const Operands& o) {
 Bytes run_on_device(const Kernel& kernel, const DotProblem& p) {
   const std::int64_t size = oracle::element_bytes(p.type);
   const DeviceBytes a(p.a.elements), b(p.b.elements), y(size + 2 * kAround, 0xff);
-  kernels::DotArgs args{};
-  args.a = a.data() + p.a.first * size;
-  args.b = b.data() + p.b.first * size;
-  args.a_stride = p.a.stride;
-  args.b_stride = p.b.stride;
-  args.k = p.k;
-  args.type = p.type;
-  args.y = y.data() + kAround;
-  launch(kernel, args);
+  launch(kernel, dot_args(p, a.data(), b.data(), y.data() + kAround));
   const Bytes all = y.host();
   EXPECT_TRUE(untouched(all, 0, kAround)) << "written before y";
   EXPECT_TRUE(untouched(all, kAround + size, size + 2 * kAround)) << "written after y";

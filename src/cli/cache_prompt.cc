@@ -3,14 +3,15 @@
 #include <fmt/format.h>
 
 #include <condition_variable>
-#include <filesystem>
 #include <iostream>
 #include <mutex>
+#include <optional>
 
 #include "base/error.hpp"
 #include "base/json.hpp"
 #include "cli/cli.hpp"
 #include "cli/generate_input.hpp"
+#include "cli/private_file.hpp"
 #include "cli/terminal.hpp"
 #include "stepless/engine.hpp"
 
@@ -97,23 +98,11 @@ void report(const CachePromptFlags& flags, const PromptCache& cache, const Engin
       peak_memory_text());
 }
 
-/// Where the file goes: a link is followed, what is no file is left alone. The writer renames a
-/// finished file over its place, and would put one where a device, a pipe or a link was.
-std::string place_of(const std::string& file) {
-  namespace fs = std::filesystem;
-  std::error_code error;
-  const fs::file_status there = fs::status(file, error);
-  if (!fs::exists(there)) return file;
-  if (!fs::is_regular_file(there))
-    throw ExitError(
-        Exit::usage, ErrorCode::invalid_argument,
-        "--prompt-cache-file " + file + ": neither a file nor free; a name for the file to write");
-  const fs::path target = fs::canonical(file, error);
-  return error ? file : target.string();
-}
-
-Exit run(CachePromptFlags& flags) {
-  flags.file = place_of(flags.file);
+Exit run(const CachePromptFlags& flags) {
+  const std::optional<std::string> place = replaceable_file(flags.file);
+  if (!place)
+    usage_error("--prompt-cache-file " + flags.file +
+                ": neither a file nor free; a name for the file to write");
   const Model model = open_model(flags.prompt.model);
   if (model.info().state_bytes_per_sequence > 0)
     throw ExitError(Exit::usage, ErrorCode::unsupported,
@@ -133,7 +122,7 @@ Exit run(CachePromptFlags& flags) {
     std::cerr << "interrupted\n";
     return pending_signal() == 15 ? Exit::terminated : Exit::interrupted;
   }
-  save(engine, tokens, flags.file);
+  save(engine, tokens, *place);
   // Read back as generate will read it: what is said of the file is what is in it.
   report(flags, PromptCache::open(flags.file, model), engine.stats());
   return Exit::done;
@@ -157,12 +146,9 @@ Run attach_cache_prompt(CLI::App& app) {
   add_model_flags(app, flags->prompt.model);
   add_output_flags(app, flags->prompt.output);
   return [flags, &app] {
-    if (flags->file.empty())
-      throw ExitError(Exit::usage, ErrorCode::invalid_argument,
-                      "--prompt-cache-file: none given; the file to write");
+    if (flags->file.empty()) usage_error("--prompt-cache-file: none given; the file to write");
     if (app.count("--prompt") + app.count("--prompt-file") == 0)
-      throw ExitError(Exit::usage, ErrorCode::invalid_argument,
-                      "--prompt: none given; a text, -, or --prompt-file");
+      usage_error("--prompt: none given; a text, -, or --prompt-file");
     const KvOptions kv = kv_options_of(flags->prompt.model.kv);
     for (const auto& [given, flag] :
          {std::pair{kv.bits != 16, "--kv-bits"}, std::pair{kv.max_size > 0, "--max-kv-size"}})

@@ -25,12 +25,11 @@ void add_draft_flags(CLI::App& app, DraftFlags& f) {
 
 void set_drafts(const DraftFlags& flags, const ModelFlags& model, EngineOptions& options) {
   if (!flags.model.empty() && flags.prompt_lookup > 0)
-    throw ExitError(Exit::usage, ErrorCode::invalid_argument,
-                    "--draft-model and --prompt-lookup: give one of them");
+    usage_error("--draft-model and --prompt-lookup: give one of them");
   if (flags.tokens && flags.model.empty() && flags.prompt_lookup == 0)
-    throw ExitError(Exit::usage, ErrorCode::invalid_argument,
-                    "--num-draft-tokens: there is nothing to guess with; give --draft-model ID, or "
-                    "--prompt-lookup N");
+    usage_error(
+        "--num-draft-tokens: there is nothing to guess with; give --draft-model ID, or "
+        "--prompt-lookup N");
   options.prompt_lookup = flags.prompt_lookup;
   if (flags.tokens) options.draft_tokens = *flags.tokens;
   if (flags.model.empty()) return;

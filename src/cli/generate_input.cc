@@ -202,9 +202,7 @@ std::vector<Prompt> read_batch(const GenerateFlags& flags, const Model& model,
                       text.starts_with(what) ? text : what + ": " + text);
     }
   }
-  if (prompts.empty())
-    throw ExitError(Exit::usage, ErrorCode::invalid_argument,
-                    "--prompts " + flags.prompts_file + ": no prompt in it");
+  if (prompts.empty()) usage_error("--prompts " + flags.prompts_file + ": no prompt in it");
   return prompts;
 }
 
@@ -243,8 +241,7 @@ void add_generate_flags(CLI::App& app, GenerateFlags& f) {
 std::vector<Prompt> read_prompts(const GenerateFlags& flags, const Model& model,
                                  const std::optional<PromptCache>& cache) {
   if (flags.logprobs > 0 && !flags.output.json && !flags.output.jsonl)
-    throw ExitError(Exit::usage, ErrorCode::invalid_argument,
-                    fmt::format("--logprobs {}: they show in JSON; add --json", flags.logprobs));
+    usage_error(fmt::format("--logprobs {}: they show in JSON; add --json", flags.logprobs));
   Wish wish;
   wish.cache = cache;
   wish.system = flags.answer.system_prompt;

@@ -187,8 +187,7 @@ std::string man_page(const std::string& name) {
   if (name.empty()) return program_page(commands);
   for (const CommandText& command : commands)
     if (command.name == name) return command_page(command);
-  throw ExitError(Exit::usage, ErrorCode::invalid_argument,
-                  "man " + name + ": no such command; stepless --help lists them");
+  usage_error("man " + name + ": no such command; stepless --help lists them");
 }
 
 std::string reference_page() {

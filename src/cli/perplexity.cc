@@ -38,9 +38,8 @@ std::vector<Window> windows_of(const PerplexityFlags& flags, const Model& model)
 void check_same_text(const PerplexityFlags& flags, const Model& reference,
                      const std::vector<Window>& windows) {
   if (reference.info().has_tokenizer && windows_of(flags, reference) != windows)
-    throw ExitError(Exit::usage, ErrorCode::invalid_argument,
-                    "--kl-with " + flags.reference +
-                        ": its tokenizer makes other ids of the text than --model's");
+    usage_error("--kl-with " + flags.reference +
+                ": its tokenizer makes other ids of the text than --model's");
 }
 
 /// --ctx-size and --kv-cache-bytes are limits, as elsewhere.
@@ -48,9 +47,8 @@ void check_limits(const PerplexityFlags& flags, const Model& model,
                   const std::vector<Window>& windows) {
   const std::int64_t read = flags.windows.length - 1;
   if (flags.model.ctx_size > 0 && read > flags.model.ctx_size)
-    throw ExitError(Exit::usage, ErrorCode::invalid_argument,
-                    fmt::format("--sequence-length {}: {} tokens are read; --ctx-size is {}",
-                                flags.windows.length, read, flags.model.ctx_size));
+    usage_error(fmt::format("--sequence-length {}: {} tokens are read; --ctx-size is {}",
+                            flags.windows.length, read, flags.model.ctx_size));
   if (flags.model.kv_cache_bytes.empty()) return;
   const std::int64_t most = parse_bytes(flags.model.kv_cache_bytes, "--kv-cache-bytes");
   const std::int64_t batch = std::min<std::int64_t>(flags.batch, std::ssize(windows));
@@ -117,8 +115,7 @@ void print_text(const PerplexityFlags& flags, const Evaluation& e) {
 
 Exit run(const PerplexityFlags& flags) {
   if (flags.data_path.empty())
-    throw ExitError(Exit::usage, ErrorCode::invalid_argument,
-                    "--data-path: none given; a file F.txt or F.jsonl of yours");
+    usage_error("--data-path: none given; a file F.txt or F.jsonl of yours");
   install_signal_handlers();  // before the reading of a long text, which an interruption ends, too
   const Model model = open_model(flags.model);
   const std::vector<Window> windows = windows_of(flags, model);

@@ -31,20 +31,25 @@ bool write_all(int file, const std::string& text) {
 
 }  // namespace
 
-void write_private_file(const std::string& path, const std::string& text) {
-  // A device or a pipe is no file to replace; a link is followed, so that it stays one.
+std::optional<std::string> replaceable_file(const std::string& path) {
   std::error_code failed;
   const std::filesystem::path target = std::filesystem::weakly_canonical(path, failed);
   if (failed || (std::filesystem::exists(target, failed) &&
                  !std::filesystem::is_regular_file(target, failed)))
-    cannot_write(path, EINVAL);
-  std::string temporary = target.string() + ".XXXXXX";
+    return std::nullopt;
+  return target.string();
+}
+
+void write_private_file(const std::string& path, const std::string& text) {
+  const std::optional<std::string> target = replaceable_file(path);
+  if (!target) cannot_write(path, EINVAL);
+  std::string temporary = *target + ".XXXXXX";
   const int file = mkstemp(temporary.data());  // mode 0600
   if (file < 0) cannot_write(path, errno);
   const bool written = write_all(file, text);
   int reason = errno;
   close(file);
-  if (written && rename(temporary.c_str(), target.c_str()) == 0) return;
+  if (written && rename(temporary.c_str(), target->c_str()) == 0) return;
   if (written) reason = errno;
   unlink(temporary.c_str());
   cannot_write(path, reason);

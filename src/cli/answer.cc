@@ -14,8 +14,12 @@ void add_answer_flags(CLI::App& app, AnswerFlags& f) {
       ->check(whole_from("--max-tokens", 0, kMostTokens))
       ->capture_default_str()
       ->group(kGroup);
-  app.add_option("-r,--stop", f.stop, "end the answer at this text; repeatable")->group(kGroup);
+  // One value per use: else a second word is swallowed, and [a,b] is read as a list.
+  app.add_option("-r,--stop", f.stop, "end the answer at this text; repeatable")
+      ->allow_extra_args(false)
+      ->group(kGroup);
   app.add_option("--extra-eos-token", f.extra_eos, "end the answer at this token; repeatable")
+      ->allow_extra_args(false)
       ->group(kGroup);
 }
 

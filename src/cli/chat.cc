@@ -140,7 +140,8 @@ Answer Chat::stream(const Request& request) {
   const auto total = static_cast<std::int64_t>(request.tokens.size());
   bool cancelled = false;
   while (answer.reason == FinishReason::none) {
-    if (pending_signal() != 0 && !cancelled) {
+    // Nobody reads on, or the disk is full: what follows would be computed for nothing.
+    if ((pending_signal() != 0 || !std::cout) && !cancelled) {
       engine_.cancel(id);
       cancelled = true;
     }
@@ -349,7 +350,7 @@ Exit Chat::run() {
   greet();
   std::string line = flags_.prompt;
   bool quoted = true, first = !line.empty(), warned = false;
-  for (bool more = true; more;) {
+  for (bool more = true; more && std::cout;) {
     const LineReader::Got got = first ? LineReader::Got::line : read_message(line, quoted);
     first = false;
     if (got == LineReader::Got::end) break;

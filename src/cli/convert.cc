@@ -94,6 +94,8 @@ Exit run(ConvertFlags& flags) {
   if (flags.trust_remote_code) note("--trust-remote-code: a checkpoint's code is never run");
   options.mode = parse_mode(flags.mode);
   if (options.threads == 0) options.threads = usable_cores();
+  // Not CLI11's required(): the environment and the config file are read after the first parse.
+  if (options.source.empty()) usage_error("--hf-path: none given; a folder, a name, or demo");
   options.source = find_source(flags);
   Progress bar(options.dequantize ? "dequantize" : "convert", "MB", flags.output);
   options.progress = [&](std::int64_t done, std::int64_t total) {
@@ -123,7 +125,6 @@ void add_common(CLI::App& app, ConvertFlags& flags) {
   ConvertOptions& options = flags.options;
   app.add_option("--hf-path,--model", options.source,
                  "a folder with config.json and safetensors, or a name in the Hugging Face cache")
-      ->required()
       ->group(kWhatGroup);
   app.add_option("--mlx-path", options.target, "the folder to make")
       ->default_val("mlx_model")

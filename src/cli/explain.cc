@@ -122,6 +122,7 @@ Run attach_explain(CLI::App& app) {
   k->check(whole_from("--k", 1, kMostRows))->group(kGroup);
   app.add_option("--m", f->m, "rows of x, a list: 1,4,16")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(whole_from("--m", 1, kMostRows))
       ->group(kGroup);
   app.add_option("--bits", f->bits,

@@ -250,6 +250,7 @@ void add_sampling_flags(CLI::App& app, SamplingFlags& f) {
   add("--frequency-context-size", p.frequency_context, 0, kAny,
       "how many recent tokens that looks at");
   app.add_option("--logit-bias", f.logit_bias, "ID:B, added to that token's logit; repeatable")
+      ->allow_extra_args(false)
       ->group(kSamplingGroup);
   app.add_option("-s,--seed", f.seed,
                  "same seed, build and device: same text; default: random, and printed")

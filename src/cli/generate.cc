@@ -93,7 +93,8 @@ void Generation::collect(Engine& engine) {
   Progress bar("prefill", "tok", flags_.output);
   bool cancelled = false;
   while (finished_ < prompts_.size()) {
-    if (pending_signal() != 0 && !cancelled) {
+    // Nobody reads on, or the disk is full: what follows would be computed for nothing.
+    if ((pending_signal() != 0 || !std::cout) && !cancelled) {
       for (const std::int64_t id : ids_) engine.cancel(id);
       cancelled = true;
     }

@@ -144,7 +144,8 @@ std::string locate_model(const std::string& id, const std::string& models_dir) {
   const std::string name = id == "demo" ? "tale-4bit" : id;
   for (const fs::path& folder : shipped_folders())
     if (is_model(folder / name)) return (folder / name).lexically_normal().string();
-  std::string looked = "./" + id;
+  const bool rooted = fs::path(id).is_absolute() || id.starts_with("./") || id.starts_with("../");
+  std::string looked = rooted ? id : "./" + id;
   for (const fs::path& folder : own_folders(models_dir)) {
     if (is_model(folder / id)) return (folder / id).string();
     looked += ", " + folder.string();
@@ -152,12 +153,12 @@ std::string locate_model(const std::string& id, const std::string& models_dir) {
   const fs::path cached = in_hub(id);
   if (!cached.empty() && is_model(cached)) return cached.string();
   looked += ", " + hub_folder().string();
-  throw ExitError(
-      Exit::model, ErrorCode::not_found,
-      fmt::format(
-          "model '{0}' not found\n  looked in: {1}\n  get it: pip install huggingface_hub && hf "
-          "download {0}      or try: --model demo",
-          id, looked));
+  // The Hub names models ORG/MODEL; most of this format are mlx-community's.
+  const std::string repository = id.find('/') == std::string::npos ? "mlx-community/" + id : id;
+  const std::string get = rooted ? "" : "pip install huggingface_hub && hf download " + repository;
+  throw ExitError(Exit::model, ErrorCode::not_found,
+                  fmt::format("model '{}' not found\n  looked in: {}\n  {}try: --model demo", id,
+                              looked, rooted ? "" : "get it: " + get + "      or "));
 }
 
 }  // namespace stepless::cli

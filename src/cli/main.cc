@@ -1,13 +1,18 @@
 // The program: finds the command, layers its settings, runs it, and turns errors into messages and
 // exit codes.
 #include <fmt/format.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <iostream>
 #include <map>
 
 #include "base/error.hpp"
 #include "cli/cli.hpp"
+#include "cli/config_file.hpp"
 #include "cli/log.hpp"
 #include "cli/settings.hpp"
 #include "cli/terminal.hpp"
@@ -48,7 +53,7 @@ std::string error_word(const std::vector<std::string>& arguments) {
 }
 
 Exit told_error(const std::vector<std::string>& arguments, const std::string& words, Exit exit) {
-  std::cerr << error_word(arguments) << words << "\n";
+  std::cerr << error_word(arguments) << as_typed(words) << "\n";
   log_told(LogDepth::error, words);
   return exit;
 }
@@ -69,6 +74,8 @@ Exit run_command(const std::vector<std::string>& arguments) {
   const std::string name = chosen[0]->get_name();
   const ConfigFile config =
       read_config(first->config.empty() ? default_config_path() : first->config, name, first->root);
+  if (const auto color = config.values.find("color"); color != config.values.end())
+    set_color(color->second.back());  // errors are coloured where no flags are at hand
   std::map<std::string, std::string> sources;
   std::vector<std::string> all = arguments;
   for (std::string& more : settings_arguments(*chosen[0], config, sources))
@@ -101,10 +108,10 @@ const CLI::App* named_command(const Tree& tree, const std::vector<std::string>& 
   return arguments.empty() ? nullptr : find_command(tree.root, arguments[0]);
 }
 
-Exit usage_error(const CLI::ParseError& error, const std::vector<std::string>& arguments) {
+Exit told_usage(const CLI::ParseError& error, const std::vector<std::string>& arguments) {
   const auto tree = make_tree();
   const CLI::App* command = named_command(*tree, arguments);
-  std::cerr << error_word(arguments) << usage_message(error, command, arguments) << "\n"
+  std::cerr << error_word(arguments) << as_typed(usage_message(error, command, arguments)) << "\n"
             << "hint: stepless" << (command != nullptr ? " " + command->get_name() : "")
             << " --help\n";
   return Exit::usage;
@@ -116,8 +123,7 @@ Exit run(std::vector<std::string> arguments) {
     if (!arguments.empty() && (arguments[0] == "--version" || arguments[0] == "-V")) {
       const bool json = arguments.size() > 1 && arguments[1] == "--json";
       if (const std::size_t known = json ? 2 : 1; arguments.size() > known)
-        throw ExitError(Exit::usage, ErrorCode::invalid_argument,
-                        arguments[known] + ": not expected; --version takes --json only");
+        usage_error(arguments[known] + ": not expected; --version takes --json only");
       std::cout << (json ? version_json().dump(2) : version_text()) << "\n";
       return Exit::done;
     }
@@ -133,7 +139,7 @@ Exit run(std::vector<std::string> arguments) {
     std::cout << (command != nullptr ? command->help("stepless") : tree->root.help());
     return Exit::done;
   } catch (const CLI::ParseError& error) {
-    return usage_error(error, arguments);
+    return told_usage(error, arguments);
   } catch (const Error& error) {
     return told_error(arguments, error.what(), exit_of(error));
   } catch (const std::bad_alloc&) {
@@ -143,13 +149,31 @@ Exit run(std::vector<std::string> arguments) {
   }
 }
 
+/// Whether the reader of our pipe has closed it: it has what it wanted, as `head` has.
+bool reader_left() {
+  pollfd out{STDOUT_FILENO, 0, 0};
+  return poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0;
+}
+
+/// Output that is lost is no success, whichever command printed it.
+Exit flushed(const std::vector<std::string>& arguments, Exit exit) {
+  errno = 0;
+  std::cout.flush();
+  const int why = errno;  // 0 when an earlier write failed: the stream does not keep the reason
+  if (std::cout || exit != Exit::done || reader_left()) return exit;
+  return told_error(arguments,
+                    fmt::format("stdout: {}; output is missing",
+                                why == 0 ? "cannot be written" : std::strerror(why)),
+                    Exit::failed);
+}
+
 }  // namespace
 }  // namespace stepless::cli
 
 int main(int count, char** words) {
-  std::vector<std::string> arguments(words + 1, words + count);
-  const int exit = static_cast<int>(stepless::cli::run(std::move(arguments)));
-  std::cout.flush();
+  const std::vector<std::string> arguments(words + 1, words + count);
+  const stepless::cli::Exit ended = stepless::cli::run(arguments);
+  const int exit = static_cast<int>(stepless::cli::flushed(arguments, ended));
   stepless::cli::log_line(stepless::cli::LogDepth::info, fmt::format("end exit={}", exit));
   return exit;
 }

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <set>
 
 #include "base/error.hpp"
@@ -20,42 +18,6 @@ std::string environment_name(const std::string& flag) {
   for (const char c : flag)
     name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   return name;
-}
-
-bool has_flag(const CLI::App& app, const std::string& name) {
-  return app.get_option_no_throw("--" + name) != nullptr;
-}
-
-bool any_command_has(const CLI::App& root, const std::string& name) {
-  for (const CLI::App* command : root.get_subcommands([](const CLI::App*) { return true; }))
-    if (has_flag(*command, name)) return true;
-  return false;
-}
-
-std::string trimmed(const std::string& text) {
-  const std::size_t first = text.find_first_not_of(" \t\"'");
-  return first == std::string::npos
-             ? ""
-             : text.substr(first, text.find_last_not_of(" \t\r\"'") - first + 1);
-}
-
-/// file:line of a key in a section ("": before the first), for messages: CLI11's reader does not
-/// keep it.
-std::string place_of(const std::string& path, const std::string& section, const std::string& key) {
-  std::ifstream file(path);
-  std::string line, current;
-  for (int number = 1; std::getline(file, line); ++number) {
-    const std::string text = trimmed(line);
-    if (text.starts_with("["))
-      current = text.substr(1, text.find(']') - 1);
-    else if (current == section && trimmed(text.substr(0, text.find('='))) == key)
-      return fmt::format("{}:{}", path, number);
-  }
-  return path;
-}
-
-[[noreturn]] void bad_config(const std::string& message) {
-  throw ExitError(Exit::usage, ErrorCode::invalid_argument, message);
 }
 
 std::size_t edit_distance(const std::string& a, const std::string& b) {
@@ -99,55 +61,6 @@ const std::map<std::string, std::string>& long_names() {
 }
 
 }  // namespace
-
-ConfigFile read_config(const std::string& path, const std::string& command, const CLI::App& root) {
-  ConfigFile config;
-  if (path.empty()) return config;
-  if (!std::filesystem::is_regular_file(path)) bad_config("--config " + path + ": cannot be read");
-  config.path = path;
-  std::vector<CLI::ConfigItem> items;
-  try {
-    items = CLI::ConfigTOML().from_file(path);
-  } catch (const CLI::Error& error) {
-    bad_config(path + ": " + error.what());
-  }
-  for (const CLI::ConfigItem& item : items) {
-    if (item.name == "++" || item.name == "--")
-      continue;  // CLI11's marks for the start and end of a section
-    const std::string section = item.parents.empty() ? "" : item.parents[0];
-    const std::string where = place_of(path, section, item.name) + ": ";
-    if (item.parents.size() > 1) bad_config(where + "sections are not nested");
-    const CLI::App* owner = nullptr;
-    if (!item.parents.empty()) {
-      owner = find_command(root, item.parents[0]);
-      if (owner == nullptr) bad_config(where + "[" + item.parents[0] + "] is no command");
-    }
-    if (owner != nullptr ? !has_flag(*owner, item.name) : !any_command_has(root, item.name))
-      bad_config(where + item.name + " is no flag" +
-                 (owner != nullptr ? " of " + item.parents[0] : ""));
-    const bool mine = owner == nullptr || item.parents[0] == command;
-    // A section's value stands above a top-level one, whatever their order in the file.
-    if (mine && (owner != nullptr || config.values.count(item.name) == 0)) {
-      config.values[item.name] = item.inputs;
-      config.places[item.name] = place_of(path, section, item.name);
-    }
-  }
-  return config;
-}
-
-std::string default_config_path() {
-  const char* set = std::getenv("XDG_CONFIG_HOME");
-  const char* home = std::getenv("HOME");
-  std::filesystem::path folder;
-  if (set != nullptr && *set != '\0')
-    folder = set;
-  else if (home != nullptr && *home != '\0')
-    folder = std::filesystem::path(home) / ".config";
-  else
-    return "";
-  const std::filesystem::path path = folder / "stepless" / "config.toml";
-  return std::filesystem::is_regular_file(path) ? path.string() : "";
-}
 
 std::vector<std::string> settings_arguments(const CLI::App& command, const ConfigFile& config,
                                             std::map<std::string, std::string>& sources) {
@@ -222,15 +135,14 @@ std::vector<std::string> rewrite_arguments(std::vector<std::string> arguments) {
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string& word = arguments[i];
     if (word == "-ngl") {
-      const std::string layers = i + 1 < arguments.size() ? arguments[++i] : "";
-      if (layers == "0") {
+      const std::string layers = i + 1 < arguments.size() ? " " + arguments[++i] : "";
+      if (layers == " 0") {
         out.insert(out.end(), {"--device", "cpu"});
-      } else if (layers == "-1" || layers == "99") {
+      } else if (layers == " -1" || layers == " 99") {
         out.insert(out.end(), {"--device", "cuda"});
       } else {
-        throw ExitError(
-            Exit::usage, ErrorCode::invalid_argument,
-            "-ngl " + layers + ": a model runs on one device; 0 (cpu), 99 or -1 (cuda)");
+        throw ExitError(Exit::usage, ErrorCode::invalid_argument,
+                        "-ngl" + layers + ": a model runs on one device; 0 (cpu), 99 or -1 (cuda)");
       }
       continue;
     }
@@ -242,6 +154,15 @@ std::vector<std::string> rewrite_arguments(std::vector<std::string> arguments) {
     out.push_back(at == long_names().end() ? word : at->second);
   }
   return out;
+}
+
+std::string as_typed(std::string message) {
+  for (const auto& [alias, name] : long_names())
+    if (name == "-" + alias && message.starts_with(name) &&
+        (message.size() == name.size() || message[name.size()] == ':' ||
+         message[name.size()] == ' '))
+      message.erase(0, 1);
+  return message;
 }
 
 std::vector<std::string> aliases_of(const std::string& flag) {

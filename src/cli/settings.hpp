@@ -5,25 +5,12 @@
 #include <string>
 #include <vector>
 
-namespace stepless::cli {
+#include "cli/config_file.hpp"
 
-/// What the config file says for one command: top-level keys, then those of its section.
-struct ConfigFile {
-  std::string path;  // empty: there is none
-  std::map<std::string, std::vector<std::string>> values;
-  std::map<std::string, std::string> places;  // file:line of each value
-};
+namespace stepless::cli {
 
 /// The source of what was typed; others are a variable's name or file:line.
 constexpr const char* kCommandLine = "command line";
-
-/// Reads TOML: top-level keys hold for every command that has the flag, [name] for one. `commands`
-/// are all there are, each with its flags. Throws Error (exit 2) with file and line for a key no
-/// command has.
-ConfigFile read_config(const std::string& path, const std::string& command, const CLI::App& root);
-
-/// $XDG_CONFIG_HOME/stepless/config.toml or ~/.config/stepless/config.toml when it exists, else "".
-std::string default_config_path();
 
 /// Arguments to append to a command line so that flags it does not give take their value from the
 /// environment or the config file. `sources` learns where each came from. A setting that excludes a
@@ -47,6 +34,8 @@ std::string print_config(const CLI::App& command,
 /// Long names that llama.cpp and vLLM write with one dash, which CLI11 cannot take: -ub ->
 /// --prefill-step-size.
 std::vector<std::string> rewrite_arguments(std::vector<std::string> arguments);
+/// A message that names --ctk, which nobody types, as one of -ctk.
+std::string as_typed(std::string message);
 /// The spellings of a long flag that rewrite_arguments knows, e.g. -ub.
 std::vector<std::string> aliases_of(const std::string& flag);
 

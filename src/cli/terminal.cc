@@ -28,6 +28,12 @@ bool is_set(const char* name) {
   return value != nullptr && *value != '\0';
 }
 
+/// --color as the config file has it.
+std::string& configured_color() {
+  static std::string value;
+  return value;
+}
+
 int columns() {
   winsize size{};
   if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
@@ -46,6 +52,8 @@ bool plain_terminal() {
 bool stderr_is_terminal() { return isatty(STDERR_FILENO) == 1; }
 bool stdout_is_terminal() { return isatty(STDOUT_FILENO) == 1; }
 
+void set_color(const std::string& value) { configured_color() = value; }
+
 bool use_color(const std::vector<std::string>& arguments) {
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const bool apart = arguments[i] == "--color" && i + 1 < arguments.size();
@@ -56,8 +64,10 @@ bool use_color(const std::vector<std::string>& arguments) {
     if (value == "--color=never") return false;
   }
   const char* set = std::getenv("STEPLESS_COLOR");
-  if (set != nullptr && std::strcmp(set, "always") == 0) return true;
-  if (set != nullptr && std::strcmp(set, "never") == 0) return false;
+  const std::string setting = set != nullptr && *set != '\0' ? set : configured_color();
+  if (setting == "always") return true;
+  if (setting == "never") return false;
+  if (is_set("NO_COLOR")) return false;
   if (is_set("CLICOLOR_FORCE")) return true;
   return stderr_is_terminal() && !plain_terminal();
 }

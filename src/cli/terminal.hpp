@@ -14,8 +14,10 @@ bool stdout_is_terminal();
 /// No escape sequences wanted: NO_COLOR, or TERM says that the terminal knows none.
 bool plain_terminal();
 
-/// Whether stderr may be coloured: --color in the arguments, else NO_COLOR, CLICOLOR_FORCE, TERM
-/// and the terminal.
+/// --color as the config file has it: auto, always or never.
+void set_color(const std::string& value);
+/// Whether stderr may be coloured: --color in the arguments, else STEPLESS_COLOR, the config file,
+/// NO_COLOR, CLICOLOR_FORCE, TERM and the terminal.
 bool use_color(const std::vector<std::string>& arguments);
 
 /// Control characters of model text become \xNN on a terminal, so that no text can command it.

@@ -135,17 +135,23 @@ std::unique_ptr<Tree> make_tree() {
   return tree;
 }
 
-std::optional<std::string> why_no_command(const std::string& name) {
+bool is_later_command(const std::string& name) {
   for (const char* later : {"serve", "server", "batch-bench", "benchmark"})
-    if (name == later) {
-      std::string there;
-      for (const Command& command : commands())
-        there += (there.empty() ? "" : ", ") + std::string(command.name);
-      return name + ": not there yet; there are " + there;
-    }
+    if (name == later) return true;
+  return false;
+}
+
+std::optional<std::string> why_no_command(const std::string& name) {
+  if (is_later_command(name)) {
+    std::string there;
+    for (const Command& command : commands())
+      there += (there.empty() ? "" : ", ") + std::string(command.name);
+    return name + ": not there yet; there are " + there;
+  }
   for (const char* never : {"lora", "fuse", "upload", "share", "evaluate", "manage", "dwq", "awq",
                             "gptq", "dynamic_quant", "quant.dwq"})
     if (name == never) return name + ": not part of Stepless; mlx_lm." + name + " does it";
+  if (name == "quantize") return name + ": no such command; stepless convert -q does it";
   if (name.empty() || name[0] == '-') return std::nullopt;
   std::vector<std::string> names;
   for (const Command& command : commands()) {

@@ -23,6 +23,9 @@ struct Tree {
 };
 std::unique_ptr<Tree> make_tree();
 
+/// Whether the name is of a command of conventions that is still to come.
+bool is_later_command(const std::string& name);
+
 /// A command that is not there: of another name in mlx-lm, still to come, or misspelt. The error
 /// says which; nullopt when the name is not a command at all or is one of ours.
 std::optional<std::string> why_no_command(const std::string& name);

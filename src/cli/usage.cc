@@ -93,6 +93,17 @@ std::string own_words(const std::string& what) {
   return what.compare(colon + 2, colon, what, 0, colon) == 0 ? what.substr(colon + 2) : what;
 }
 
+/// "--ctk: q5_0 not in {f16,q8_0,q4_0}"
+std::string choice_message(const std::string& what) {
+  const std::size_t colon = what.find(": "), between = what.find(" not in {");
+  if (colon == std::string::npos || between == std::string::npos || between < colon) return what;
+  std::string choices = what.substr(between + 9, what.rfind('}') - between - 9);
+  for (std::size_t at = choices.find(','); at != std::string::npos; at = choices.find(',', at + 2))
+    choices.insert(at + 1, " ");
+  return fmt::format("{} {}: not one of {}", what.substr(0, colon),
+                     what.substr(colon + 2, between - colon - 2), choices);
+}
+
 }  // namespace
 
 std::string usage_message(const CLI::ParseError& error, const CLI::App* command,
@@ -103,7 +114,8 @@ std::string usage_message(const CLI::ParseError& error, const CLI::App* command,
   if (dynamic_cast<const CLI::ConversionError*>(&error) != nullptr)
     return conversion_message(what, command);
   if (dynamic_cast<const CLI::ValidationError*>(&error) != nullptr)
-    return range_message(own_words(what), command);
+    return what.find(" not in {") != std::string::npos ? choice_message(what)
+                                                       : range_message(own_words(what), command);
   if (dynamic_cast<const CLI::ExcludesError*>(&error) != nullptr)
     if (const std::size_t at = what.find(" excludes "); at != std::string::npos)
       return what.substr(0, at) + " and " + what.substr(at + 10) + ": give one of them";

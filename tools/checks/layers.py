@@ -27,6 +27,7 @@ DOORS = (
     (re.compile(r"nlohmann/"), ("src/base/json.",)),
     (re.compile(r"(pcre2|utf8proc)\.h"), ("src/text/",)),
     (re.compile(r"CLI/"), ("src/cli/",)),
+    (re.compile(r"toml\+\+/"), ("src/cli/config_file.",)),
     (re.compile(r"(histedit|editline/readline)\.h"), ("src/cli/line_reader.",)),
     (re.compile(r"boost/"), ("src/server/",)),
     (re.compile(r"(cuda|cublas|cub/|nvml)"), ("src/kernels/cuda/", "src/ops/cuda/")),

@@ -36,7 +36,11 @@ class CudaMemory {
     }
     check_cuda(error, what);
     data_ = static_cast<std::uint8_t*>(data);
-    if (side == Side::device) check_cuda(cudaMemset(data_, 0, size), what);
+    if (side == Side::host) return;
+    check_cuda(cudaMemset(data_, 0, size), what);
+    // The streams here do not wait for the default one: a first step could run before its KV pages
+    // are zeros, and lose what it wrote there.
+    check_cuda(cudaStreamSynchronize(nullptr), what);
   }
   CudaMemory(CudaMemory&& other) noexcept { swap(other); }
   CudaMemory& operator=(CudaMemory&& other) noexcept {

@@ -65,6 +65,8 @@ std::shared_ptr<const Program> DeviceWeights::upload(const Program& program) {
     check_cuda(cudaMemcpy(memory_.data() + offset, array.first,
                           static_cast<std::size_t>(array.second), cudaMemcpyHostToDevice),
                "weights");
+  // A copy from pageable memory may return before its last bytes have arrived.
+  check_cuda(cudaStreamSynchronize(nullptr), "weights");
   auto moved = std::make_shared<Program>(program);
   for (Matrix& matrix : moved->matrices) move(matrix.w), move(matrix.scales), move(matrix.biases);
   for (Vector& vector : moved->vectors) move(vector.data);

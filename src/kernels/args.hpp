@@ -38,13 +38,41 @@ struct CpuEntry {
   extern const CudaEntry name;     \
   const CudaEntry name
 
+/// In front of the workspace of products and attention: counters of arrivals, which every launch
+/// finds and leaves at zero. What follows is free for all.
+inline constexpr int64_t kTicketBytes = 1 << 18;
+
 /// Where a CUDA kernel is launched. `workspace`: at least what the entry asks for, zero before the
-/// first launch, and of one stream only (tickets in it return to zero).
+/// first launch, and of one stream only.
 struct CudaContext {
   void* stream;
   uint8_t* workspace;
   int32_t multiprocessors;
   bool early_start;  // programmatic dependent launch: begin while the kernel before still runs
+};
+
+struct MatmulArgs;
+struct GluArgs;
+struct AddArgs;
+struct NormArgs;
+struct RopeArgs;
+struct KvPutArgs;
+
+/// Launches that do what operations before or behind the row's own do as well: kernels cost about 2
+/// us each in a step. The bits are those of separate launches. Null: the row has none.
+inline constexpr int64_t kMostTogether = 4;
+struct CudaJoined {
+  /// Products of one x with several weights, at most kMostTogether. With `glu` not null there are
+  /// two, its gate and up, of which glu's y alone is stored. The workspace is that of all outputs,
+  /// each weight's rounded up to a multiple of the row's tile.
+  int32_t (*products)(const MatmulArgs* parts, int64_t count, const GluArgs* glu,
+                      const CudaContext& context) = nullptr;
+  /// A plain sum of two values, a + b, of the norm's x_type, which keeps it, and its norm.
+  int32_t (*norm_sum)(const AddArgs& add, const NormArgs& norm,
+                      const CudaContext& context) = nullptr;
+  /// Queries and keys turned, then put; the keys are not stored elsewhere.
+  int32_t (*put_turned)(const RopeArgs& q, const RopeArgs& k, const KvPutArgs& put,
+                        const CudaContext& context) = nullptr;
 };
 
 /// What a CUDA kernel file exports. `args` points to the Args struct of its op; every pointer in it
@@ -53,6 +81,7 @@ struct CudaContext {
 struct CudaEntry {
   int32_t (*launch)(const void* args, const CudaContext& context);
   int64_t (*workspace_bytes)(const void* args);
+  CudaJoined joined = {};
 };
 
 /// qmm, mm: y(m,n) = x(m,k) · wᵀ, w is (n,k).  qmmn: y(m,n) = x(m,k) · w, w is (k,n) with groups

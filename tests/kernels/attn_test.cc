@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "tests/oracle/row_ops.hpp"
+#include "tests/support/device.hpp"
 #include "tests/support/each_row.hpp"
 #include "tests/support/typed_rows.hpp"
 
@@ -85,6 +86,7 @@ class Scene {
     args.window = shape_.window;
     args.sinks = shape_.sinks ? sinks_->data() : nullptr;
     args.sinks_type = shape_.sinks_type;
+    if (kernel.device != nullptr) return run_on_device(kernel, args, y, units);
     kernel.entry->run(&args, units);
   }
 
@@ -108,6 +110,45 @@ class Scene {
   }
 
  private:
+  /// All rows on the device; what `units` names comes back. A unit is a head of a row.
+  void run_on_device(const Kernel& kernel, kernels::AttnArgs args, const TypedRows& y,
+                     kernels::Slice units) const {
+    DeviceArrays device;
+    const auto put = [&device](const TypedRows& rows) { return device.put(bytes_of(rows)); };
+    const Bytes poison(bytes_of(y).size(), 0xff);
+    std::vector<kernels::SeqRow> seq = rows_;
+    for (kernels::SeqRow& row : seq) {
+      const auto* from = reinterpret_cast<const std::uint8_t*>(row.pages);
+      const auto pages = static_cast<std::size_t>(row.position / shape_.page_tokens + 1);
+      row.pages = reinterpret_cast<std::int32_t*>(device.put({from, from + pages * 4}));
+    }
+    const auto* rows = reinterpret_cast<const std::uint8_t*>(seq.data());
+    args.seq = reinterpret_cast<kernels::SeqRow*>(
+        device.put({rows, rows + seq.size() * sizeof(kernels::SeqRow)}));
+    args.q = put(*q_), args.cache.k = put(*k_), args.cache.v = put(*v_);
+    if (args.sinks != nullptr) args.sinks = put(*sinks_);
+    std::uint8_t* const there = device.put(poison);
+    args.y = there;
+    device.run(kernel.device->workspace_bytes(&args), [&](const kernels::CudaContext& context) {
+      return kernel.device->launch(&args, context);
+    });
+    const Bytes all = device.get(there, std::ssize(poison));
+    const std::int64_t size = size_of(shape_.type), head_bytes = shape_.v_dim * size;
+    Bytes rest = all;
+    for (std::int64_t unit = 0; unit < m() * shape_.heads; ++unit) {
+      const std::int64_t at =
+          unit / shape_.heads * y.stride() * size + unit % shape_.heads * head_bytes;
+      if (unit >= units.begin && unit < units.end)
+        std::copy_n(all.begin() + at, head_bytes, y.data() + at);
+      std::fill_n(rest.begin() + at, head_bytes, 0xff);
+    }
+    EXPECT_EQ(rest, poison) << "written between rows";
+  }
+  static Bytes bytes_of(const TypedRows& rows) {
+    const std::int64_t count = (rows.rows() - 1) * rows.stride() + rows.width();
+    return {rows.data(), rows.data() + count * size_of(rows.type())};
+  }
+
   double scale() const { return 1 / std::sqrt(static_cast<double>(shape_.k_dim)); }
   std::int64_t place(const std::vector<std::int32_t>& table, std::int64_t p, std::int64_t h) const {
     const std::int64_t page = table[static_cast<std::size_t>(p / shape_.page_tokens)];
@@ -128,6 +169,11 @@ class Scene {
 
 class EachAttn : public EachRow {
  protected:
+  void SetUp() override {  // these scenes can be carried to a GPU
+    if (row().device == nullptr) return EachRow::SetUp();
+    if (!device_runs(row().is.isa)) GTEST_SKIP() << row().name << ": no GPU here";
+  }
+
   /// ‖y - ref‖ per head: rounding to the type, and 1e-6 for float32 inside.
   static void expect_right(const AttnShape& shape, const Scene& scene, const TypedRows& y,
                            double f32_error = 1e-6) {

@@ -14,4 +14,27 @@ Bytes run_on_device(const Kernel& kernel, const Operands& operands);
 /// The same for one inner product.
 Bytes run_on_device(const Kernel& kernel, const DotProblem& problem);
 
+/// Memory of the GPU for one test, and a stream of launches that are waited for. Only where
+/// device_runs().
+class DeviceArrays {
+ public:
+  DeviceArrays() = default;
+  ~DeviceArrays();
+  DeviceArrays(const DeviceArrays&) = delete;
+  DeviceArrays& operator=(const DeviceArrays&) = delete;
+  /// A copy of `bytes`, 256-byte aligned.
+  std::uint8_t* put(const Bytes& bytes);
+  Bytes get(const std::uint8_t* array, std::int64_t bytes) const;
+  /// Launches by `launch`, with a workspace of `bytes` of zeros, and waits; throws on an error.
+  template <class F>
+  void run(std::int64_t bytes, F launch) {
+    finish(launch(context(bytes)));
+  }
+
+ private:
+  kernels::CudaContext context(std::int64_t workspace_bytes);
+  void finish(std::int32_t error) const;
+  std::vector<std::uint8_t*> arrays_;
+};
+
 }  // namespace stepless::test

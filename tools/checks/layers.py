@@ -38,7 +38,7 @@ DOORS = (
 KERNEL_SYSTEM = re.compile(r"[\w/]+\.h|c(stdint|stddef|string|math|float|limits|assert)")
 
 KERNEL_HEADERS = {"kernels/args.hpp", "kernels/ceiling_entry.hpp", "kernels/philox.hpp"}  # static or plain data
-KERNEL_RULE = "a kernel includes kernels/args.hpp, headers of its own folder and of cpu/any, and C headers"
+KERNEL_RULE = "a kernel includes kernels/args.hpp, headers of its own folder and of its device's `any`, and C headers"
 
 
 def kernel_file(path, bracket, name):
@@ -51,11 +51,11 @@ def kernel_file(path, bracket, name):
 
 
 def cuda_file(path, bracket, name):
-    """The same under kernels/cuda: the toolkit's headers beside C's, and headers of its own folder."""
+    """The same under kernels/cuda: the toolkit's headers beside C's, and headers of its own folder and of cuda/any."""
     folder = path.removeprefix("src/").rsplit("/", 1)[0] + "/"
     if bracket == "<":
         return name.startswith("cuda") or KERNEL_SYSTEM.fullmatch(name) is not None
-    return name in KERNEL_HEADERS or name.startswith(folder)
+    return name in KERNEL_HEADERS or name.startswith((folder, "kernels/cuda/any/"))
 
 
 def source(path, layer, bracket, name):

@@ -10,6 +10,7 @@
 #include "format/dtype.hpp"
 #include "ops/cuda/experts.hpp"
 #include "ops/cuda/graph.hpp"
+#include "ops/cuda/joined.hpp"
 #include "ops/cuda/kv_pages.hpp"
 #include "ops/cuda/launch.hpp"
 #include "ops/cuda/step_inputs.hpp"
@@ -55,6 +56,7 @@ class GpuBackend final : public Backend {
   std::optional<DeviceWeights> weights_;
   std::optional<StepInputs> inputs_;
   std::optional<DeviceExperts> experts_;
+  std::optional<JoinedLaunches> joined_;
   DeviceMemory arena_, tickets_, scratch_, state_memory_;
   DeviceKv kv_;
   std::vector<kernels::StateLayer> state_;
@@ -74,6 +76,9 @@ GpuBackend::GpuBackend(int index) : index_(on_device(index)) {
   run_.stream = stream_.get();
   check_cuda(cudaDeviceGetAttribute(&run_.multiprocessors, cudaDevAttrMultiProcessorCount, index),
              "the GPU");
+  int major = 0;
+  check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index), "the GPU");
+  run_.early_start = major >= 9;
 }
 
 std::int64_t GpuBackend::free_bytes() const {
@@ -96,6 +101,7 @@ void GpuBackend::prepare(std::shared_ptr<const Program> program) {
          "cuda:{}: weights of {} bytes and a step of {} rows with {} are {}; {} are free", index_,
          weights_->bytes(), p.max_rows, step_bytes, weights_->bytes() + step_bytes, free);
   program_ = weights_->upload(p);
+  joined_.emplace(*program_);
   arena_ = DeviceMemory(p.arena_bytes, "activations of the largest step");
   tickets_ = DeviceMemory(room.tickets, "partial sums");
   scratch_ = DeviceMemory(room.scratch, "partial sums");
@@ -165,7 +171,11 @@ void GpuBackend::run_node(std::size_t at) {
 }
 
 void GpuBackend::enqueue() {
-  for (std::size_t at = 0; at < program_->nodes.size(); ++at) run_node(at);
+  for (std::size_t at = 0; at < program_->nodes.size();) {
+    const std::size_t done = joined_->run(run_, step_, at);
+    if (done == 0) run_node(at);
+    at += done == 0 ? 1 : done;
+  }
 }
 
 Ticket GpuBackend::launch(const RowGroup& group) {

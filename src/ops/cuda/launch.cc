@@ -3,12 +3,15 @@
 #include <algorithm>
 
 #include "base/checked.hpp"
+#include "ops/cuda/joined.hpp"
 #include "ops/plan_program.hpp"
 
 namespace stepless {
 namespace {
 
-bool has_tickets(KernelOp op) { return op == KernelOp::qmm || op == KernelOp::qmmn; }
+bool has_tickets(KernelOp op) {
+  return op == KernelOp::qmm || op == KernelOp::qmmn || op == KernelOp::attn;
+}
 
 void make_room(DeviceRoom& room, const Kernel& kernel, const void* args) {
   if (kernel.device == nullptr || kernel.device->workspace_bytes == nullptr) return;
@@ -27,13 +30,16 @@ void make_room_for_experts(DeviceRoom& room, const Step& step, const Node& node)
 
 }  // namespace
 
+kernels::CudaContext context_of(const DeviceRun& run, const Kernel& kernel) {
+  return {run.stream, has_tickets(kernel.is.op) ? run.tickets : run.scratch, run.multiprocessors,
+          run.early_start};
+}
+
 void launch_kernel(const DeviceRun& run, const Kernel& kernel, const void* args) {
   if (kernel.device == nullptr)
     fail(ErrorCode::unsupported, "{}: this build has no code for it", kernel.name);
-  const kernels::CudaContext context{run.stream,
-                                     has_tickets(kernel.is.op) ? run.tickets : run.scratch,
-                                     run.multiprocessors, false};
-  check_cuda(static_cast<cudaError_t>(kernel.device->launch(args, context)), kernel.name.data());
+  const std::int32_t error = kernel.device->launch(args, context_of(run, kernel));
+  check_cuda(static_cast<cudaError_t>(error), kernel.name.data());
 }
 
 DeviceRoom room_of(const Program& program) {
@@ -62,6 +68,8 @@ DeviceRoom room_of(const Program& program) {
         const BoundCall call = bind(step, node, part);
         make_room(room, *call.kernel, call.opaque());
       }
+      if (const auto all = JoinedLaunches::widest(step, node))
+        make_room(room, *all->kernel, all->opaque());
     }
   }
   return room;

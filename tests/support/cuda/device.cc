@@ -145,4 +145,33 @@ Bytes run_on_device(const Kernel& kernel, const DotProblem& p) {
   return {all.begin() + kAround, all.begin() + kAround + size};
 }
 
+DeviceArrays::~DeviceArrays() {
+  for (std::uint8_t* array : arrays_) cudaFree(array);
+}
+
+std::uint8_t* DeviceArrays::put(const Bytes& bytes) {
+  void* array = nullptr;
+  check(cudaMalloc(&array, std::max<std::size_t>(bytes.size(), 1)), "cudaMalloc");
+  arrays_.push_back(static_cast<std::uint8_t*>(array));
+  check(cudaMemcpy(array, bytes.data(), bytes.size(), cudaMemcpyHostToDevice), "upload");
+  return arrays_.back();
+}
+
+Bytes DeviceArrays::get(const std::uint8_t* array, std::int64_t bytes) const {
+  Bytes all(static_cast<std::size_t>(bytes));
+  check(cudaMemcpy(all.data(), array, all.size(), cudaMemcpyDeviceToHost), "download");
+  return all;
+}
+
+kernels::CudaContext DeviceArrays::context(std::int64_t workspace_bytes) {
+  int multiprocessors = 0;
+  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0), "attribute");
+  return {nullptr, put(Bytes(static_cast<std::size_t>(workspace_bytes))), multiprocessors, true};
+}
+
+void DeviceArrays::finish(std::int32_t error) const {
+  check(static_cast<cudaError_t>(error), "launch");
+  check(cudaDeviceSynchronize(), "launch");
+}
+
 }  // namespace stepless::test

@@ -1,11 +1,13 @@
 // cos and sin of the rotary angles of a step's rows, computed once per step from double, so that
 // every layer reads the same numbers and long positions lose nothing.
+#include "kernels/cuda/any/launch.cuh"
 #include "kernels/cuda/any/numbers.cuh"
 
 namespace stepless::kernels {
 namespace {
 
 __global__ void angles(AnglesArgs args) {
+  begin_early();
   const int64_t row = blockIdx.x;
   float* cosines = args.y + row * 2 * args.pairs;
   for (int64_t i = threadIdx.x; i < args.pairs; i += blockDim.x) {
@@ -18,8 +20,7 @@ __global__ void angles(AnglesArgs args) {
 
 int32_t launch(const void* opaque, const CudaContext& context) {
   const AnglesArgs& args = *static_cast<const AnglesArgs*>(opaque);
-  angles<<<grid_for(args.rows), 64, 0, stream_of(context)>>>(args);
-  return cudaGetLastError();
+  return launch_grid(angles, {grid_for(args.rows), 64}, context, args);
 }
 
 }  // namespace

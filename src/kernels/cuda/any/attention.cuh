@@ -5,6 +5,7 @@
 //
 // Scores: 8 lanes to a position, 8 elements a lane at a time. Values: a thread to kMost columns.
 #pragma once
+#include "kernels/cuda/any/launch.cuh"
 #include "kernels/cuda/any/numbers.cuh"
 
 namespace stepless::kernels {
@@ -118,12 +119,14 @@ __device__ void make_scores(const AttnArgs& a, const Places& places, const float
   }
 }
 
-/// Turns scores into weights e^(score - peak) with the peak of all so far; warp w serves the heads
-/// w, w + 4. `shrink` is what earlier sums are to be multiplied with.
+/// Turns scores into weights e^(score - peak) with the peak of all so far; warp w serves
+/// head w and every kBlockThreads / 32nd after it. `shrink` is what earlier sums are to be
+/// multiplied with.
+template <int kBlockThreads>
 __device__ void soften(int heads, float (*score)[kChunk], float* peak, float* total,
                        float* shrink) {
   const int lane = threadIdx.x % 32;
-  for (int h = threadIdx.x / 32; h < heads; h += kThreads / 32) {
+  for (int h = threadIdx.x / 32; h < heads; h += kBlockThreads / 32) {
     const float a = score[h][lane], b = score[h][lane + 32];
     float top = a != a || b != b ? NAN : fmaxf(a, b);
     for (int other = 16; other > 0; other /= 2) {
@@ -182,6 +185,7 @@ __global__ void __launch_bounds__(kThreads) attend(AttnShape shape) {
   __shared__ float score[kHeads][kChunk], peak[kHeads], total[kHeads], shrink[kHeads];
   __shared__ Places places;
   const AttnArgs& a = shape.args;
+  begin_early();
   float* const q = reinterpret_cast<float*>(shared_q);
   const int64_t each = a.heads / a.cache.kv_heads, dim = a.cache.k_dim;
   const int64_t padded = (dim + 63) / 64 * 64, share = blockIdx.y;
@@ -213,7 +217,7 @@ __global__ void __launch_bounds__(kThreads) attend(AttnShape shape) {
       __syncthreads();
       make_scores<type, kMayBePacked>(a, places, q, heads, score);
       __syncthreads();
-      soften(heads, score, peak, total, shrink);
+      soften<kThreads>(heads, score, peak, total, shrink);
       __syncthreads();
       add_values<type, kMayBePacked, kMost>(a, places, heads, score, shrink, acc);
     }
@@ -238,6 +242,7 @@ __global__ void __launch_bounds__(kThreads) attend(AttnShape shape) {
 /// y of one row and head: its shares in order, and the sink.
 __global__ void merge_shares(AttnShape shape) {
   const AttnArgs& a = shape.args;
+  begin_early();
   const int64_t row = blockIdx.x / a.heads, head = blockIdx.x % a.heads;
   const int64_t width = a.cache.v_dim + 2;
   const float* const from = shape.partial + (row * a.heads + head) * kShares * width;
@@ -271,22 +276,21 @@ cudaError_t launch_rows(const AttnShape& shape, int64_t rows, const CudaContext&
   const int64_t heads = each < kHeads ? each : kHeads;
   const auto shared =
       static_cast<std::size_t>(heads * ((a.cache.k_dim + 63) / 64 * 64)) * sizeof(float);
-  const dim3 grid(static_cast<unsigned>(rows * a.cache.kv_heads), kShares);
-  const cudaStream_t stream = stream_of(context);
-  if (a.cache.v_dim <= kThreads)
-    attend<type, kMayBePacked, 1><<<grid, kThreads, shared, stream>>>(shape);
-  else if (a.cache.v_dim <= 2 * kThreads)
-    attend<type, kMayBePacked, 2><<<grid, kThreads, shared, stream>>>(shape);
-  else
-    attend<type, kMayBePacked, kMaxHeadDim / kThreads><<<grid, kThreads, shared, stream>>>(shape);
-  merge_shares<<<static_cast<unsigned>(rows * a.heads), 128, 0, stream>>>(shape);
-  return cudaGetLastError();
+  const dim3 blocks(static_cast<unsigned>(rows * a.cache.kv_heads), kShares);
+  const auto kernel = a.cache.v_dim <= kThreads ? attend<type, kMayBePacked, 1>
+                      : a.cache.v_dim <= 2 * kThreads
+                          ? attend<type, kMayBePacked, 2>
+                          : attend<type, kMayBePacked, kMaxHeadDim / kThreads>;
+  const cudaError_t error = launch_grid(kernel, {blocks, kThreads, shared}, context, shape);
+  if (error != cudaSuccess) return error;
+  const Grid merge{static_cast<unsigned>(rows * a.heads), 128};
+  return launch_grid(merge_shares, merge, context, shape);
 }
 
 template <bool kMayBePacked>
 int32_t launch_attention(const void* opaque, const CudaContext& context) {
   AttnShape shape{*static_cast<const AttnArgs*>(opaque), 0,
-                  reinterpret_cast<float*>(context.workspace)};
+                  reinterpret_cast<float*>(context.workspace + kTicketBytes)};
   const AttnArgs& a = shape.args;
   for (; shape.first_row < a.rows; shape.first_row += kRowsAtOnce) {
     const int64_t left = a.rows - shape.first_row, rows = left < kRowsAtOnce ? left : kRowsAtOnce;
@@ -302,7 +306,7 @@ int32_t launch_attention(const void* opaque, const CudaContext& context) {
 inline int64_t attention_workspace(const void* opaque) {
   const AttnArgs& a = *static_cast<const AttnArgs*>(opaque);
   const int64_t rows = a.rows < kRowsAtOnce ? a.rows : kRowsAtOnce;
-  return rows * a.heads * kShares * (a.cache.v_dim + 2) * 4;
+  return kTicketBytes + rows * a.heads * kShares * (a.cache.v_dim + 2) * 4;
 }
 
 }  // namespace

@@ -8,6 +8,7 @@ namespace {
 constexpr int kChannels = 128;
 
 __global__ void conv(ConvArgs args) {
+  begin_early();
   const int64_t channel = static_cast<int64_t>(blockIdx.x) * kChannels + threadIdx.x;
   if (channel >= args.channels) return;
   int64_t column = channel, input = 0;
@@ -35,9 +36,8 @@ __global__ void conv(ConvArgs args) {
 
 int32_t launch(const void* opaque, const CudaContext& context) {
   const ConvArgs& args = *static_cast<const ConvArgs*>(opaque);
-  conv<<<grid_for((args.channels + kChannels - 1) / kChannels), kChannels, 0, stream_of(context)>>>(
-      args);
-  return cudaGetLastError();
+  const Grid grid{grid_for((args.channels + kChannels - 1) / kChannels), kChannels};
+  return launch_grid(conv, grid, context, args);
 }
 
 }  // namespace

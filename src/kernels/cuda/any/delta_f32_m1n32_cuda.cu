@@ -20,6 +20,7 @@ __device__ void scale_to(const float* x, int64_t n, double length, float epsilon
 }
 
 __global__ void prepare(DeltaArgs args) {
+  begin_early();
   const int64_t row = blockIdx.x, keys = args.k_heads * args.k_dim;
   const float* qkv = args.qkv + row * (2 * keys + args.v_heads * args.v_dim);
   float* to = args.prepared + row * delta_prepared_width(args.k_heads, args.k_dim, args.v_heads);
@@ -55,6 +56,7 @@ __device__ float update(float* state, const float* key, const float* query, int6
 }
 
 __global__ void delta(DeltaArgs args) {
+  begin_early();
   extern __shared__ float states[];  // (k_dim, kColumns)
   const int64_t strips = (args.v_dim + kColumns - 1) / kColumns;
   const int64_t head = blockIdx.x / strips;
@@ -85,11 +87,11 @@ __global__ void delta(DeltaArgs args) {
 
 int32_t launch(const void* opaque, const CudaContext& context) {
   const DeltaArgs& args = *static_cast<const DeltaArgs*>(opaque);
-  prepare<<<grid_for(args.rows), 32, 0, stream_of(context)>>>(args);
+  const cudaError_t error = launch_grid(prepare, {grid_for(args.rows), 32}, context, args);
+  if (error != cudaSuccess) return error;
   const int64_t strips = (args.v_dim + kColumns - 1) / kColumns;
   const auto shared = static_cast<std::size_t>(args.k_dim * kColumns) * sizeof(float);
-  delta<<<grid_for(args.v_heads * strips), kColumns, shared, stream_of(context)>>>(args);
-  return cudaGetLastError();
+  return launch_grid(delta, {grid_for(args.v_heads * strips), kColumns, shared}, context, args);
 }
 
 }  // namespace

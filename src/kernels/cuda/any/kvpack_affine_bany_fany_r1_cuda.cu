@@ -1,5 +1,6 @@
 // Quantizes pages of the KV cache: the codes, scales and biases that quantize() would make of each
 // head of each position (contract.md, section 3). A thread to a group.
+#include "kernels/cuda/any/launch.cuh"
 #include "kernels/cuda/any/numbers.cuh"
 
 namespace stepless::kernels {
@@ -49,6 +50,7 @@ __device__ void pack_group(const Head& head, const KvLayer& cache, int64_t g) {
 
 __global__ void kvpack(KvPackArgs args) {
   const KvLayer& cache = args.cache;
+  begin_early();
   const SeqRow& seq = args.seq[blockIdx.x / cache.kv_heads];
   if (seq.pack < 0) return;
   const int64_t head = blockIdx.x % cache.kv_heads;
@@ -65,8 +67,7 @@ __global__ void kvpack(KvPackArgs args) {
 
 int32_t launch(const void* opaque, const CudaContext& context) {
   const KvPackArgs& args = *static_cast<const KvPackArgs*>(opaque);
-  kvpack<<<grid_for(args.rows * args.cache.kv_heads), 128, 0, stream_of(context)>>>(args);
-  return cudaGetLastError();
+  return launch_grid(kvpack, {grid_for(args.rows * args.cache.kv_heads), 128}, context, args);
 }
 
 }  // namespace

@@ -1,36 +1,98 @@
 // Writes the keys and values of a step's rows into the pages of their sequences, in the cache's own
-// type.
-#include "kernels/cuda/any/numbers.cuh"
+// type; where asked, after turning queries and keys by their rows' angles.
+#include "kernels/cuda/any/launch.cuh"
+#include "kernels/cuda/any/rope.cuh"
 
 namespace stepless::kernels {
 namespace {
 
-__device__ void put(const KvPutArgs& args, const void* from, int64_t stride, int64_t dim,
-                    uint8_t* to) {
-  const KvLayer& cache = args.cache;
-  const int64_t row = blockIdx.x;
-  const SeqRow& seq = args.seq[row];
-  const int64_t page = seq.pages[seq.position / cache.page_tokens];
-  const int64_t slot = seq.position % cache.page_tokens;
-  for (int64_t i = threadIdx.x; i < cache.kv_heads * dim; i += blockDim.x) {
-    const int64_t place = (page * cache.kv_heads + i / dim) * cache.page_tokens + slot;
-    store(to, cache.type, place * dim + i % dim, load(from, args.type, row * stride + i));
+constexpr int kThreads = 128;
+
+/// A row's place in a cache of heads of `dim` elements.
+struct Place {
+  int64_t first, per_head;
+  int dim;
+  __device__ int64_t at(int64_t element) const {
+    const auto i = static_cast<int>(element);
+    return first + i / dim * per_head + i % dim;
   }
+};
+
+__device__ Place place_of(const KvPutArgs& args, int64_t row, int64_t dim) {
+  const KvLayer& cache = args.cache;
+  const SeqRow seq = read_early(&args.seq[row]);
+  const int64_t page = read_early(&seq.pages[seq.position / cache.page_tokens]);
+  const int64_t slot = seq.position % cache.page_tokens;
+  return {(page * cache.kv_heads * cache.page_tokens + slot) * dim, cache.page_tokens * dim,
+          static_cast<int>(dim)};
+}
+
+__device__ void put_one(const KvPutArgs& args, const void* from, int64_t stride, const Place& to,
+                        uint8_t* cache, int64_t row, int i) {
+  store(cache, args.cache.type, to.at(i), load(from, args.type, row * stride + i));
 }
 
 __global__ void kvput(KvPutArgs args) {
-  put(args, args.k, args.k_stride, args.cache.k_dim, args.cache.k);
-  put(args, args.v, args.v_stride, args.cache.v_dim, args.cache.v);
+  begin_early();
+  const int64_t row = blockIdx.x;
+  const Place k = place_of(args, row, args.cache.k_dim), v = place_of(args, row, args.cache.v_dim);
+  const int keys = static_cast<int>(args.cache.kv_heads) * k.dim;
+  const int values = static_cast<int>(args.cache.kv_heads) * v.dim;
+  for (int i = blockIdx.y * kThreads + threadIdx.x; i < keys + values; i += gridDim.y * kThreads) {
+    if (i < keys)
+      put_one(args, args.k, args.k_stride, k, args.cache.k, row, i);
+    else
+      put_one(args, args.v, args.v_stride, v, args.cache.v, row, i - keys);
+  }
+}
+
+/// Turned queries go to q.y, turned keys to the cache, rounded as if k.y had kept them.
+struct TurnedPut {
+  RopeArgs q, k;
+  KvPutArgs put;
+};
+
+__global__ void kvput_turned(TurnedPut args) {
+  const KvPutArgs& put = args.put;
+  let_next_start();
+  const int64_t row = blockIdx.x;
+  // Rows and their pages are inputs of the whole step: no kernel of it writes them.
+  const Place k = place_of(put, row, put.cache.k_dim), v = place_of(put, row, put.cache.v_dim);
+  const int queries = static_cast<int>(rope_units(args.q));
+  const int keys = queries + static_cast<int>(rope_units(args.k));
+  const int all = keys + static_cast<int>(put.cache.kv_heads) * v.dim;
+  wait_for_inputs();
+  for (int i = blockIdx.y * kThreads + threadIdx.x; i < all; i += gridDim.y * kThreads) {
+    if (i < queries)
+      turn_unit(args.q, row, i, [&](int64_t at, float value) {
+        store(args.q.y, args.q.type, row * args.q.y_stride + at, value);
+      });
+    else if (i < keys)
+      turn_unit(args.k, row, i - queries, [&](int64_t at, float value) {
+        store(put.cache.k, put.cache.type, k.at(at), rounded_to(args.k.type, value));
+      });
+    else
+      put_one(put, put.v, put.v_stride, v, put.cache.v, row, i - keys);
+  }
 }
 
 int32_t launch(const void* opaque, const CudaContext& context) {
   const KvPutArgs& args = *static_cast<const KvPutArgs*>(opaque);
-  kvput<<<grid_for(args.rows), 256, 0, stream_of(context)>>>(args);
-  return cudaGetLastError();
+  const int64_t units = args.cache.kv_heads * (args.cache.k_dim + args.cache.v_dim);
+  const dim3 blocks(grid_for(args.rows), blocks_for_units(units, kThreads));
+  return launch_grid(kvput, {blocks, kThreads}, context, args);
+}
+
+int32_t launch_turned(const RopeArgs& q, const RopeArgs& k, const KvPutArgs& put,
+                      const CudaContext& context) {
+  const int64_t units = rope_units(q) + rope_units(k) + put.cache.kv_heads * put.cache.v_dim;
+  const dim3 blocks(grid_for(put.rows), blocks_for_units(units, kThreads));
+  return launch_grid(kvput_turned, {blocks, kThreads}, context, TurnedPut{q, k, put});
 }
 
 }  // namespace
 
-STEPLESS_CUDA_KERNEL(kvput_full_b16_fany_r1_cuda) = {launch, nullptr};
+STEPLESS_CUDA_KERNEL(kvput_full_b16_fany_r1_cuda) = {
+    .launch = launch, .workspace_bytes = nullptr, .joined = {.put_turned = launch_turned}};
 
 }  // namespace stepless::kernels

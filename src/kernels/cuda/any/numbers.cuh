@@ -35,6 +35,11 @@ inline __device__ void store(void* p, DType type, int64_t i, float value) {
     static_cast<__nv_bfloat16*>(p)[i] = __float2bfloat16_rn(value);
 }
 
+inline __device__ float rounded_to(DType type, float value) {
+  if (type == DType::f16) return __half2float(__float2half_rn(value));
+  return type == DType::bf16 ? __bfloat162float(__float2bfloat16_rn(value)) : value;
+}
+
 inline __device__ unsigned code(const uint8_t* row, int bits, int64_t i) {
   const int64_t bit = i * bits;
   unsigned v = row[bit / 8];
@@ -86,15 +91,6 @@ inline __device__ T block_sum(T value, T* room) {
   T total = room[0];
   for (int w = 1; w < warps; ++w) total += room[w];
   return total;
-}
-
-inline cudaStream_t stream_of(const CudaContext& context) {
-  return static_cast<cudaStream_t>(context.stream);
-}
-
-/// Blocks for `units` of work; kernels walk on by the size of the grid.
-inline unsigned grid_for(int64_t units) {
-  return static_cast<unsigned>(units < (int64_t{1} << 30) ? units : int64_t{1} << 30);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // takes the elements k = l, l + 32, ... in order, a butterfly adds the lanes. A weight is rounded
 // once, to y's type. W gives weight(args, row, element).
 #pragma once
+#include "kernels/cuda/any/launch.cuh"
 #include "kernels/cuda/any/numbers.cuh"
 
 namespace stepless::kernels {
@@ -11,6 +12,7 @@ constexpr int kRows = 8, kWarps = 8;
 
 template <double (*weight)(const MatmulArgs&, int64_t, int64_t)>
 __global__ void multiply(MatmulArgs a) {
+  begin_early();
   const int lane = threadIdx.x % 32;
   for (int64_t out = blockIdx.x * kWarps + threadIdx.x / 32; out < a.n;
        out += static_cast<int64_t>(gridDim.x) * kWarps)
@@ -36,9 +38,8 @@ template <double (*weight)(const MatmulArgs&, int64_t, int64_t)>
 int32_t launch_product(const void* args, const CudaContext& context) {
   const MatmulArgs& a = *static_cast<const MatmulArgs*>(args);
   const int64_t blocks = (a.n + kWarps - 1) / kWarps;
-  multiply<weight><<<static_cast<unsigned>(blocks < 65536 ? blocks : 65536), kWarps * 32, 0,
-                     stream_of(context)>>>(a);
-  return cudaGetLastError();
+  const Grid grid{static_cast<unsigned>(blocks < 65536 ? blocks : 65536), kWarps * 32};
+  return launch_grid(multiply<weight>, grid, context, a);
 }
 
 }  // namespace

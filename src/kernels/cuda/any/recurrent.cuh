@@ -1,6 +1,7 @@
 // What rows with a state per sequence share: where a row's state comes from, and when it must be
 // stored.
 #pragma once
+#include "kernels/cuda/any/launch.cuh"
 #include "kernels/cuda/any/numbers.cuh"
 
 namespace stepless::kernels {

@@ -1,34 +1,26 @@
 // Rotary embedding. A pair is read whole by the thread that writes it, so y may be x.
-#include "kernels/cuda/any/numbers.cuh"
+#include "kernels/cuda/any/launch.cuh"
+#include "kernels/cuda/any/rope.cuh"
 
 namespace stepless::kernels {
 namespace {
 
+constexpr int kThreads = 128;
+
 __global__ void rope(RopeArgs args) {
-  const int64_t row = blockIdx.x, rest = args.head_dim - 2 * args.pairs, each = args.pairs + rest;
-  const float* cosines = args.angles + row * 2 * args.pairs;
-  for (int64_t unit = threadIdx.x; unit < args.heads * each; unit += blockDim.x) {
-    const int64_t head = unit / each, i = unit % each;
-    const int64_t x = row * args.x_stride + head * args.head_dim;
-    const int64_t y = row * args.y_stride + head * args.head_dim;
-    if (i >= args.pairs) {  // beyond the pairs: copied
-      const int64_t at = i + args.pairs;
-      store(args.y, args.type, y + at, load(args.x, args.type, x + at));
-      continue;
-    }
-    const int64_t first = args.interleaved ? 2 * i : i;
-    const int64_t second = args.interleaved ? 2 * i + 1 : i + args.pairs;
-    const float a = load(args.x, args.type, x + first), b = load(args.x, args.type, x + second);
-    const float cosine = cosines[i], sine = cosines[args.pairs + i];
-    store(args.y, args.type, y + first, a * cosine - b * sine);
-    store(args.y, args.type, y + second, a * sine + b * cosine);
-  }
+  begin_early();
+  const int64_t row = blockIdx.x;
+  const int units = static_cast<int>(rope_units(args));
+  for (int unit = blockIdx.y * kThreads + threadIdx.x; unit < units; unit += gridDim.y * kThreads)
+    turn_unit(args, row, unit, [&](int64_t at, float value) {
+      store(args.y, args.type, row * args.y_stride + at, value);
+    });
 }
 
 int32_t launch(const void* opaque, const CudaContext& context) {
   const RopeArgs& args = *static_cast<const RopeArgs*>(opaque);
-  rope<<<grid_for(args.rows), 256, 0, stream_of(context)>>>(args);
-  return cudaGetLastError();
+  const dim3 blocks(grid_for(args.rows), blocks_for_units(rope_units(args), kThreads));
+  return launch_grid(rope, {blocks, kThreads}, context, args);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Which experts a token goes to, and how much of each: softmax, the k largest, optionally
 // normalized. A warp to a row.
+#include "kernels/cuda/any/launch.cuh"
 #include "kernels/cuda/any/numbers.cuh"
 
 namespace stepless::kernels {
@@ -32,6 +33,7 @@ __device__ int next_best(const float* logits, int64_t experts, const int32_t* ta
 }
 
 __global__ void route(RouteArgs args) {
+  begin_early();
   const int64_t row = blockIdx.x;
   const float* logits = args.logits + row * args.experts;
   int32_t* ids = args.ids + row * args.k;
@@ -53,8 +55,7 @@ __global__ void route(RouteArgs args) {
 
 int32_t launch(const void* opaque, const CudaContext& context) {
   const RouteArgs& args = *static_cast<const RouteArgs*>(opaque);
-  route<<<grid_for(args.rows), 32, 0, stream_of(context)>>>(args);
-  return cudaGetLastError();
+  return launch_grid(route, {grid_for(args.rows), 32}, context, args);
 }
 
 }  // namespace

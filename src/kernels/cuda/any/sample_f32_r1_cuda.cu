@@ -36,6 +36,7 @@ __device__ void list_best(const SampleArgs& args, const Logits& row, Shared& sha
 
 __global__ void __launch_bounds__(kThreads) sample(SampleArgs args) {
   __shared__ Shared shared;
+  begin_early();
   const int64_t i = blockIdx.x;
   const SampleRow& params = args.params[i];
   // Of the row's room: bits of the ids in the race, then the penalised logits.
@@ -62,8 +63,7 @@ __global__ void __launch_bounds__(kThreads) sample(SampleArgs args) {
 
 int32_t launch(const void* opaque, const CudaContext& context) {
   const SampleArgs& args = *static_cast<const SampleArgs*>(opaque);
-  sample<<<grid_for(args.rows), kThreads, 0, stream_of(context)>>>(args);
-  return cudaGetLastError();
+  return launch_grid(sample, {grid_for(args.rows), kThreads}, context, args);
 }
 
 }  // namespace

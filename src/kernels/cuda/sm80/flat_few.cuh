@@ -11,6 +11,7 @@ struct FewPlan {
   int chain_ways, row_ways;  // warps along k and along rows
   int band;                  // row tiles between two meetings, a multiple of row_ways
   int buffers;               // of partial sums: 2 when there is more than one band
+  int tiles;                 // of all weights
 };
 
 /// Where a warp is: bands, chains of its own, resident runs of units, tiles of its own, units.
@@ -21,15 +22,17 @@ struct FewCursor {
 /// kResident: units of 256 k whose x stays in registers, 2 (a chain) or 1.
 template <int kCols, int kResident, int kGroup, int kStages, int kThreads, int kBlocks>
 __global__ void __launch_bounds__(kThreads, kBlocks)
-    flat_few(FlatWeight w, const uint8_t* x, int64_t x_row_bytes, void* y, int64_t y_stride,
-             DType y_type, int m, FewPlan plan) {
+    flat_few(const __grid_constant__ FlatWeights w, const uint8_t* x, int64_t x_row_bytes, int m,
+             FewPlan plan) {
   extern __shared__ __align__(128) uint8_t shared[];
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
   const int chain0 = warp % plan.chain_ways, row_way = warp / plan.chain_ways;
   const int chains = (w.k + kChainK - 1) / kChainK, units = w.k / kUnitK;
-  const int tiles = (w.n + kTileRows - 1) / kTileRows;
-  const int first = static_cast<int>(static_cast<int64_t>(tiles) * blockIdx.x / gridDim.x);
-  const int end = static_cast<int>(static_cast<int64_t>(tiles) * (blockIdx.x + 1) / gridDim.x);
+  // A gate's tile and its partner are one block's.
+  const int each = w.gated ? 2 : 1;
+  const int64_t items = plan.tiles / each;
+  const int first = static_cast<int>(items * blockIdx.x / gridDim.x) * each;
+  const int end = static_cast<int>(items * (blockIdx.x + 1) / gridDim.x) * each;
   constexpr int kSumBytes = kCols * 64;  // of one step's offset sums
   constexpr int kWarpBytes = kStages * kUnitBytes + kResident * kSteps * kSumBytes;
   const uint32_t ring = shared_address(shared) + warp * kWarpBytes;
@@ -55,7 +58,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   const auto copy_next = [&] {
     if (ahead.band0 < end) {
       const int u = ahead.chain * 2 + ahead.run + ahead.unit;
-      copy_unit<kGroup>(w, ahead.tile, u, ring + fill * kUnitBytes, lane);
+      const TilePlace place = find_tile(w, ahead.tile);
+      copy_unit<kGroup>(w.one[place.weight], place.tile, u, ring + fill * kUnitBytes, lane);
       if (++ahead.unit == kResident || u + 1 >= units) {
         ahead.unit = 0, ahead.tile += plan.row_ways;
         if (ahead.tile >= min(ahead.band0 + plan.band, end)) settle(ahead);
@@ -159,21 +163,29 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
         }
       }
     __syncthreads();
-    const int rows = (band_end - band0) * kTileRows;
-    for (int i = threadIdx.x; i < rows * m; i += blockDim.x) {
-      const int r = i % rows, column = i / rows;
-      const int64_t out = static_cast<int64_t>(band0) * kTileRows + r;
-      if (out >= w.n) continue;
-      const float* at = meeting + (r / kTileRows * kCols + column / 8) * 128 +
-                        ((r & 7) * 4 + (column & 7) / 2) * 4 + ((r & 15) >= 8 ? 2 : 0) +
-                        (column & 1);
+    // Row r of the band's tiles in one column: its parts of two chains, in order.
+    const auto total_of = [&](int tile, int r, int column) {
+      const float* at = meeting + (tile * kCols + column / 8) * 128 +
+                        ((r & 7) * 4 + (column & 7) / 2) * 4 + (r >= 8 ? 2 : 0) + (column & 1);
       float total = 0;
       for (int chain = 0; chain < chains; chain += 2) {
         float part = at[chain * plan.band * kCols * 128];
         if (chain + 1 < chains) part += at[(chain + 1) * plan.band * kCols * 128];
         total = chain == 0 ? part : total + part;
       }
-      store(y, y_type, column * y_stride + out, total);
+      return total;
+    };
+    const int rows = (band_end - band0) / each * kTileRows;
+    for (int i = threadIdx.x; i < rows * m; i += blockDim.x) {
+      const int tile = i % rows / kTileRows * each, r = i % kTileRows, column = i / rows;
+      const TilePlace place = find_tile(w, band0 + tile);
+      const int out = place.tile * kTileRows + r;
+      if (out >= w.one[place.weight].n) continue;
+      const float total = total_of(tile, r, column);
+      if (w.gated)
+        store_gated(w, column, out, total, total_of(tile + 1, r, column));
+      else
+        store(w.y[place.weight], w.y_type, column * w.y_stride[place.weight] + out, total);
     }
     if (plan.buffers == 2)
       buffer ^= 1;

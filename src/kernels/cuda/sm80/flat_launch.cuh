@@ -7,13 +7,34 @@
 namespace stepless::kernels::sm80 {
 
 constexpr int kManyRows = 64;
-constexpr int64_t kMostTickets = 1 << 16;  // in front of the workspace; zero between launches
 
 static int smaller(int a, int b) { return a < b ? a : b; }
 static int divided_up(int a, int b) { return (a + b - 1) / b; }
 
-static FlatWeight weight_of(const MatmulArgs& a) {
-  return {a.w, a.scales, a.biases, static_cast<int>(a.n), static_cast<int>(a.k)};
+/// The weights of one launch: of one x, m and k. With `glu` they are its gate and up.
+struct FlatCall {
+  const MatmulArgs* parts;
+  int64_t count;
+  const GluArgs* glu;  // null: none
+  const MatmulArgs& first() const { return parts[0]; }
+};
+
+/// Every weight's tiles are counted in whole multiples, so that no group of them has two weights.
+static FlatWeights weights_of(const FlatCall& call, int multiple) {
+  FlatWeights all{};
+  int tiles = 0;
+  for (int64_t i = 0; i < call.count; ++i) {
+    const MatmulArgs& a = call.parts[i];
+    all.one[i] = {a.w, a.scales, a.biases, static_cast<int>(a.n), static_cast<int>(a.k)};
+    all.y[i] = a.y, all.y_stride[i] = a.y_stride;
+    const int own = divided_up(static_cast<int>(a.n), kTileRows);
+    tiles += call.glu != nullptr ? own : divided_up(own, multiple) * multiple;
+    all.end[i] = tiles;
+  }
+  all.k = static_cast<int>(call.first().k), all.y_type = call.first().y_type;
+  all.gated = call.glu != nullptr;
+  if (all.gated) all.glu = *call.glu;
+  return all;
 }
 
 template <class... Parameters, class... Arguments>
@@ -22,17 +43,9 @@ static cudaError_t launch(void (*kernel)(Parameters...), int blocks, int threads
   cudaError_t error =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
   if (error != cudaSuccess) return error;
-  cudaLaunchAttribute early{};
-  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  early.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(blocks));
-  config.blockDim = dim3(static_cast<unsigned>(threads));
-  config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes);
-  config.stream = static_cast<cudaStream_t>(context.stream);
-  config.attrs = &early;
-  config.numAttrs = context.early_start ? 1 : 0;
-  return cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
+  const Grid grid{static_cast<unsigned>(blocks), static_cast<unsigned>(threads),
+                  static_cast<std::size_t>(shared_bytes)};
+  return launch_grid(kernel, grid, context, arguments...);
 }
 
 struct FewShape {
@@ -42,43 +55,55 @@ struct FewShape {
 };
 
 template <int kCols, int kResident, int kGroup, int kStages, int kThreads, int kBlocks>
-static cudaError_t launch_few(const MatmulArgs& a, const CudaContext& context, FewShape shape) {
-  const int chains = divided_up(static_cast<int>(a.k), kChainK);
-  const int tiles = divided_up(static_cast<int>(a.n), kTileRows);
+static cudaError_t launch_few(const FlatCall& call, const CudaContext& context, FewShape shape) {
+  const MatmulArgs& a = call.first();
+  const FlatWeights weights = weights_of(call, 1);
+  const int chains = divided_up(static_cast<int>(a.k), kChainK), each = weights.gated ? 2 : 1;
+  const int tiles = weights.end[call.count - 1];
   FewPlan plan{};
+  plan.tiles = tiles;
   plan.chain_ways = divided_up(chains, divided_up(chains, shape.warps));
-  const int blocks = smaller(tiles, context.multiprocessors * shape.per_sm);
-  const int most_tiles = divided_up(tiles, blocks);
+  const int blocks = smaller(tiles / each, context.multiprocessors * shape.per_sm);
+  const int most_tiles = divided_up(tiles / each, blocks) * each;
   plan.row_ways = smaller(shape.warps / plan.chain_ways, most_tiles);
   if (plan.row_ways < 1) plan.row_ways = 1;
-  const int tile_bytes = chains * kCols * 512;
+  const int tile_bytes = chains * kCols * 512, step = plan.row_ways * each;
   plan.band = most_tiles, plan.buffers = 1;
   if (most_tiles * tile_bytes > shape.meeting_bytes) {
     plan.buffers = 2;
-    plan.band = shape.meeting_bytes / (2 * tile_bytes) / plan.row_ways * plan.row_ways;
-    if (plan.band < plan.row_ways) plan.band = plan.row_ways;
+    plan.band = shape.meeting_bytes / (2 * tile_bytes) / step * step;
+    if (plan.band < step) plan.band = step;
   }
   const int warps = plan.chain_ways * plan.row_ways;
   const int bytes = warps * (kStages * kUnitBytes + kResident * kSteps * kCols * 64) +
                     plan.buffers * plan.band * tile_bytes;
   return launch(flat_few<kCols, kResident, kGroup, kStages, kThreads, kBlocks>, blocks, warps * 32,
-                bytes, context, weight_of(a), static_cast<const uint8_t*>(a.x), a.x_stride * 2, a.y,
-                a.y_stride, a.y_type, static_cast<int>(a.m), plan);
+                bytes, context, weights, static_cast<const uint8_t*>(a.x), a.x_stride * 2,
+                static_cast<int>(a.m), plan);
 }
 
-template <int kTeam, int kGroup, int kStages, int kTeams>
-static cudaError_t launch_many(const MatmulArgs& a, const CudaContext& context) {
+/// Row pairs that a block of flat_many walks over.
+static int pairs_of_block(const FlatCall& call, const CudaContext& context) {
+  const int pairs = weights_of(call, kPairTiles).end[call.count - 1] / kPairTiles;
+  const int parts = divided_up(static_cast<int>(call.first().k), kPartK);
+  return divided_up(pairs * parts, context.multiprocessors);
+}
+
+template <int kTeam, int kWarpCols, int kGroup, int kStages, int kTeams>
+static cudaError_t launch_many(const FlatCall& call, const CudaContext& context) {
+  const MatmulArgs& a = call.first();
+  const FlatWeights weights = weights_of(call, kPairTiles);
   const int parts = divided_up(static_cast<int>(a.k), kPartK);
-  const int pairs = divided_up(static_cast<int>(a.n), kPairTiles * kTileRows);
+  const int pairs = weights.end[call.count - 1] / kPairTiles;
   int slots = context.multiprocessors / parts;
   if (slots < 1) slots = 1;
   slots = smaller(slots, pairs);
   constexpr int kBlocks = kTeam * kWarpCols;
   const int bytes = kPartSteps * kBlocks * (1024 + 64) + kTeams * kStages * kPairTiles * kUnitBytes;
-  return launch(flat_many<kTeam, kGroup, kStages, kTeams>, slots * parts, kTeam * kTeams * 32,
-                bytes, context, weight_of(a), static_cast<const uint8_t*>(a.x), a.x_stride * 2, a.y,
-                a.y_stride, a.y_type, static_cast<int>(a.m),
-                reinterpret_cast<float4*>(context.workspace + kMostTickets * 4),
+  return launch(flat_many<kTeam, kWarpCols, kGroup, kStages, kTeams>, slots * parts,
+                kTeam * kTeams * 32, bytes, context, weights, static_cast<const uint8_t*>(a.x),
+                a.x_stride * 2, static_cast<int>(a.m), pairs,
+                reinterpret_cast<float4*>(context.workspace + kTicketBytes),
                 reinterpret_cast<unsigned*>(context.workspace));
 }
 

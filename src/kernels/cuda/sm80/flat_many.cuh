@@ -1,13 +1,13 @@
 // m = 17..64: a block owns one part of 1024 k, its x in shared memory as operands, and a run of row
 // pairs (32 rows). A team of kTeam warps shares a ring of weights and takes a row pair at a time,
-// each warp 32 columns. The parts of a row pair meet in global memory: whoever comes last adds them
-// up, in order.
+// each warp kWarpCols blocks of 8 columns. The parts of a row pair meet in global memory: whoever
+// comes last adds them up, in order.
 #pragma once
 #include "kernels/cuda/sm80/flat_units.cuh"
 
 namespace stepless::kernels::sm80 {
 
-constexpr int kPairTiles = 2, kWarpCols = 4, kSideBySide = 2;
+constexpr int kPairTiles = 2, kSideBySide = 2;
 constexpr int kPartSteps = kPartK / kStepK;
 
 template <int kTeam>
@@ -19,11 +19,11 @@ static __device__ __forceinline__ void meet_team(int team) {
 }
 
 /// x of the block's part: [step][n8 column block][half][lane] 16 bytes, and -128 times its sums.
-template <int kTeam>
+template <int kBlocks>
 static __device__ __forceinline__ void stage_x(const uint8_t* x, int64_t x_row_bytes, int m, int k0,
                                                int k, uint32_t operands, uint32_t sums, int lane,
                                                int warp, int warps) {
-  constexpr int kBlocks = kTeam * kWarpCols, kAtOnce = 8;
+  constexpr int kAtOnce = 8;
   const int g = lane >> 2, t = lane & 3;
   for (int item0 = warp; item0 < kPartSteps * kBlocks; item0 += warps * kAtOnce) {
     uint4 p[kAtOnce], q[kAtOnce];
@@ -57,17 +57,16 @@ static __device__ __forceinline__ void stage_x(const uint8_t* x, int64_t x_row_b
   }
 }
 
-template <int kTeam, int kGroup, int kStages, int kTeams>
+template <int kTeam, int kWarpCols, int kGroup, int kStages, int kTeams>
 __global__ void __launch_bounds__(kTeam* kTeams * 32, 1)
-    flat_many(FlatWeight w, const uint8_t* x, int64_t x_row_bytes, void* y, int64_t y_stride,
-              DType y_type, int m, float4* partials, unsigned* tickets) {
+    flat_many(const __grid_constant__ FlatWeights w, const uint8_t* x, int64_t x_row_bytes, int m,
+              int pairs, float4* partials, unsigned* tickets) {
   extern __shared__ __align__(128) uint8_t shared[];
   constexpr int kBlocks = kTeam * kWarpCols, kSlotBytes = kPairTiles * kUnitBytes;
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
   const int team = warp / kTeam, member = warp % kTeam;
   const int parts = (w.k + kPartK - 1) / kPartK, part = blockIdx.x % parts;
   const int slots = gridDim.x / parts, slot_of_block = blockIdx.x / parts;
-  const int pairs = (w.n + kPairTiles * kTileRows - 1) / (kPairTiles * kTileRows);
   const int first = static_cast<int>(static_cast<int64_t>(pairs) * slot_of_block / slots) + team;
   const int end = static_cast<int>(static_cast<int64_t>(pairs) * (slot_of_block + 1) / slots);
   const int k0 = part * kPartK, units = min(kPartK, w.k - k0) / kUnitK;
@@ -81,7 +80,8 @@ __global__ void __launch_bounds__(kTeam* kTeams * 32, 1)
 #pragma unroll
       for (int r = 0; r < kPairTiles / kTeam; ++r) {
         const int tile = member * (kPairTiles / kTeam) + r;
-        copy_unit<kGroup>(w, ahead_pair * kPairTiles + tile, part * (kPartK / kUnitK) + ahead_unit,
+        const TilePlace place = find_tile(w, ahead_pair * kPairTiles + tile);
+        copy_unit<kGroup>(w.one[place.weight], place.tile, part * (kPartK / kUnitK) + ahead_unit,
                           ring + fill * kSlotBytes + tile * kUnitBytes, lane);
       }
       if (++ahead_unit == units) ahead_unit = 0, ahead_pair += kTeams;
@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(kTeam* kTeams * 32, 1)
 #pragma unroll
   for (int i = 0; i < kStages - 1; ++i) copy_next();
   wait_for_inputs();
-  stage_x<kTeam>(x, x_row_bytes, m, k0, w.k, operands, sums, lane, warp, kTeam * kTeams);
+  stage_x<kBlocks>(x, x_row_bytes, m, k0, w.k, operands, sums, lane, warp, kTeam * kTeams);
   __syncthreads();
 
   const uint32_t my_operands = operands + member * kWarpCols * 1024 + lane * 16;
@@ -210,16 +210,25 @@ __global__ void __launch_bounds__(kTeam* kTeams * 32, 1)
         }
       }
     }
+    const int step = w.gated ? kPairTiles : 1;
 #pragma unroll
-    for (int r = 0; r < kPairTiles; ++r)
+    for (int r = 0; r < kPairTiles; ++r) {
+      if (r % step != 0) break;
+      const TilePlace place = find_tile(w, pair * kPairTiles + r);
 #pragma unroll
       for (int c = 0; c < kWarpCols; ++c)
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
-          const int out = (pair * kPairTiles + r) * kTileRows + g + e / 2 * 8;
+          const int out = place.tile * kTileRows + g + e / 2 * 8;
           const int column = (member * kWarpCols + c) * 8 + 2 * t + e % 2;
-          if (out < w.n && column < m) store(y, y_type, column * y_stride + out, acc[r][c][e]);
+          if (out >= w.one[place.weight].n || column >= m) continue;
+          if (w.gated)
+            store_gated(w, column, out, acc[0][c][e], acc[1][c][e]);
+          else
+            store(w.y[place.weight], w.y_type, column * w.y_stride[place.weight] + out,
+                  acc[r][c][e]);
         }
+    }
   }
 }
 

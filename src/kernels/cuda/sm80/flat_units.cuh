@@ -6,6 +6,7 @@
 // The sum of x·q is four chained mma, started at -128 times the sum of x because a code q enters as
 // the bf16 value 128 + q. A part is chain 0 + chain 1; y is the sum of its parts in order.
 #pragma once
+#include "kernels/cuda/any/glu.cuh"
 #include "kernels/cuda/sm80/mma.cuh"
 
 namespace stepless::kernels::sm80 {
@@ -25,6 +26,29 @@ struct FlatWeight {
   const uint8_t* biases;
   int n, k;
 };
+
+/// Weights that read one x, multiplied in one launch: their tiles of rows stand in one line.
+struct FlatWeights {
+  FlatWeight one[kMostTogether];
+  void* y[kMostTogether];
+  int64_t y_stride[kMostTogether];
+  int end[kMostTogether];  // of each weight's tiles in the line
+  int k;
+  DType y_type;
+  /// Two weights, gate and up, tile by tile in turns: what is stored is glu's y alone.
+  bool gated;
+  GluArgs glu;
+};
+
+struct TilePlace {
+  int weight, tile;
+};
+static __device__ __forceinline__ TilePlace find_tile(const FlatWeights& w, int tile) {
+  if (w.gated) return {tile & 1, tile >> 1};
+  int i = 0, before = 0;
+  while (tile >= w.end[i]) before = w.end[i++];
+  return {i, tile - before};
+}
 
 /// Starts the copies of a tile's unit u. Rows beyond n are the last one again: what they give is
 /// not stored.
@@ -138,6 +162,11 @@ static __device__ __forceinline__ void add_step(float (&chain)[4], const float (
   chain[3] = __fmaf_rn(scales.s1, dot[3], chain[3]);
 }
 
+static __device__ __forceinline__ float rounded(float value, DType type) {
+  if (type == DType::bf16) return __bfloat162float(__float2bfloat16_rn(value));
+  return type == DType::f16 ? __half2float(__float2half_rn(value)) : value;
+}
+
 static __device__ __forceinline__ void store(void* y, DType type, int64_t at, float value) {
   if (type == DType::bf16)
     static_cast<__nv_bfloat16*>(y)[at] = __float2bfloat16_rn(value);
@@ -145,6 +174,13 @@ static __device__ __forceinline__ void store(void* y, DType type, int64_t at, fl
     static_cast<__half*>(y)[at] = __float2half_rn(value);
   else
     static_cast<float*>(y)[at] = value;
+}
+
+/// Gate and up are rounded as if they had been stored: the bits are those of two operations.
+static __device__ __forceinline__ void store_gated(const FlatWeights& w, int column, int out,
+                                                   float gate, float up) {
+  const float y = gated(w.glu, rounded(gate, w.y_type), rounded(up, w.y_type));
+  store(w.glu.y, w.y_type, column * w.glu.y_stride + out, y);
 }
 
 }  // namespace stepless::kernels::sm80

@@ -1,11 +1,10 @@
-// One instruction per wrapper, so that a main loop reads as the algorithm. sm_80 and later; what
-// only sm_90 has (programmatic dependent launch) is nothing below it.
+// One instruction per wrapper, so that a main loop reads as the algorithm. sm_80 and later.
 #pragma once
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-#include "kernels/args.hpp"
+#include "kernels/cuda/any/launch.cuh"
 
 namespace stepless::kernels::sm80 {
 
@@ -93,19 +92,6 @@ static __device__ __forceinline__ unsigned take_ticket(unsigned* ticket) {
                : "l"(ticket)
                : "memory");
   return before;
-}
-
-/// Programmatic dependent launch: the next kernel of the stream may start; what earlier kernels
-/// wrote is there.
-static __device__ __forceinline__ void let_next_start() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-}
-static __device__ __forceinline__ void wait_for_inputs() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
 }
 
 static __device__ __forceinline__ float low_bf16(uint32_t pair) {

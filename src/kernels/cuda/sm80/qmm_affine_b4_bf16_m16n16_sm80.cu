@@ -8,17 +8,24 @@ using sm80::launch_few;
 
 // Warps and stages: the best of three sweeps on an H100. Twelve warps of at most 168 registers won
 // over 8, 10, 16 and 20; two blocks of 8 or 10 warps per multiprocessor lost.
-int32_t launch(const void* args, const CudaContext& context) {
-  const MatmulArgs& a = *static_cast<const MatmulArgs*>(args);
+int32_t launch_together(const MatmulArgs* parts, int64_t count, const GluArgs* glu,
+                        const CudaContext& context) {
+  const sm80::FlatCall call{parts, count, glu};
+  const MatmulArgs& a = call.first();
   if (a.group_size == 64)
-    return a.m <= 8 ? launch_few<1, 2, 64, 3, 384, 1>(a, context, {12, 48 << 10, 1})
-                    : launch_few<2, 1, 64, 3, 384, 1>(a, context, {12, 80 << 10, 1});
-  return a.m <= 8 ? launch_few<1, 2, 128, 3, 384, 1>(a, context, {12, 48 << 10, 1})
-                  : launch_few<2, 1, 128, 3, 384, 1>(a, context, {12, 80 << 10, 1});
+    return a.m <= 8 ? launch_few<1, 2, 64, 3, 384, 1>(call, context, {12, 48 << 10, 1})
+                    : launch_few<2, 1, 64, 3, 384, 1>(call, context, {12, 80 << 10, 1});
+  return a.m <= 8 ? launch_few<1, 2, 128, 3, 384, 1>(call, context, {12, 48 << 10, 1})
+                  : launch_few<2, 1, 128, 3, 384, 1>(call, context, {12, 80 << 10, 1});
+}
+
+int32_t launch(const void* args, const CudaContext& context) {
+  return launch_together(static_cast<const MatmulArgs*>(args), 1, nullptr, context);
 }
 
 }  // namespace
 
-STEPLESS_CUDA_KERNEL(qmm_affine_b4_bf16_m16n16_sm80) = {launch, nullptr};
+STEPLESS_CUDA_KERNEL(qmm_affine_b4_bf16_m16n16_sm80) = {
+    .launch = launch, .workspace_bytes = nullptr, .joined = {.products = launch_together}};
 
 }  // namespace stepless::kernels

@@ -9,33 +9,50 @@
 namespace stepless::kernels {
 namespace {
 
-using sm80::kManyRows, sm80::kMostTickets, sm80::kPartK, sm80::launch_many;
+using sm80::kManyRows, sm80::kPartK, sm80::launch_many;
 
-int32_t launch(const void* args, const CudaContext& context) {
-  MatmulArgs a = *static_cast<const MatmulArgs*>(args);
-  const int64_t m = a.m, y_size = a.y_type == DType::f32 ? 4 : 2;
+template <int kGroup>
+int32_t launch_rows(const sm80::FlatCall& call, const CudaContext& context) {
+  if (call.first().m > kManyRows / 2) return launch_many<2, 4, kGroup, 3, 4>(call, context);
+  // A warp to a row pair, if there are pairs for twelve warps; else two.
+  return sm80::pairs_of_block(call, context) > 6 ? launch_many<1, 4, kGroup, 2, 12>(call, context)
+                                                 : launch_many<2, 2, kGroup, 3, 6>(call, context);
+}
+
+int32_t launch_together(const MatmulArgs* parts, int64_t count, const GluArgs* glu,
+                        const CudaContext& context) {
+  MatmulArgs now[kMostTogether];
+  for (int64_t i = 0; i < count; ++i) now[i] = parts[i];
+  GluArgs gate = glu != nullptr ? *glu : GluArgs{};
+  const int64_t m = parts[0].m, y_size = parts[0].y_type == DType::f32 ? 4 : 2;
   for (int64_t row = 0; row < m; row += kManyRows) {
-    a.m = m - row < kManyRows ? m - row : kManyRows;
-    const bool half = a.m <= kManyRows / 2;
-    const cudaError_t error = a.group_size == 64 ? (half ? launch_many<1, 64, 2, 12>(a, context)
-                                                         : launch_many<2, 64, 3, 4>(a, context))
-                                                 : (half ? launch_many<1, 128, 2, 12>(a, context)
-                                                         : launch_many<2, 128, 3, 4>(a, context));
+    for (int64_t i = 0; i < count; ++i) now[i].m = m - row < kManyRows ? m - row : kManyRows;
+    const sm80::FlatCall call{now, count, glu != nullptr ? &gate : nullptr};
+    const int32_t error = parts[0].group_size == 64 ? launch_rows<64>(call, context)
+                                                    : launch_rows<128>(call, context);
     if (error != cudaSuccess) return error;
-    a.x = static_cast<const uint8_t*>(a.x) + kManyRows * a.x_stride * 2;
-    a.y = static_cast<uint8_t*>(a.y) + kManyRows * a.y_stride * y_size;
+    for (int64_t i = 0; i < count; ++i) {
+      now[i].x = static_cast<const uint8_t*>(now[i].x) + kManyRows * now[i].x_stride * 2;
+      now[i].y = static_cast<uint8_t*>(now[i].y) + kManyRows * now[i].y_stride * y_size;
+    }
+    gate.y = static_cast<uint8_t*>(gate.y) + kManyRows * gate.y_stride * y_size;
   }
   return cudaSuccess;
+}
+
+int32_t launch(const void* args, const CudaContext& context) {
+  return launch_together(static_cast<const MatmulArgs*>(args), 1, nullptr, context);
 }
 
 int64_t workspace_bytes(const void* args) {
   const MatmulArgs& a = *static_cast<const MatmulArgs*>(args);
   const int64_t parts = (a.k + kPartK - 1) / kPartK, rows = (a.n + 31) / 32 * 32;
-  return kMostTickets * 4 + rows * parts * kManyRows * 4;
+  return kTicketBytes + rows * parts * kManyRows * 4;
 }
 
 }  // namespace
 
-STEPLESS_CUDA_KERNEL(qmm_affine_b4_bf16_m64n32_sm80) = {launch, workspace_bytes};
+STEPLESS_CUDA_KERNEL(qmm_affine_b4_bf16_m64n32_sm80) = {
+    .launch = launch, .workspace_bytes = workspace_bytes, .joined = {.products = launch_together}};
 
 }  // namespace stepless::kernels

@@ -1,0 +1,260 @@
+// Launches of CUDA rows that do their neighbours' work as well give the bytes of separate launches.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "kernels/roll_call.hpp"
+#include "tests/support/device.hpp"
+#include "tests/support/each_row.hpp"
+
+namespace stepless::test {
+namespace {
+
+const Kernel& cuda_row(KernelOp op) {
+  for (const Kernel& row : roll_call())
+    if (row.is.op == op && row.is.isa == Isa::cuda && !row.is.mode) return row;
+  throw std::runtime_error("no such CUDA row");
+}
+
+class Joined : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!device_runs(Isa::cuda)) GTEST_SKIP() << "no GPU here";
+  }
+  std::uint8_t* random(DType type, std::int64_t count, double scale = 1) {
+    return arrays_.put(random_rows(type, count, scale, random_));
+  }
+  std::uint8_t* poisoned(std::int64_t bytes) {
+    return arrays_.put(Bytes(static_cast<std::size_t>(bytes), 0xff));
+  }
+  template <class Args>
+  void launch(KernelOp op, const Args& args) {
+    const Kernel& kernel = cuda_row(op);
+    arrays_.run(0, [&](const kernels::CudaContext& c) { return kernel.device->launch(&args, c); });
+  }
+
+  DeviceArrays arrays_;
+  Random random_{7};
+};
+
+// ---- products
+
+struct Products {
+  std::vector<kernels::MatmulArgs> parts;
+  std::int64_t all_n = 0;
+};
+
+class JoinedProducts : public Joined, public ::testing::WithParamInterface<const Kernel*> {
+ protected:
+  const kernels::CudaEntry& entry() const { return *GetParam()->device; }
+
+  Products products(const Format& format, std::int64_t m, std::int64_t k,
+                    const std::vector<std::int64_t>& sizes) {
+    Products all;
+    const std::uint8_t* const x = random(DType::bf16, m * k);
+    for (const std::int64_t n : sizes) {
+      const oracle::Stored w = random_weight(format, n, k, random_);
+      kernels::MatmulArgs a{};
+      a.x = x, a.x_stride = k, a.m = m, a.n = n, a.k = k, a.tensor_scale = 1;
+      a.w = arrays_.put(w.w), a.scales = arrays_.put(w.scales), a.biases = arrays_.put(w.biases);
+      a.w_row_bytes = w.row_bytes();
+      a.mode = format.spec.mode, a.bits = format.spec.bits, a.group_size = format.spec.group_size;
+      a.x_type = a.w_type = a.y_type = DType::bf16;
+      a.y = poisoned(m * n * 2), a.y_stride = n;
+      all.parts.push_back(a);
+      all.all_n += (n + 31) / 32 * 32;
+    }
+    return all;
+  }
+  std::int64_t workspace(const Products& products) const {
+    kernels::MatmulArgs a = products.parts[0];
+    a.n = products.all_n;
+    return entry().workspace_bytes == nullptr ? 0 : entry().workspace_bytes(&a);
+  }
+  void run(const Products& products, const kernels::GluArgs* glu) {
+    arrays_.run(workspace(products), [&](const kernels::CudaContext& context) {
+      return entry().joined.products(products.parts.data(), std::ssize(products.parts), glu,
+                                     context);
+    });
+  }
+  /// The same parts one by one, into results of their own.
+  Products run_apart(const Products& products) {
+    Products apart = products;
+    for (kernels::MatmulArgs& a : apart.parts) {
+      a.y = poisoned(a.m * a.n * 2);
+      arrays_.run(workspace(products),
+                  [&](const kernels::CudaContext& context) { return entry().launch(&a, context); });
+    }
+    return apart;
+  }
+  Bytes y_of(const kernels::MatmulArgs& a) const {
+    return arrays_.get(static_cast<const std::uint8_t*>(a.y), a.m * a.n * 2);
+  }
+  template <class F>
+  void each_case(F f) {
+    for (const int group : {64, 128})
+      for (const std::int64_t k : {256, 768, 2304})
+        for (const std::int64_t m : {1, 8, 9, 16, 17, 32, 33, 64, 65, 130}) {
+          if (m < GetParam()->fields.rows.least || m > GetParam()->fields.rows.most) continue;
+          SCOPED_TRACE(testing::Message() << "m " << m << ", k " << k << ", group " << group);
+          f(Format{true, {Mode::affine, 4, group}, DType::bf16, DType::bf16, DType::bf16}, m, k);
+        }
+  }
+};
+
+TEST_P(JoinedProducts, PartsEqualSeparateLaunches) {
+  each_case([&](const Format& format, std::int64_t m, std::int64_t k) {
+    for (const std::vector<std::int64_t>& sizes :
+         {std::vector<std::int64_t>{40, 16, 49}, {7, 2500}, {32, 32, 32, 33}}) {
+      const Products together = products(format, m, k, sizes);
+      run(together, nullptr);
+      const Products apart = run_apart(together);
+      for (std::size_t i = 0; i < sizes.size(); ++i)
+        EXPECT_EQ(y_of(together.parts[i]), y_of(apart.parts[i])) << "part " << i;
+    }
+  });
+}
+
+TEST_P(JoinedProducts, GateEqualsSeparateLaunches) {
+  each_case([&](const Format& format, std::int64_t m, std::int64_t k) {
+    for (const std::int64_t n : {16, 49, 2500}) {
+      const Products together = products(format, m, k, {n, n});
+      kernels::GluArgs glu{};
+      glu.y = poisoned(m * n * 2), glu.type = DType::bf16;
+      glu.rows = m, glu.width = glu.gate_stride = glu.up_stride = glu.y_stride = n;
+      glu.activation = n == 49 ? kernels::Activation::swish : kernels::Activation::silu;
+      glu.alpha = 1.7f, glu.limit = n == 49 ? 1.5f : 0, glu.up_offset = n == 49 ? 1.0f : 0;
+      run(together, &glu);
+      const Bytes joined = arrays_.get(static_cast<std::uint8_t*>(glu.y), m * n * 2);
+      const Products apart = run_apart(together);
+      glu.gate = apart.parts[0].y, glu.up = apart.parts[1].y;
+      launch(KernelOp::glu, glu);
+      EXPECT_EQ(joined, arrays_.get(static_cast<std::uint8_t*>(glu.y), m * n * 2)) << "n " << n;
+      EXPECT_EQ(y_of(together.parts[0]), Bytes(static_cast<std::size_t>(m * n * 2), 0xff))
+          << "the gate itself is not stored";
+    }
+  });
+}
+
+std::vector<const Kernel*> rows_that_join_products() {
+  std::vector<const Kernel*> rows;
+  for (const Kernel* row : built_rows({KernelOp::qmm}))
+    if (row->device != nullptr && row->device->joined.products != nullptr) rows.push_back(row);
+  return rows;
+}
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(JoinedProducts);
+INSTANTIATE_TEST_SUITE_P(RollCall, JoinedProducts, testing::ValuesIn(rows_that_join_products()),
+                         row_name);
+
+// ---- a sum and its norm
+
+TEST_F(Joined, NormOfASumEqualsSeparateLaunches) {
+  for (const DType type : {DType::f32, DType::f16, DType::bf16})
+    for (const std::int64_t k : {1, 8, 100, 3072, 4104, 16384, 20000}) {
+      SCOPED_TRACE(testing::Message() << "k " << k << ", type " << static_cast<int>(type));
+      const std::int64_t rows = 3, bytes = rows * k * size_of(type);
+      kernels::AddArgs add{};
+      add.a = random(type, rows * k), add.b = random(type, rows * k), add.y = poisoned(bytes);
+      add.type = add.b_type = add.y_type = type;
+      add.rows = rows, add.width = add.a_stride = add.b_stride = add.y_stride = k;
+      add.a_scale = add.b_scale = 1;
+      kernels::NormArgs norm{};
+      norm.x = add.y, norm.y = poisoned(bytes), norm.weight = random(type, k);
+      norm.x_type = norm.weight_type = norm.y_type = type;
+      norm.rows = rows, norm.k = norm.x_stride = norm.y_stride = k, norm.groups = 1;
+      norm.epsilon = 1e-5f;
+      const Kernel& row = cuda_row(KernelOp::norm);
+      arrays_.run(0, [&](const kernels::CudaContext& context) {
+        return row.device->joined.norm_sum(add, norm, context);
+      });
+      const auto read = [&](void* p) { return arrays_.get(static_cast<std::uint8_t*>(p), bytes); };
+      const Bytes sum = read(add.y), y = read(norm.y);
+      add.y = poisoned(bytes), norm.x = add.y, norm.y = poisoned(bytes);
+      launch(KernelOp::add, add);
+      launch(KernelOp::norm, norm);
+      EXPECT_EQ(sum, read(add.y));
+      EXPECT_EQ(y, read(norm.y));
+    }
+}
+
+// ---- queries and keys turned and put
+
+struct PutCase {
+  DType type;
+  std::int64_t heads, kv_heads, dim, pairs;
+  bool interleaved;
+};
+
+TEST_F(Joined, PutOfTurnedKeysEqualsSeparateLaunches) {
+  const PutCase cases[] = {{DType::bf16, 3, 1, 64, 32, false},
+                           {DType::f16, 24, 8, 128, 64, false},
+                           {DType::f32, 4, 2, 80, 16, false},
+                           {DType::bf16, 2, 2, 10, 5, true},
+                           {DType::bf16, 5, 5, 256, 128, false}};
+  for (const PutCase& c : cases) {
+    SCOPED_TRACE(testing::Message() << "dim " << c.dim << ", pairs " << c.pairs);
+    const std::int64_t rows = 3, pages = 4, page_tokens = 64, size = size_of(c.type);
+    const std::int64_t kv_width = c.kv_heads * c.dim, width = c.heads * c.dim;
+    const std::int64_t cache_bytes = pages * c.kv_heads * page_tokens * c.dim * size;
+    const std::int32_t table[] = {2, 3, 1};
+    Bytes table_bytes(sizeof table);
+    std::memcpy(table_bytes.data(), table, sizeof table);
+    const auto* pages_there = reinterpret_cast<std::int32_t*>(arrays_.put(table_bytes));
+    std::vector<kernels::SeqRow> seq = {{pages_there, 0}, {pages_there, 63}, {pages_there, 130}};
+    Bytes seq_bytes(seq.size() * sizeof seq[0]);
+    std::memcpy(seq_bytes.data(), seq.data(), seq_bytes.size());
+    const float* angles = reinterpret_cast<float*>(random(DType::f32, rows * 2 * c.pairs));
+    kernels::RopeArgs q{random(c.type, rows * width),
+                        poisoned(rows * width * size),
+                        angles,
+                        c.type,
+                        rows,
+                        c.heads,
+                        c.dim,
+                        c.pairs,
+                        width,
+                        width,
+                        c.interleaved};
+    kernels::RopeArgs k{random(c.type, rows * kv_width),
+                        poisoned(rows * kv_width * size),
+                        angles,
+                        c.type,
+                        rows,
+                        c.kv_heads,
+                        c.dim,
+                        c.pairs,
+                        kv_width,
+                        kv_width,
+                        c.interleaved};
+    kernels::KvPutArgs put{};
+    put.k = k.y, put.v = random(c.type, rows * kv_width), put.k_stride = put.v_stride = kv_width;
+    put.type = c.type, put.rows = rows;
+    put.seq = reinterpret_cast<kernels::SeqRow*>(arrays_.put(seq_bytes));
+    put.cache = {poisoned(cache_bytes),
+                 poisoned(cache_bytes),
+                 c.type,
+                 page_tokens,
+                 c.kv_heads,
+                 c.dim,
+                 c.dim};
+    const auto read = [&](const void* p, std::int64_t bytes) {
+      return arrays_.get(static_cast<const std::uint8_t*>(p), bytes);
+    };
+    arrays_.run(0, [&](const kernels::CudaContext& context) {
+      return cuda_row(KernelOp::kvput).device->joined.put_turned(q, k, put, context);
+    });
+    const Bytes turned = read(q.y, rows * width * size), keys = read(put.cache.k, cache_bytes),
+                values = read(put.cache.v, cache_bytes);
+    q.y = poisoned(rows * width * size);
+    put.cache.k = poisoned(cache_bytes), put.cache.v = poisoned(cache_bytes);
+    launch(KernelOp::rope, q);
+    launch(KernelOp::rope, k);
+    launch(KernelOp::kvput, put);
+    EXPECT_EQ(turned, read(q.y, rows * width * size));
+    EXPECT_EQ(keys, read(put.cache.k, cache_bytes));
+    EXPECT_EQ(values, read(put.cache.v, cache_bytes));
+  }
+}
+
+}  // namespace
+}  // namespace stepless::test

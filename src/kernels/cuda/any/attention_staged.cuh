@@ -15,6 +15,19 @@ struct StagedShape {
   int each;           // query heads to a KV head
   float* partial;     // (rows, heads, kShares): peak, sum, v_dim values
   unsigned* tickets;  // (rows, kv_heads); zero between launches
+  int blocks;         // to a row's shares: 1, 2, 4, 8 or 16
+
+  /// Bits of the shares that block `y` takes: y, y + blocks ...
+  __device__ unsigned shares_of(unsigned y) const {
+    unsigned bits = 1;
+    for (int step = blocks; step < kShares; step *= 2) bits |= bits << step;
+    return bits << y;
+  }
+  /// How many blocks take any of these shares.
+  __device__ unsigned blocks_with(unsigned shares) const {
+    for (int step = kShares / 2; step >= blocks; step /= 2) shares |= shares >> step;
+    return __popc(shares & ((1u << blocks) - 1));
+  }
 };
 
 /// Which chunks a row reads: `count` from `first` on; of them a share takes every kShares-th.
@@ -205,9 +218,9 @@ inline __device__ void merge_staged(const StagedShape& shape, int row, int head,
 /// Whether this block is the last of `count` to come here; what the others wrote is then seen.
 inline __device__ bool is_last(unsigned* ticket, unsigned count) {
   __shared__ unsigned before;
-  __threadfence();
   __syncthreads();
   if (threadIdx.x == 0) {
+    __threadfence();
     before = atomicAdd(ticket, 1u);
     if (before + 1 == count) *ticket = 0;  // for the next launch
     __threadfence();
@@ -216,13 +229,36 @@ inline __device__ bool is_last(unsigned* ticket, unsigned count) {
   return before + 1 == count;
 }
 
-/// The chunk at or behind `chunk` of the same share that is read at all: a rotating cache leaves
-/// out whole chunks in the middle.
-inline __device__ int64_t settle(const SeqRow& seq, int64_t chunk) {
-  while (seq.kept > 0 && chunk * kChunk >= seq.kept && (chunk + 1) * kChunk <= seq.resume)
-    chunk += kShares;
-  return chunk;
-}
+/// Walks over the chunks that a block reads: share by share, those of a share in order.
+struct Walk {
+  Chunks chunks;
+  unsigned shares;  // bits of the block's own, less those done
+  int64_t chunk;
+
+  /// The first chunk at or behind `chunk` of its share that is read at all (a rotating cache leaves
+  /// out whole chunks in the middle), or one behind the last.
+  __device__ void settle(const SeqRow& seq) {
+    while (seq.kept > 0 && chunk * kChunk >= seq.kept && (chunk + 1) * kChunk <= seq.resume)
+      chunk += kShares;
+  }
+  __device__ int share() const { return __ffs(static_cast<int>(shares)) - 1; }
+  __device__ bool is_done() const { return shares == 0; }
+  __device__ bool reads() const { return chunk < chunks.first + chunks.count; }
+  __device__ void begin_share(const SeqRow& seq) {
+    chunk = chunks.first + (share() - chunks.first % kShares + kShares) % kShares;
+    settle(seq);
+  }
+  /// On to the next chunk, of the next share when this one has no more.
+  __device__ void advance(const SeqRow& seq) {
+    if (reads()) {
+      chunk += kShares;
+      settle(seq);
+      if (reads()) return;
+    }
+    shares &= shares - 1;
+    if (!is_done()) begin_share(seq);
+  }
+};
 
 /// What a block keeps beside its queries and chunks.
 template <int kNow>
@@ -232,39 +268,52 @@ struct StagedRoom {
   int64_t place[kBuffers][kChunk];
 };
 
-/// The teams' sums of a share, added up in the room of its chunks, with what the merge needs.
+/// The teams' sums of a share, added up, with what the merge needs. `meeting` is the block's alone.
 template <int kMost, int kNow>
 __device__ void store_share(const StagedShape& shape, const StagedRoom<kNow>& room, float* meeting,
                             float* to, int heads, const float (&acc)[kMost][kNow]) {
   const int v_dim = static_cast<int>(shape.args.cache.v_dim), width = v_dim + 2;
   const int team = threadIdx.x / kThreads, first = threadIdx.x % kThreads;
-  __syncthreads();  // the chunks are read no more
+  if (team == 1) {
+#pragma unroll
+    for (int c = 0; c < kMost; ++c)
+#pragma unroll
+      for (int h = 0; h < kNow; ++h) meeting[(c * kNow + h) * kThreads + first] = acc[c][h];
+  }
+  __syncthreads();
+  if (team == 0) {
+#pragma unroll
+    for (int h = 0; h < kNow; ++h) {
+      if (h >= heads) break;
+      float* const out = to + static_cast<int64_t>(h) * kShares * width;
+      if (threadIdx.x == 0) out[0] = room.peak[h], out[1] = room.total[h];
+#pragma unroll
+      for (int c = 0; c < kMost; ++c)
+        if (const int column = first + c * kThreads; column < v_dim)
+          out[2 + column] = acc[c][h] + meeting[(c * kNow + h) * kThreads + first];
+    }
+  }
+  __syncthreads();
+}
+
+template <int kMost, int kNow>
+__device__ void begin_sums(StagedRoom<kNow>& room, float (&acc)[kMost][kNow]) {
+  if (threadIdx.x < kNow) room.peak[threadIdx.x] = -INFINITY, room.total[threadIdx.x] = 0.0f;
 #pragma unroll
   for (int c = 0; c < kMost; ++c)
 #pragma unroll
-    for (int h = 0; h < kNow; ++h)
-      if (team == 1) meeting[(c * kNow + h) * kThreads + first] = acc[c][h];
-  __syncthreads();
-  if (team != 0) return;
-#pragma unroll
-  for (int h = 0; h < kNow; ++h) {
-    if (h >= heads) break;
-    float* const out = to + static_cast<int64_t>(h) * kShares * width;
-    if (threadIdx.x == 0) out[0] = room.peak[h], out[1] = room.total[h];
-#pragma unroll
-    for (int c = 0; c < kMost; ++c)
-      if (const int column = first + c * kThreads; column < v_dim)
-        out[2 + column] = acc[c][h] + meeting[(c * kNow + h) * kThreads + first];
-  }
+    for (int h = 0; h < kNow; ++h) acc[c][h] = 0.0f;
 }
 
-/// Blocks: (KV heads, shares, rows). kNow: heads at a time.
+/// Blocks: (KV heads, at most kShares, rows); block y takes every gridDim.y-th share. kNow: heads
+/// at a time.
 template <DType type, int kMost, int kNow>
 __global__ void __launch_bounds__(kStagedThreads) attend_staged(StagedShape shape) {
-  extern __shared__ __align__(16) uint8_t dynamic[];  // q; kBuffers times keys and values
+  // Queries; where teams meet; kBuffers times keys and values of a chunk.
+  extern __shared__ __align__(16) uint8_t dynamic[];
   __shared__ StagedRoom<kNow> room;
   const AttnArgs& a = shape.args;
-  const int share = blockIdx.y, row = blockIdx.z, kv_head = blockIdx.x;
+  const int row = blockIdx.z, kv_head = blockIdx.x;
   const int k_dim = static_cast<int>(a.cache.k_dim), v_dim = static_cast<int>(a.cache.v_dim);
   const int padded = (k_dim + 63) / 64 * 64, k_bytes = kChunk * k_dim * 2;
   const int buffer_bytes = k_bytes + kChunk * v_dim * 2;
@@ -272,11 +321,11 @@ __global__ void __launch_bounds__(kStagedThreads) attend_staged(StagedShape shap
   // The rows of a step are inputs of the whole step: no kernel of it writes them.
   const SeqRow seq = read_early(&a.seq[shape.first_row + row]);
   const Chunks chunks = chunks_of(a, seq);
-  const unsigned shares = chunks.shares();
-  if ((shares >> share & 1u) == 0) return;
-  const int64_t end = chunks.first + chunks.count;
+  const unsigned shares = chunks.shares(), own = shares & shape.shares_of(blockIdx.y);
+  if (own == 0) return;
   float* const q = reinterpret_cast<float*>(dynamic);
-  uint8_t* const buffers = dynamic + kNow * padded * 4;
+  float* const meeting = q + kNow * padded;
+  uint8_t* const buffers = reinterpret_cast<uint8_t*>(meeting + kMost * kNow * kThreads);
   const auto copy = [&](int buffer) {
     const uint8_t* const to = buffers + buffer * buffer_bytes;
     copy_chunk(a.cache.k, room.place[buffer], k_dim, to);
@@ -284,42 +333,49 @@ __global__ void __launch_bounds__(kStagedThreads) attend_staged(StagedShape shap
   };
   for (int begin = 0; begin < shape.each; begin += kNow) {
     const int heads = min(shape.each - begin, kNow), head = kv_head * shape.each + begin;
-    int64_t chunk =
-        settle(seq, chunks.first + (share - chunks.first % kShares + kShares) % kShares);
+    Walk at{chunks, own, 0};
+    at.begin_share(seq);
     __syncthreads();
-    if (chunk < end) find_plain(a, seq, chunk, room.place[0]);
+    if (at.reads()) find_plain(a, seq, at.chunk, room.place[0]);
+    __syncthreads();
     wait_for_inputs();
+    if (at.reads()) copy(0);
+    commit_copies();
     const int64_t from = (shape.first_row + row) * a.q_stride + head * k_dim;
     for (int h = 0; h < kNow; ++h)
       for (int i = threadIdx.x; i < padded; i += kStagedThreads)
         q[h * padded + i] = h < heads && i < k_dim ? load(a.q, a.type, from + h * k_dim + i) : 0.0f;
-    if (threadIdx.x < kNow) room.peak[threadIdx.x] = -INFINITY, room.total[threadIdx.x] = 0.0f;
-    float acc[kMost][kNow] = {};
-    __syncthreads();
-    if (chunk < end) copy(0);
-    commit_copies();
-    for (int buffer = 0; chunk < end; buffer ^= 1) {
-      const int64_t next = settle(seq, chunk + kShares);
-      if (next < end) {
-        find_plain(a, seq, next, room.place[buffer ^ 1]);
-        __syncthreads();
-        copy(buffer ^ 1);
-      }
+    float acc[kMost][kNow];
+    begin_sums(room, acc);
+    for (int buffer = 0; !at.is_done(); buffer ^= 1) {
+      Walk next = at;
+      next.advance(seq);
+      const bool is_more = !next.is_done() && next.reads();
+      if (is_more) find_plain(a, seq, next.chunk, room.place[buffer ^ 1]);
+      __syncthreads();
+      if (is_more) copy(buffer ^ 1);
       commit_copies();
       wait_copies<1>();
       __syncthreads();
-      const uint8_t* const keys = buffers + buffer * buffer_bytes;
-      staged_scores<type, kNow>(a, room.place[buffer], keys, q, room.score);
-      __syncthreads();
-      soften<kStagedThreads>(kNow, room.score, room.peak, room.total, room.shrink);
-      __syncthreads();
-      staged_values<type, kMost, kNow>(keys + k_bytes, v_dim, room.score, room.shrink, acc);
-      chunk = next;
+      if (at.reads()) {
+        const uint8_t* const keys = buffers + buffer * buffer_bytes;
+        staged_scores<type, kNow>(a, room.place[buffer], keys, q, room.score);
+        __syncthreads();
+        soften<kStagedThreads>(kNow, room.score, room.peak, room.total, room.shrink);
+        __syncthreads();
+        staged_values<type, kMost, kNow>(keys + k_bytes, v_dim, room.score, room.shrink, acc);
+      }
+      if (next.shares != at.shares) {
+        float* const to =
+            shape.partial + ((row * a.heads + head) * kShares + at.share()) * (v_dim + 2);
+        store_share(shape, room, meeting, to, heads, acc);
+        begin_sums(room, acc);
+      }
+      at = next;
     }
-    float* const to = shape.partial + ((row * a.heads + head) * kShares + share) * (v_dim + 2);
-    store_share(shape, room, reinterpret_cast<float*>(buffers), to, heads, acc);
   }
-  if (!is_last(shape.tickets + row * a.cache.kv_heads + kv_head, __popc(shares))) return;
+  const unsigned blocks = shape.blocks_with(shares);
+  if (blocks > 1 && !is_last(shape.tickets + row * a.cache.kv_heads + kv_head, blocks)) return;
   for (int begin = 0; begin < shape.each; begin += kHeads)
     merge_staged(shape, row, kv_head * shape.each + begin, min(shape.each - begin, kHeads), shares,
                  room.weight);
@@ -329,7 +385,9 @@ inline int heads_at_once(int64_t each) { return each == 1 ? 1 : each <= 4 ? 4 : 
 
 /// Bytes of shared memory that a block of attend_staged() takes beside its room.
 inline int64_t staged_bytes(const AttnArgs& a) {
-  return heads_at_once(a.heads / a.cache.kv_heads) * ((a.cache.k_dim + 63) / 64 * 64) * 4 +
+  const int64_t now = heads_at_once(a.heads / a.cache.kv_heads);
+  const int64_t columns = (a.cache.v_dim + kThreads - 1) / kThreads * kThreads;
+  return now * ((a.cache.k_dim + 63) / 64 * 64) * 4 + now * columns * 4 +
          kBuffers * kChunk * (a.cache.k_dim + a.cache.v_dim) * 2;
 }
 /// What a block may have on every GPU since sm_80, less the room.
@@ -349,8 +407,16 @@ auto staged_kernel(int64_t each) {
                     : attend_staged<type, kMost, kHeads>;
 }
 
+/// Blocks for the shares of a row: one to a multiprocessor in all, if there are so many shares.
+inline int blocks_of_row(const AttnArgs& a, int64_t rows, const CudaContext& context) {
+  int blocks = 1;
+  while (blocks < kShares && blocks * rows * a.cache.kv_heads < context.multiprocessors)
+    blocks *= 2;
+  return blocks;
+}
+
 template <DType type>
-cudaError_t launch_staged(const StagedShape& shape, int64_t rows, const CudaContext& context) {
+cudaError_t launch_staged(StagedShape shape, int64_t rows, const CudaContext& context) {
   const AttnArgs& a = shape.args;
   const auto kernel = a.cache.v_dim <= kThreads ? staged_kernel<type, 1>(shape.each)
                                                 : staged_kernel<type, 2>(shape.each);
@@ -358,7 +424,9 @@ cudaError_t launch_staged(const StagedShape& shape, int64_t rows, const CudaCont
   const cudaError_t error = cudaFuncSetAttribute(
       kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
   if (error != cudaSuccess) return error;
-  const dim3 blocks(static_cast<unsigned>(a.cache.kv_heads), kShares, static_cast<unsigned>(rows));
+  shape.blocks = blocks_of_row(a, rows, context);
+  const dim3 blocks(static_cast<unsigned>(a.cache.kv_heads), static_cast<unsigned>(shape.blocks),
+                    static_cast<unsigned>(rows));
   return launch_grid(kernel, {blocks, kStagedThreads, shared}, context, shape);
 }
 

@@ -7,9 +7,12 @@ namespace {
 int32_t launch(const void* opaque, const CudaContext& context) {
   const AttnArgs& a = *static_cast<const AttnArgs*>(opaque);
   if (!can_stage(a)) return launch_attention<false>(opaque, context);
-  StagedShape shape{a, 0, static_cast<int>(a.heads / a.cache.kv_heads),
+  StagedShape shape{a,
+                    0,
+                    static_cast<int>(a.heads / a.cache.kv_heads),
                     reinterpret_cast<float*>(context.workspace + kTicketBytes),
-                    reinterpret_cast<unsigned*>(context.workspace)};
+                    reinterpret_cast<unsigned*>(context.workspace),
+                    0};
   for (; shape.first_row < a.rows; shape.first_row += kRowsAtOnce) {
     const int64_t left = a.rows - shape.first_row, rows = left < kRowsAtOnce ? left : kRowsAtOnce;
     const cudaError_t error = a.cache.type == DType::f16

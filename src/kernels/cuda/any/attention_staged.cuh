@@ -109,30 +109,65 @@ __device__ void eight_staged(const uint8_t* from, float* to) {
   }
 }
 
+/// The queries that a lane multiplies, in registers where there is room: read from shared memory
+/// for every chunk they take longer than all else.
+template <int kMost, int kNow>
+struct LaneQueries {
+  static constexpr int kSteps = kMost == 1 && kNow <= 4 ? kThreads / 64 : 0;  // of 64 elements
+  float kept[kSteps > 0 ? kSteps : 1][kNow][8];
+
+  __device__ void load(const float* q, int padded) {
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step)
+#pragma unroll
+      for (int h = 0; h < kNow; ++h)
+#pragma unroll
+        for (int e = 0; e < 8; ++e) {
+          const int i = step * 64 + threadIdx.x % 8 * 8 + e;
+          kept[step][h][e] = i < padded ? q[h * padded + i] : 0.0f;
+        }
+  }
+};
+
+/// sums += k · q of eight elements.
+template <int kNow>
+__device__ void add_eight(const float (&k)[8], const float (&q)[kNow][8], float (&sums)[kNow]) {
+#pragma unroll
+  for (int h = 0; h < kNow; ++h)
+#pragma unroll
+    for (int e = 0; e < 8; ++e) sums[h] = fmaf(k[e], q[h][e], sums[h]);
+}
+
 /// score[h][j], as make_scores() has it; heads that are not there have queries of zeros.
-template <DType type, int kNow>
+template <DType type, int kMost, int kNow>
 __device__ void staged_scores(const AttnArgs& a, const int64_t* place, const uint8_t* keys,
-                              const float* q, float (*score)[kChunk]) {
+                              const float* q, const LaneQueries<kMost, kNow>& own,
+                              float (*score)[kChunk]) {
+  constexpr int kSteps = LaneQueries<kMost, kNow>::kSteps;
   const int lane = threadIdx.x % 8, dim = static_cast<int>(a.cache.k_dim);
   const int padded = (dim + 63) / 64 * 64;
 #pragma unroll 2
   for (int j = threadIdx.x / 8; j < kChunk; j += kStagedThreads / 8) {
-    float sums[kNow] = {};
-    for (int i = lane * 8; i < dim; i += 64) {
-      float k[8];
-      eight_staged<type>(keys + (j * dim + i) * 2, k);
+    float sums[kNow] = {}, k[8];
+    const uint8_t* const from = keys + (j * dim + lane * 8) * 2;
 #pragma unroll
-      for (int h = 0; h < kNow; ++h) {
-        const float4* from = reinterpret_cast<const float4*>(q + h * padded + i);
-        const float4 low = from[0], high = from[1];
-        float sum = sums[h];
-        sum = fmaf(k[0], low.x, sum), sum = fmaf(k[1], low.y, sum);
-        sum = fmaf(k[2], low.z, sum), sum = fmaf(k[3], low.w, sum);
-        sum = fmaf(k[4], high.x, sum), sum = fmaf(k[5], high.y, sum);
-        sum = fmaf(k[6], high.z, sum), sum = fmaf(k[7], high.w, sum);
-        sums[h] = sum;
+    for (int step = 0; step < kSteps; ++step)
+      if (step * 64 + lane * 8 < dim) {
+        eight_staged<type>(from + step * 128, k);
+        add_eight(k, own.kept[step], sums);
       }
-    }
+    if (kSteps == 0)
+      for (int i = lane * 8; i < dim; i += 64) {
+        float there[kNow][8];
+#pragma unroll
+        for (int h = 0; h < kNow; ++h)
+#pragma unroll
+          for (int e = 0; e < 8; e += 4)
+            *reinterpret_cast<float4*>(&there[h][e]) =
+                *reinterpret_cast<const float4*>(q + h * padded + i + e);
+        eight_staged<type>(keys + (j * dim + i) * 2, k);
+        add_eight(k, there, sums);
+      }
 #pragma unroll
     for (int h = 0; h < kNow; ++h) {
       float sum = sums[h];
@@ -347,6 +382,9 @@ __global__ void __launch_bounds__(kStagedThreads) attend_staged(StagedShape shap
         q[h * padded + i] = h < heads && i < k_dim ? load(a.q, a.type, from + h * k_dim + i) : 0.0f;
     float acc[kMost][kNow];
     begin_sums(room, acc);
+    __syncthreads();
+    LaneQueries<kMost, kNow> queries;
+    queries.load(q, padded);
     for (int buffer = 0; !at.is_done(); buffer ^= 1) {
       Walk next = at;
       next.advance(seq);
@@ -359,7 +397,7 @@ __global__ void __launch_bounds__(kStagedThreads) attend_staged(StagedShape shap
       __syncthreads();
       if (at.reads()) {
         const uint8_t* const keys = buffers + buffer * buffer_bytes;
-        staged_scores<type, kNow>(a, room.place[buffer], keys, q, room.score);
+        staged_scores<type>(a, room.place[buffer], keys, q, queries, room.score);
         __syncthreads();
         soften<kStagedThreads>(kNow, room.score, room.peak, room.total, room.shrink);
         __syncthreads();
@@ -386,7 +424,7 @@ inline int heads_at_once(int64_t each) { return each == 1 ? 1 : each <= 4 ? 4 : 
 /// Bytes of shared memory that a block of attend_staged() takes beside its room.
 inline int64_t staged_bytes(const AttnArgs& a) {
   const int64_t now = heads_at_once(a.heads / a.cache.kv_heads);
-  const int64_t columns = (a.cache.v_dim + kThreads - 1) / kThreads * kThreads;
+  const int64_t columns = 2 * kThreads;
   return now * ((a.cache.k_dim + 63) / 64 * 64) * 4 + now * columns * 4 +
          kBuffers * kChunk * (a.cache.k_dim + a.cache.v_dim) * 2;
 }
@@ -418,8 +456,9 @@ inline int blocks_of_row(const AttnArgs& a, int64_t rows, const CudaContext& con
 template <DType type>
 cudaError_t launch_staged(StagedShape shape, int64_t rows, const CudaContext& context) {
   const AttnArgs& a = shape.args;
-  const auto kernel = a.cache.v_dim <= kThreads ? staged_kernel<type, 1>(shape.each)
-                                                : staged_kernel<type, 2>(shape.each);
+  const auto kernel = a.cache.v_dim <= kThreads && a.cache.k_dim <= kThreads
+                          ? staged_kernel<type, 1>(shape.each)
+                          : staged_kernel<type, 2>(shape.each);
   const auto shared = static_cast<std::size_t>(staged_bytes(a));
   const cudaError_t error = cudaFuncSetAttribute(
       kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));

@@ -97,6 +97,8 @@ std::string why_not_any_m(const Kernel& kernel, const Problem& p, const Machine&
     return fmt::format("{} has no {}", machine.name, to_string(kernel.is.isa));
   if (std::string reason = packing_reason(kernel, p); !reason.empty()) return reason;
   if (std::string reason = type_reason(kernel, p); !reason.empty()) return reason;
+  if (p.head > kernel.fields.most_head)
+    return fmt::format("heads of up to {} elements, not {}", kernel.fields.most_head, p.head);
   if (p.n % kernel.fields.n_multiple != 0)
     return fmt::format("n = {} is no multiple of {}", p.n, kernel.fields.n_multiple);
   if (p.k % kernel.fields.k_multiple != 0)

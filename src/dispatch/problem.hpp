@@ -21,6 +21,7 @@ struct Problem {
                k = 1;  // attn: m rows, n heads * head_dim, k context; elementwise: m rows, n width;
                        // conv: n channels, k taps; delta: n value columns, k rows of their state
   std::int64_t kv_n = 0;  // attn: kv_heads * head_dim, what is read per position; 0: as n
+  std::int64_t head = 0;  // attn: elements of the larger of a key and a value; 0: not told
   Role role = Role::decode;
 };
 

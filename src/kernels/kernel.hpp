@@ -60,7 +60,8 @@ enum class Order : std::uint8_t {
   avx512_f32,   // 16 float32 lanes
   avx512_bf16,  // VDPBF16PS pairs
   cuda_f64,     // `any` of CUDA: see its file
-  mma_k512      // tensor cores, chains of 512: cuda/sm80/flat_units.cuh
+  mma_k512,     // tensor cores, chains of 512: cuda/sm80/flat_units.cuh
+  mma_pages     // tensor cores over chunks of 64 positions: cuda/sm80/attention_tiles.cuh
 };
 /// The axis a Slice counts.
 enum class Unit : std::uint8_t { outputs, rows, row_heads, dot_blocks };
@@ -91,6 +92,7 @@ struct KernelFields {
   std::uint8_t w_types = kAllTypes;  // affine scale types, or types of a dense weight
   std::uint8_t x_types = kAllTypes;
   std::uint8_t f32_y_from = kAllTypes;  // types of x that may give a float32 y
+  std::int64_t most_head = kernels::kMaxHeadDim;  // attn: elements of a head
   Layout layout = Layout::mapped;
   Order order = Order::none;
   Unit unit = Unit::rows;

@@ -134,7 +134,10 @@ Problem problem_of(const Program& program, const Node& node, std::size_t part, s
           return cached(program,
                         plain(KernelOp::kvpack, act, act, m, kv.kv_heads * (kv.k_dim + kv.v_dim)));
         } else if constexpr (std::is_same_v<T, AttnOp>) {
-          return cached(program, plain(KernelOp::attn, act, act, m, shape(op.y)));
+          const KvLayerShape& kv = program.kv_layers[static_cast<std::size_t>(op.kv_layer)];
+          Problem p = cached(program, plain(KernelOp::attn, act, act, m, shape(op.y)));
+          p.head = std::max(kv.k_dim, kv.v_dim);
+          return p;
         } else if constexpr (std::is_same_v<T, SplitOp>) {
           const DType type = at(program, op.x).type;
           return plain(KernelOp::split, type, type, m, shape(op.x));

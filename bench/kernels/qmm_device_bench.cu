@@ -1,7 +1,7 @@
-// The flat 4-bit family on one GPU: cold weights, the whole rotation in one CUDA graph with
-// programmatic dependent launch, the read ceiling beside it. Before a time is printed the row's
-// bits must be those of 64 rows together, also when x is written late by the kernel before. Built
-// and run by tools/device/run.
+// The flat 4-bit family on one GPU (Hopper: m > 64 by warpgroups): cold weights, the whole rotation
+// in one CUDA graph with programmatic dependent launch, the read ceiling beside it. Before a time
+// is printed the row's bits must be those of 64 rows together, also when x is written late by the
+// kernel before. Built and run by tools/device/run.
 #include <cuda_bf16.h>
 
 #include <algorithm>
@@ -9,7 +9,8 @@
 #include "bench/kernels/device_bench.cuh"
 
 namespace stepless::kernels {
-extern const CudaEntry qmm_affine_b4_bf16_m16n16_sm80, qmm_affine_b4_bf16_m64n32_sm80;
+extern const CudaEntry qmm_affine_b4_bf16_m16n16_sm80, qmm_affine_b4_bf16_m64n32_sm80,
+    qmm_affine_b4_bf16_m128n128_sm90;
 }
 
 namespace {
@@ -17,7 +18,7 @@ using namespace stepless::bench;  // NOLINT: a program of one file
 using stepless::DType, stepless::kernels::MatmulArgs;
 namespace kernels = stepless::kernels;
 
-constexpr int kMostRows = 64;
+constexpr int kMostRows = 2048, kFlatRows = 64;
 
 /// About N(0, size) by four uniform numbers.
 __global__ void fill_bf16(__nv_bfloat16* p, int64_t count, uint64_t seed, float size) {
@@ -48,8 +49,9 @@ struct Bench {
 
   void multiply(const MatmulArgs& a, uint8_t* workspace) const {
     const CudaContext context{stream, workspace, device.multiProcessorCount, true};
-    const auto& entry = a.m <= 16 ? kernels::qmm_affine_b4_bf16_m16n16_sm80
-                                  : kernels::qmm_affine_b4_bf16_m64n32_sm80;
+    const auto& entry = a.m <= 16          ? kernels::qmm_affine_b4_bf16_m16n16_sm80
+                        : a.m <= kFlatRows ? kernels::qmm_affine_b4_bf16_m64n32_sm80
+                                           : kernels::qmm_affine_b4_bf16_m128n128_sm90;
     check(static_cast<cudaError_t>(entry.launch(&a, context)), "qmm");
   }
   void run(int n, int k, bool last) const;
@@ -64,7 +66,8 @@ void Bench::run(int n, int k, bool last) const {
   a.bits = 4, a.group_size = 64, a.n = n, a.k = k, a.x_stride = k, a.y_stride = n;
   a.x_type = a.w_type = DType::bf16, a.tensor_scale = 1;
   a.m = kMostRows;
-  const int64_t room = kernels::qmm_affine_b4_bf16_m64n32_sm80.workspace_bytes(&a);
+  const int64_t room = std::max(kernels::qmm_affine_b4_bf16_m64n32_sm80.workspace_bytes(&a),
+                                kernels::qmm_affine_b4_bf16_m128n128_sm90.workspace_bytes(&a));
   const int64_t y_bytes = int64_t{kMostRows} * n * 4, x_bytes = int64_t{kMostRows} * k * 2;
   uint8_t *weights, *x, *late_x, *y, *together, *workspace;
   unsigned* unequal;
@@ -96,9 +99,12 @@ void Bench::run(int n, int k, bool last) const {
     check(cudaStreamSynchronize(stream), "compare");
     return count;
   };
-  multiply(at(0, x, together, kMostRows, DType::f32), workspace);
+  for (int row = 0; row < kMostRows; row += kFlatRows)
+    multiply(
+        at(0, x + int64_t{row} * k * 2, together + int64_t{row} * n * 4, kFlatRows, DType::f32),
+        workspace);
   unsigned variant = 0, stale = 0;
-  for (int m = 1; m <= kMostRows; ++m) {
+  for (int m = 1; m <= kMostRows; m += m < kFlatRows + 2 ? 1 : 61) {
     cudaMemsetAsync(y, 0xff, y_bytes, stream);
     multiply(at(0, x, y, m, DType::f32), workspace);
     variant += differing(m);
@@ -112,15 +118,17 @@ void Bench::run(int n, int k, bool last) const {
       "  {\"n\": %d, \"k\": %d, \"copies\": %d, \"row_variant\": %u, \"stale_x\": %u, \"rows\": "
       "[\n",
       n, k, copies, variant, stale);
-  const int ms[] = {1, 2, 3, 4, 8, 9, 16, 17, 24, 32, 33, 48, 64};
+  const int ms[] = {1, 2, 3, 4, 8, 9, 16, 17, 24, 32, 33, 48, 64, 65, 128, 256, 512, 2048};
   for (const int m : ms) {
-    const Times t = time_graph(
-        stream, calls, [&](int i) { multiply(at(i % copies, x, y, m, DType::bf16), workspace); });
+    const Times t = time_graph(stream, m > kFlatRows ? copies : calls, [&](int i) {
+      multiply(at(i % copies, x, y, m, DType::bf16), workspace);
+    });
     const double floor = static_cast<double>(bytes + 2ll * m * (n + k)) / read_bytes_per_us;
     std::printf(
         "    {\"m\": %d, \"us\": %.2f, \"least\": %.2f, \"most\": %.2f, \"floor_us\": %.2f, "
-        "\"of_floor\": %.3f}%s\n",
-        m, t.median, t.least, t.most, floor, floor / t.median, m == kMostRows ? "" : ",");
+        "\"of_floor\": %.3f, \"tflops\": %.1f}%s\n",
+        m, t.median, t.least, t.most, floor, floor / t.median, 2.0 * m * n * k / t.median / 1e6,
+        m == kMostRows ? "" : ",");
   }
   std::printf("  ]}%s\n", last ? "" : ",");
   for (uint8_t* p : {weights, x, late_x, y, together, workspace}) cudaFree(p);
@@ -140,7 +148,7 @@ int main() {
       bench.device.name, std::getenv("COMMIT") ? std::getenv("COMMIT") : "unknown",
       bench.read_bytes_per_us / 1e6, kRepeats);
   std::printf(
-      " \"command\": \"tools/device/run\", \"kernels\": \"qmm_affine_b4_bf16 sm80\", \"shapes\": "
+      " \"command\": \"tools/device/run\", \"kernels\": \"qmm_affine_b4_bf16\", \"shapes\": "
       "[\n");
   const int shapes[][2] = {{13824, 5120}, {5120, 13824}, {14336, 4096}, {4096, 4096},
                            {8192, 3072},  {3072, 8192},  {128256, 3072}};

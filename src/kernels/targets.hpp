@@ -32,6 +32,11 @@
 #else
 #define STEPLESS_BUILT_sm80(entry) nullptr
 #endif
+#ifdef STEPLESS_HAS_sm90
+#define STEPLESS_BUILT_sm90(entry) entry
+#else
+#define STEPLESS_BUILT_sm90(entry) nullptr
+#endif
 
 // What the rows of a target export.
 #define STEPLESS_ENTRY_cpu CpuEntry
@@ -40,3 +45,4 @@
 #define STEPLESS_ENTRY_avx512bf16 CpuEntry
 #define STEPLESS_ENTRY_cuda CudaEntry
 #define STEPLESS_ENTRY_sm80 CudaEntry
+#define STEPLESS_ENTRY_sm90 CudaEntry

@@ -51,11 +51,13 @@ def kernel_file(path, bracket, name):
 
 
 def cuda_file(path, bracket, name):
-    """The same under kernels/cuda: the toolkit's headers beside C's, and headers of its own folder and of cuda/any."""
+    """The same under kernels/cuda: the toolkit's headers beside C's, and headers of its own folder, of cuda/any, and of
+    the older generation whose order of summation a newer one keeps."""
     folder = path.removeprefix("src/").rsplit("/", 1)[0] + "/"
     if bracket == "<":
         return name.startswith("cuda") or KERNEL_SYSTEM.fullmatch(name) is not None
-    return name in KERNEL_HEADERS or name.startswith((folder, "kernels/cuda/any/"))
+    older = ("kernels/cuda/sm80/",) if folder == "kernels/cuda/sm90/" else ()
+    return name in KERNEL_HEADERS or name.startswith((folder, "kernels/cuda/any/", *older))
 
 
 def source(path, layer, bracket, name):

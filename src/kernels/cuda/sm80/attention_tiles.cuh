@@ -74,6 +74,15 @@ struct AttnTile {
   }
 
   __device__ void start() {
+    for (int r = threadIdx.x; r < tile.rows; r += kAttnThreads)
+      reads[r] = reads_of(a, a.seq[slab.first_row + tile.first + r]);
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t)
+      for (int h = 0; h < 2; ++h) peak[t][h] = -INFINITY, total[t][h] = 0.0f;
+    __syncthreads();
+  }
+
+  __device__ void load_queries() {
     const auto* q = static_cast<const uint16_t*>(a.q);
     const int64_t dim = a.cache.k_dim;
     const bool eighths = dim % 8 == 0 && a.q_stride % 8 == 0;
@@ -85,12 +94,6 @@ struct AttnTile {
                lane() % 8, 8);
     }
     commit_copies();
-    for (int r = threadIdx.x; r < tile.rows; r += kAttnThreads)
-      reads[r] = reads_of(a, a.seq[slab.first_row + tile.first + r]);
-#pragma unroll
-    for (int t = 0; t < kTiles; ++t)
-      for (int h = 0; h < 2; ++h) peak[t][h] = -INFINITY, total[t][h] = 0.0f;
-    __syncthreads();
   }
 
   /// Keys or values of a chunk. What no row of the tile reads is zero, whatever lies there; with
@@ -389,7 +392,10 @@ struct AttnTile {
     start();
     const int64_t begin = reads[0].first / kChunk;
     int64_t chunk = next_chunk(begin + (share - begin % kShares + kShares) % kShares);
-    if (chunk >= 0) load_keys(chunk);
+    if (chunk >= 0) {
+      load_queries();
+      load_keys(chunk);
+    }
     while (chunk >= 0) {
       const int64_t next = next_chunk(chunk + kShares);
       add_chunk(chunk, next);
@@ -408,6 +414,7 @@ __global__ void __launch_bounds__(kAttnThreads) attend_tiles(AttnSlab slab) {
   __shared__ float meet[2][kAttnWarps][kMostTileRows];
   __shared__ int begins[kSlabRows + 1];
   const AttnArgs& a = slab.args;
+  begin_early();
   const int tiles = find_tiles(slab, 16 * kTiles / slab.heads_of_tile, begins);
   const int kv_heads = static_cast<int>(a.cache.kv_heads);
   const int64_t each = a.heads / a.cache.kv_heads;
@@ -431,40 +438,6 @@ __global__ void __launch_bounds__(kAttnThreads) attend_tiles(AttnSlab slab) {
                                        reads,
                                        meet};
     tile.run(static_cast<int>(left / slab.batches));
-  }
-}
-
-/// y of one row and head: its shares in order, and the sink.
-template <DType type>
-__global__ void merge_tiles(AttnSlab slab) {
-  const AttnArgs& a = slab.args;
-  const int64_t row = blockIdx.x / a.heads, head = blockIdx.x % a.heads;
-  const int64_t width = a.cache.v_dim + 2;
-  const float* const from = slab.partial + (row * a.heads + head) * kShares * width;
-  float sink = -INFINITY;
-  if (a.sinks != nullptr)
-    sink = a.sinks_type == DType::f32 ? reinterpret_cast<const float*>(a.sinks)[head]
-           : a.sinks_type == DType::bf16
-               ? widened<DType::bf16>(reinterpret_cast<const uint16_t*>(a.sinks)[head])
-               : widened<DType::f16>(reinterpret_cast<const uint16_t*>(a.sinks)[head]);
-  float top = sink, weight[kShares];
-#pragma unroll
-  for (int s = 0; s < kShares; ++s) top = max_or_nan(top, from[s * width]);
-  double total = a.sinks == nullptr ? 0.0 : static_cast<double>(expf(sink - top));
-#pragma unroll
-  for (int s = 0; s < kShares; ++s) {
-    weight[s] = from[s * width] == -INFINITY ? 0.0f : expf(from[s * width] - top);
-    if (from[s * width] != -INFINITY)
-      total += static_cast<double>(weight[s]) * static_cast<double>(from[s * width + 1]);
-  }
-  for (int64_t i = threadIdx.x; i < a.cache.v_dim; i += blockDim.x) {
-    float sum = 0.0f;
-#pragma unroll
-    for (int s = 0; s < kShares; ++s)
-      if (from[s * width] != -INFINITY) sum = fmaf(weight[s], from[s * width + 2 + i], sum);
-    const auto value = static_cast<float>(static_cast<double>(sum) / total);
-    static_cast<uint16_t*>(a.y)[(slab.first_row + row) * a.y_stride + head * a.cache.v_dim + i] =
-        narrowed<type>(value);
   }
 }
 

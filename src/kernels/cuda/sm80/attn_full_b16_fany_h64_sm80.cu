@@ -1,4 +1,5 @@
 // Attention over plain pages of bf16 or f16, heads of up to 256 elements, by tensor cores.
+#include "kernels/cuda/sm80/attention_merge.cuh"
 #include "kernels/cuda/sm80/attention_tiles.cuh"
 
 namespace stepless::kernels {
@@ -26,11 +27,12 @@ cudaError_t launch_slab(AttnSlab slab, const CudaContext& context) {
   // As many tiles as rows, if each is of a sequence of its own; blocks walk on by the grid.
   const int64_t most = slab.rows * a.cache.kv_heads * slab.batches * kShares;
   const int64_t resident = int64_t{context.multiprocessors} * (each > 0 ? each : 1);
-  const auto stream = static_cast<cudaStream_t>(context.stream);
-  kernel<<<static_cast<unsigned>(most < resident ? most : resident), kAttnThreads, bytes, stream>>>(
-      slab);
-  merge_tiles<type><<<static_cast<unsigned>(slab.rows * a.heads), 128, 0, stream>>>(slab);
-  return cudaGetLastError();
+  const auto blocks = static_cast<unsigned>(most < resident ? most : resident);
+  error =
+      launch_grid(kernel, {blocks, kAttnThreads, static_cast<std::size_t>(bytes)}, context, slab);
+  if (error != cudaSuccess) return error;
+  return launch_grid(merge_tiles<type>, {static_cast<unsigned>(slab.rows * a.heads), 128}, context,
+                     slab);
 }
 
 /// Tiles of 16 where rows are likely to be of sequences of their own, of more in prompts.

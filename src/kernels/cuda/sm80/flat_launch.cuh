@@ -83,7 +83,7 @@ static cudaError_t launch_few(const FlatCall& call, const CudaContext& context, 
 }
 
 /// Row pairs that a block of flat_many walks over.
-static int pairs_of_block(const FlatCall& call, const CudaContext& context) {
+[[maybe_unused]] static int pairs_of_block(const FlatCall& call, const CudaContext& context) {
   const int pairs = weights_of(call, kPairTiles).end[call.count - 1] / kPairTiles;
   const int parts = divided_up(static_cast<int>(call.first().k), kPartK);
   return divided_up(pairs * parts, context.multiprocessors);

@@ -60,9 +60,76 @@ struct ProductBench {
 ProductBench bench_products(const ProblemSpec& spec, const std::vector<std::int64_t>& m,
                             const BenchOptions& options);
 
+/// A dot product of two vectors of k elements.
+struct DotRow {
+  std::int64_t k = 0;
+  std::string dtype, form;  // "inner": dot(a, b); "matmul": (1, k) @ (k, 1)
+  std::string kernel;
+  std::vector<double> us;  // by round
+  std::int64_t disturbed = 0;
+  double bytes = 0, flop = 0;
+  double floor_us = 0, read_pct = 0;  // read_pct: bytes over the read ceiling of this run, median
+};
+struct DotBench {
+  std::vector<DotRow> rows;  // k in the order given, both forms of each
+  Ceilings ceilings;
+};
+/// dot() and inner() as a caller meets them, checks and the result's allocation included, on pairs
+/// of vectors that rotate over three times the last cache. dtype: float32, float16, bfloat16 or
+/// complex64. Options' kernels are not looked at. Throws Error: invalid_argument, exhausted,
+/// cancelled.
+DotBench bench_dots(const std::vector<std::int64_t>& k, const std::string& dtype,
+                    const BenchOptions& options);
+
+/// What a mixture of experts asks of gather_qmm: every token meets top_k different ones of so many.
+struct GatherCase {
+  std::int64_t tokens = 1, experts = 1, top_k = 1;
+};
+struct GatherRow {
+  GatherCase asked;
+  std::int64_t n = 0, k = 0, woken = 0;  // experts that have rows; drawn once, as if by chance
+  std::string format, kernel;            // kernel: those of the experts' row counts, joined by +
+  std::vector<double> us;
+  std::int64_t disturbed = 0;
+  double bytes = 0, flop = 0;  // bytes: woken experts, x and y, each once
+  double floor_us = 0;
+};
+struct GatherBench {
+  std::vector<GatherRow> rows;  // in the order given
+  std::int64_t copies = 0;      // experts in the stack that calls rotate over
+  Ceilings ceilings;
+};
+/// gather_qmm over experts of one shape, `spec` as in bench_products(). A call's experts follow
+/// those of the call before in the stack, so that they are cold. Throws Error: invalid_argument
+/// (the problem, a dense weight, top_k above experts), exhausted, cancelled.
+GatherBench bench_gather(const ProblemSpec& spec, const std::vector<GatherCase>& cases,
+                         const BenchOptions& options);
+
+/// A step of a model: `rows` of each sequence, the first at this position, so that it sees
+/// position + 1 of them.
+struct StepShape {
+  std::int64_t sequences = 1, rows = 1;
+  std::int64_t sampled = 1;  // rows of all that a token is drawn from
+  std::int64_t position = 0;
+};
+struct StepFloor {
+  double bytes = 0;  // weights, keys and values, recurrent state
+  double us = 0;
+};
+/// What a step has to read and to compute at these ceilings, operation by operation; without them
+/// (empty lists) by the rates of the machine that the model was planned for, a GPU say.
+StepFloor step_floor(const Model& model, const StepShape& step, const Ceilings& ceilings);
+
 /// The packed and dense weights that a model multiplies with, each shape and format once, in the
 /// order of its layers. Joined ones (q, k, v) as they are joined. Experts: one expert's matrix.
 std::vector<ProblemSpec> products_of(const Model& model);
+
+/// The products of one step, each with its m, and the name that explain() finds its time by.
+struct StepProduct {
+  ProblemSpec spec;
+  std::string format;
+};
+std::vector<StepProduct> products_of_step(const Model& model, const StepShape& step);
 
 /// Whether time rises with m where the floor does not. A rise from m to m + 1 is a step when it is
 /// more than 1.10 times the floor's own in three of four rounds: the lower quartile over rounds, so

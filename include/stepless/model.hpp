@@ -62,6 +62,18 @@ struct ModelInfo {
 /// one.
 enum class ChatPart { until_content_ends, from_content };
 
+/// What explain() sets beside its predictions. A product is found by its sizes and format; whole
+/// steps are 0 when they were not measured.
+struct MeasuredProduct {
+  std::int64_t m = 0, n = 0, k = 0;
+  std::string format;      // "qmm affine b4 g64 bf16"
+  std::vector<double> us;  // by round
+};
+struct MeasuredModel {
+  std::vector<MeasuredProduct> products;
+  double decode_us = 0, prefill_us = 0;
+};
+
 /// One message or tool list for the chat template is JSON, as OpenAI's API has it.
 class Model {
  public:
@@ -97,9 +109,10 @@ class Model {
   const std::vector<std::int32_t>& eos_ids() const;
 
   /// The planned program as text or JSON: a line per operation, equal layers folded (conventions:
-  /// explain).
+  /// explain). `measured`: times to put beside the predictions.
   std::string explain(std::int64_t batch, std::int64_t context, std::int64_t prompt,
-                      const std::string& phase, int layer, bool json) const;
+                      const std::string& phase, int layer, bool json,
+                      const MeasuredModel* measured = nullptr) const;
 
   const std::shared_ptr<const State>& state() const { return state_; }
   explicit Model(std::shared_ptr<const State> state) : state_(std::move(state)) {}

@@ -22,9 +22,11 @@ struct ProblemSpec {
   bool fast_int8 = false;
 };
 
-/// The block of `stepless explain` as text or one JSON object. Throws Error: invalid_argument (the
+/// The block of `stepless explain` as text or one JSON object. `measured_us`: samples of the chosen
+/// kernel on cold weights, to be set beside the prediction. Throws Error: invalid_argument (the
 /// problem, or an illegal wish with its reason), not_found (machine, with the known names).
-std::string explain_problem(const ProblemSpec& spec, bool json);
+std::string explain_problem(const ProblemSpec& spec, bool json,
+                            const std::vector<double>& measured_us = {});
 
 /// The instruction sets of this machine that have kernels in this build, e.g. "avx2", best last.
 std::vector<std::string> usable_isas();

@@ -4,10 +4,10 @@
 #include <memory>
 
 #include "api/bench_memory.hpp"
+#include "api/bench_options.hpp"
 #include "api/bench_probes.hpp"
 #include "api/problem_of.hpp"
 #include "base/checked.hpp"
-#include "base/cpus.hpp"
 #include "base/error.hpp"
 #include "dispatch/cost.hpp"
 #include "dispatch/explain.hpp"
@@ -17,29 +17,7 @@
 namespace stepless {
 namespace {
 
-constexpr std::size_t kArmsPerProbe = 12;  // products between two looks at the ceilings
 constexpr std::int64_t kMostKnee = 8192;
-
-int threads_of(const BenchOptions& options) {
-  return options.threads == 0 ? physical_cores() : options.threads;
-}
-
-/// This machine without what --max-isa forbids, so that ceilings and kernels are of one set.
-Machine machine_for(const BenchOptions& options) {
-  Machine machine = this_machine(threads_of(options));
-  if (options.max_isa.empty()) return machine;
-  Overrides wish;
-  wish.max_isa = parse_isa(options.max_isa);
-  check_overrides(wish, machine);
-  std::erase_if(machine.isas, [&](Isa isa) { return isa > *wish.max_isa; });
-  return machine;
-}
-
-MeasureOptions measure_options(const BenchOptions& options) {
-  if (options.rounds < 1)
-    fail(ErrorCode::invalid_argument, "repeats: {}; 1 or more", options.rounds);
-  return {.rounds = options.rounds, .progress = options.progress};
-}
 
 /// Everything one shape is timed with; arms refer to it.
 struct Products {

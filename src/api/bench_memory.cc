@@ -41,17 +41,18 @@ void fill_floats(std::uint8_t* to, std::int64_t bytes, DType type) {
     fill_random(to, bytes, 0x83FF83FF83FF83FFu, 0x3C003C003C003C00u);
 }
 
-WeightCopies::WeightCopies(const Problem& problem, bool warm) : problem_(problem) {
-  const std::int64_t rows = problem.op == KernelOp::qmmn ? problem.k : problem.n;
-  const std::int64_t columns = problem.op == KernelOp::qmmn ? problem.n : problem.k;
+WeightCopies::WeightCopies(const Problem& problem, bool warm, std::int64_t least)
+    : problem_(problem),
+      rows_(problem.op == KernelOp::qmmn ? problem.k : problem.n),
+      columns_(problem.op == KernelOp::qmmn ? problem.n : problem.k),
+      count_(least) {
   const std::int64_t bits = problem.packed ? problem.quant.bits : 8 * size_of(problem.w_type);
-  row_bytes_ = checked_mul(columns, bits, "a row of the weight") / 8;
-  code_bytes_ = checked_mul(rows, row_bytes_, "the weight");
+  row_bytes_ = checked_mul(columns_, bits, "a row of the weight") / 8;
+  code_bytes_ = checked_mul(rows_, row_bytes_, "the weight");
   const bool affine = problem.packed && problem.quant.mode == Mode::affine;
   if (problem.packed)
-    scale_bytes_ = rows * (columns / problem.quant.group_size) * size_of(problem.w_type);
-  const std::int64_t bytes = code_bytes_ + scale_bytes_ * (affine ? 2 : 1);
-  if (!warm) count_ = std::max<std::int64_t>(2, 3 * last_cache_bytes() / bytes + 1);
+    scale_bytes_ = rows_ * (columns_ / problem.quant.group_size) * size_of(problem.w_type);
+  if (!warm) count_ = std::max({least, std::int64_t{2}, 3 * last_cache_bytes() / bytes() + 1});
 
   codes_ = LargeBuffer(checked_mul(count_, code_bytes_, "copies of the weight"),
                        "cold copies of the weight", Pages::huge);
@@ -70,6 +71,21 @@ WeightCopies::WeightCopies(const Problem& problem, bool warm) : problem_(problem
   fill_floats(scales_.as<std::uint8_t>(), scales_.size(), problem.w_type);
   biases_ = LargeBuffer(count_ * scale_bytes_, "cold copies of the biases", Pages::huge);
   fill_floats(biases_.as<std::uint8_t>(), biases_.size(), problem.w_type);
+}
+
+std::int64_t WeightCopies::bytes() const {
+  const bool biased = problem_.packed && problem_.quant.mode == Mode::affine;
+  return code_bytes_ + scale_bytes_ * (biased ? 2 : 1);
+}
+
+QuantizedView WeightCopies::stacked() const {
+  const Shape scales = {count_, rows_, columns_ / problem_.quant.group_size};
+  QuantizedView view;
+  view.spec = problem_.quant;
+  view.packed = {codes_.data(), DType::u32, {count_, rows_, row_bytes_ / 4}};
+  view.scales = {scales_.data(), problem_.w_type, scales};
+  if (biases_.size() > 0) view.biases = {biases_.data(), problem_.w_type, scales};
+  return view;
 }
 
 void WeightCopies::set_next(kernels::MatmulArgs& args) {

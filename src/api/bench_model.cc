@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "api/model_state.hpp"
+#include "api/step_lines.hpp"
 #include "base/error.hpp"
 #include "ops/program.hpp"
 #include "stepless/bench.hpp"
@@ -55,6 +56,22 @@ std::vector<ProblemSpec> products_of(const Model& model) {
     }
   }
   return specs;
+}
+
+std::vector<StepProduct> products_of_step(const Model& model, const StepShape& step) {
+  const LoadedModel& loaded = *model.state()->loaded;
+  std::vector<StepProduct> products;
+  for (const StepLine& line : lines_of(loaded, loaded.machine, step)) {
+    if (line.weight == nullptr || (!line.weight->packed && line.weight->type != line.x_type))
+      continue;
+    StepProduct product{spec_of(*line.weight, line.x_type), line.format};
+    product.spec.m = std::max<std::int64_t>(line.m, 1);
+    if (std::ranges::none_of(products, [&](const StepProduct& old) {
+          return same(old.spec, product.spec) && old.spec.m == product.spec.m;
+        }))
+      products.push_back(std::move(product));
+  }
+  return products;
 }
 
 }  // namespace stepless

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "model/model.hpp"
+#include "stepless/model.hpp"
 
 namespace stepless {
 
@@ -12,6 +13,7 @@ struct ExplainModel {
       phase;  // "", "decode" or "prefill": the default is decode, and prefill too when prompt > 0
   int layer = -1;  // 0 or more: the block of `explain` for each weight of that layer
   bool json = false;
+  const MeasuredModel* measured = nullptr;  // times beside the predictions; null: none
 };
 
 /// Throws Error (invalid_argument): an unknown phase, a layer there is not.

@@ -21,8 +21,8 @@ namespace {
 /// What the model is planned for: a machine by name, a GPU, or this computer.
 Machine machine_of(const ModelOptions& options, int threads, const std::optional<Gpu>& gpu) {
   if (!options.machine.empty())
-    return options.threads > 0 ? with_threads(find_machine(options.machine), options.threads)
-                               : find_machine(options.machine);
+    return options.threads > 0 ? with_threads(open_machine(options.machine), options.threads)
+                               : open_machine(options.machine);
   return gpu ? gpu_machine(*gpu) : this_machine(threads);
 }
 
@@ -238,8 +238,9 @@ std::vector<std::int32_t> Model::encode_chat_part(const std::string& messages,
 const std::vector<std::int32_t>& Model::eos_ids() const { return state_->loaded->eos_ids; }
 
 std::string Model::explain(std::int64_t batch, std::int64_t context, std::int64_t prompt,
-                           const std::string& phase, int layer, bool json) const {
-  return explain_model(*state_->loaded, {batch, context, prompt, phase, layer, json});
+                           const std::string& phase, int layer, bool json,
+                           const MeasuredModel* measured) const {
+  return explain_model(*state_->loaded, {batch, context, prompt, phase, layer, json, measured});
 }
 
 std::string chatml_template() { return std::string(default_chat_template()); }

@@ -40,7 +40,8 @@ Problem problem_of(const ProblemSpec& spec) {
   return p;
 }
 
-std::string explain_problem(const ProblemSpec& spec, bool json) {
+std::string explain_problem(const ProblemSpec& spec, bool json,
+                            const std::vector<double>& measured_us) {
   const Problem problem = problem_of(spec);
   Machine machine;
   if (spec.machine.empty()) {
@@ -54,7 +55,8 @@ std::string explain_problem(const ProblemSpec& spec, bool json) {
   overrides.kernel = spec.kernel;
   overrides.fast_int8 = spec.fast_int8;
   const Plan plan = select(problem, machine, overrides);
-  return json ? explain_json(problem, machine, plan).dump() : explain_text(problem, machine, plan);
+  return json ? explain_json(problem, machine, plan, measured_us).dump()
+              : explain_text(problem, machine, plan, measured_us);
 }
 
 std::vector<std::string> built_isas() {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/measure.hpp"
 #include "dispatch/cost.hpp"
 
 namespace stepless {
@@ -92,6 +93,15 @@ std::string floor_line(const Problem& p, const Machine& machine, const Plan& pla
 
 double floor_percent(const Plan& plan, double cost) { return 100 * plan.floor_us / cost; }
 
+std::string measured_line(const Plan& plan, const std::vector<double>& measured_us) {
+  if (measured_us.empty()) return "measured  –\n";
+  const Summary measured = summary_of(measured_us);
+  return fmt::format(
+      "measured  {}   {:.0f} % of floor   {} runs, {}..{}, cold   predicted/measured {:.2f}\n",
+      time_text(measured.median), floor_percent(plan, measured.median), measured_us.size(),
+      time_text(measured.min), time_text(measured.max), plan.cost_us / measured.median);
+}
+
 /// The chosen kernel, then legal ones by cost, then the others; the roll call's order among equals.
 std::vector<const Candidate*> ranked(const Plan& plan) {
   std::vector<const Candidate*> rows;
@@ -125,7 +135,8 @@ std::string problem_text(const Problem& p) {
   return fmt::format("{}  m={} n={} k={}", format_text(p), p.m, p.n, p.k);
 }
 
-std::string explain_text(const Problem& p, const Machine& machine, const Plan& plan) {
+std::string explain_text(const Problem& p, const Machine& machine, const Plan& plan,
+                         const std::vector<double>& measured_us) {
   std::string format(to_string(p.op));
   if (has_weight(p.op) && p.packed)
     format += fmt::format(" {} b{} g{}", to_string(p.quant.mode), p.quant.bits, p.quant.group_size);
@@ -148,10 +159,11 @@ std::string explain_text(const Problem& p, const Machine& machine, const Plan& p
       text += fmt::format("; layout {}", to_string(c->kernel->fields.layout));
     text += '\n';
   }
-  return text + "measured  –\n";
+  return text + measured_line(plan, measured_us);
 }
 
-OrderedJson explain_json(const Problem& p, const Machine& machine, const Plan& plan) {
+OrderedJson explain_json(const Problem& p, const Machine& machine, const Plan& plan,
+                         const std::vector<double>& measured_us) {
   OrderedJson json;
   OrderedJson& problem = json["problem"];
   problem["op"] = to_string(p.op);
@@ -176,6 +188,13 @@ OrderedJson explain_json(const Problem& p, const Machine& machine, const Plan& p
   json["floor_us"] = plan.floor_us, json["memory_floor_us"] = memory_floor_us(p, machine);
   json["kernel"] = plan.kernel->name;
   json["predicted_us"] = plan.cost_us, json["measured_us"] = nullptr;
+  if (!measured_us.empty()) {
+    const Summary measured = summary_of(measured_us);
+    json["measured_us"] = measured.median;
+    json["measured_us_min"] = measured.min, json["measured_us_max"] = measured.max;
+    json["measured_runs"] = measured_us.size();
+    json["measured_floor_percent"] = floor_percent(plan, measured.median);
+  }
   json["floor_percent"] = floor_percent(plan, plan.cost_us);
   if (!plan.warning.empty()) json["warning"] = plan.warning;
   for (const Candidate* c : ranked(plan)) {

@@ -14,10 +14,13 @@ std::string format_text(const Problem& problem);
 /// format_text with its sizes: "qmm affine b4 g64 bf16  m=4 n=13824 k=5120".
 std::string problem_text(const Problem& problem);
 
-/// The block of `stepless explain`, lines ending in '\n'.
-std::string explain_text(const Problem& problem, const Machine& machine, const Plan& plan);
+/// The block of `stepless explain`, lines ending in '\n'. `measured_us`: samples of the plan's
+/// kernel on cold weights; none: not measured.
+std::string explain_text(const Problem& problem, const Machine& machine, const Plan& plan,
+                         const std::vector<double>& measured_us = {});
 /// The same as an object: problem, machine, bytes, order, floor, candidates; times in us,
-/// `measured_us` null.
-OrderedJson explain_json(const Problem& problem, const Machine& machine, const Plan& plan);
+/// `measured_us` null when there is none.
+OrderedJson explain_json(const Problem& problem, const Machine& machine, const Plan& plan,
+                         const std::vector<double>& measured_us = {});
 
 }  // namespace stepless

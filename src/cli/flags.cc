@@ -105,9 +105,9 @@ std::optional<int> json_indent(const OutputFlags& flags) {
   return flags.json ? std::optional(2) : std::nullopt;
 }
 
-void add_model_flags(CLI::App& app, ModelFlags& f) {
+void add_device_flags(CLI::App& app, ModelFlags& f, const char* model_names) {
   CLI::Option* model = app.add_option(
-      "--model", f.model, "folder, name or Hugging Face id; demo: the model that comes along");
+      model_names, f.model, "folder, name or Hugging Face id; demo: the model that comes along");
   model->type_name("MODEL")->group(kModelGroup);
   app.add_option("--synthetic", f.synthetic,
                  "random weights instead: qwen3-0.6b, llama-3.2-3b, qwen3-4b; bytes of the prompt "
@@ -143,6 +143,16 @@ void add_model_flags(CLI::App& app, ModelFlags& f) {
   app.add_flag("--trust-remote-code", f.trust_remote_code,
                "no-op: a checkpoint's code is never run")
       ->group(kModelGroup);
+  refuse(app, "--adapter-path", "adapters are not applied; fuse it into the model first");
+  refuse(app, "--image", "there are only text models");
+  refuse(app, "--pipeline", "pipelines are not supported; a model runs on one device");
+  refuse(app, "--qa", "activations are not quantized; Stepless is exact");
+  refuse(app, "--hf", "nothing is downloaded; give --model");
+  refuse(app, "--fa", "attention is always the fused one");
+  refuse(app, "--upload-repo", "nothing is uploaded; use the hf command");
+}
+
+void add_memory_flags(CLI::App& app, ModelFlags& f) {
   app.add_option("-c,--ctx-size,--max-model-len", f.ctx_size, "longest sequence; 0: the model's")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str()
@@ -154,6 +164,13 @@ void add_model_flags(CLI::App& app, ModelFlags& f) {
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str()
       ->group(kMemoryGroup);
+  add_kv_flags(app, f.kv);
+  refuse(app, "--kv-host-bytes", "the host tier is not there yet");
+}
+
+namespace {
+
+void add_template_flags(CLI::App& app, ModelFlags& f) {
   CLI::Option* text =
       app.add_option("--chat-template", f.chat_template,
                      "template text, or the file of that name; default: the model's");
@@ -169,15 +186,14 @@ void add_model_flags(CLI::App& app, ModelFlags& f) {
       app.add_flag("--ignore-chat-template", f.ignore_template, "the prompt as it is");
   raw->excludes(text)->excludes(file)->excludes(variables)->excludes(chatml);
   for (CLI::Option* option : {text, file, variables, chatml, raw}) option->group(kTemplateGroup);
-  add_kv_flags(app, f.kv);
-  refuse(app, "--kv-host-bytes", "the host tier is not there yet");
-  refuse(app, "--adapter-path", "adapters are not applied; fuse it into the model first");
-  refuse(app, "--image", "there are only text models");
-  refuse(app, "--pipeline", "pipelines are not supported; a model runs on one device");
-  refuse(app, "--qa", "activations are not quantized; Stepless is exact");
-  refuse(app, "--hf", "nothing is downloaded; give --model");
-  refuse(app, "--fa", "attention is always the fused one");
-  refuse(app, "--upload-repo", "nothing is uploaded; use the hf command");
+}
+
+}  // namespace
+
+void add_model_flags(CLI::App& app, ModelFlags& f) {
+  add_device_flags(app, f);
+  add_memory_flags(app, f);
+  add_template_flags(app, f);
 }
 
 Model open_model(const ModelFlags& flags, const std::string& machine) {

@@ -46,6 +46,9 @@ struct ModelFlags {
   std::string kv_cache_bytes;
   KvFlags kv;
 };
+/// The model and what runs it; its memory; and both with the chat template.
+void add_device_flags(CLI::App& app, ModelFlags& flags, const char* model_names = "--model");
+void add_memory_flags(CLI::App& app, ModelFlags& flags);
 void add_model_flags(CLI::App& app, ModelFlags& flags);
 /// --device and --tensor-parallel, as far as they can be judged without a model. Throws Error
 /// (usage).

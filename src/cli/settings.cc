@@ -48,6 +48,12 @@ std::string value_text(const CLI::Option& option) {
 /// Spellings of llama.cpp and vLLM, and the flag that each is.
 const std::map<std::string, std::string>& long_names() {
   static const std::map<std::string, std::string> kLong = {{"-ub", "--prefill-step-size"},
+                                                           {"-pg", "--pg"},
+                                                           {"-oe", "--output-err"},
+                                                           {"-npp", "--npp"},
+                                                           {"-ntg", "--ntg"},
+                                                           {"-npl", "--npl"},
+                                                           {"-pps", "--pps"},
                                                            {"-md", "--draft-model"},
                                                            {"-sys", "--system-prompt"},
                                                            {"-dev", "--device"},

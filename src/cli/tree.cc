@@ -42,11 +42,21 @@ const std::vector<Command>& commands() {
        "stepless explain --model demo --batch 8 --context 512\n"
        "stepless explain --n 13824 --k 5120 --m 8 --machine server_avx512bf16\n",
        attach_explain},
-      {"bench", "measure products and what this machine can do at best",
+      {"bench", "measure a model, products, and what this machine can do at best",
+       "stepless bench -m demo -p 64 -n 16 -r 3\n"
        "stepless bench qmm --quick\n"
-       "stepless bench qmm --model demo --m 1-8 -r 3\n"
        "stepless bench ceilings --quick --save-machine machine.json\n",
        attach_bench},
+      {"batch-bench", "measure prompts and answers of many sequences at once",
+       "stepless batch-bench -m demo -npp 32 -ntg 16 -npl 1,2,4\n"
+       "stepless batch-bench -m demo -npp 64 -ntg 8 -npl 4 -pps --json\n"
+       "stepless batch-bench -m demo --staggered --num-seqs 8 -npl 2,4\n",
+       attach_batch_bench},
+      {"benchmark", "mlx_lm.benchmark: trials of one prompt length, and their averages",
+       "stepless benchmark --model demo -p 64 -g 16 -n 2\n"
+       "stepless benchmark --model demo -p 32 -g 8 -b 4 -n 2\n"
+       "stepless benchmark --model demo -p 64 -g 16 -n 2 --json\n",
+       attach_benchmark},
       {"completion", "print a completion script for bash, zsh or fish",
        "stepless completion bash\n"
        "stepless completion zsh\n"
@@ -136,7 +146,7 @@ std::unique_ptr<Tree> make_tree() {
 }
 
 bool is_later_command(const std::string& name) {
-  for (const char* later : {"serve", "server", "batch-bench", "benchmark"})
+  for (const char* later : {"serve", "server"})
     if (name == later) return true;
   return false;
 }

@@ -193,8 +193,7 @@ TEST(Errors, WhatIsNotThereYetIsRefusedByName) {
     EXPECT_EQ(done.exit, 2) << flag[0] << ": " << done.err;
     EXPECT_EQ(done.out, "") << flag[0];
   }
-  for (const char* command : {"serve", "batch-bench", "benchmark", "lora"})
-    EXPECT_EQ(stepless({command}).exit, 2) << command;
+  for (const char* command : {"serve", "lora"}) EXPECT_EQ(stepless({command}).exit, 2) << command;
 }
 
 TEST(Settings, FlagOverEnvironmentOverConfigOverDefault) {

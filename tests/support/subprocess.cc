@@ -27,7 +27,8 @@ struct Pipe {
   dup2(in.read, 0), dup2(out.write, 1), dup2(err.write, 2);
   std::vector<std::string> words = {program};
   words.insert(words.end(), launch.arguments.begin(), launch.arguments.end());
-  std::vector<std::string> set = {"PATH=/usr/bin:/bin"};
+  std::vector<std::string> set;
+  if (launch.environment.count("PATH") == 0) set.emplace_back("PATH=/usr/bin:/bin");
   if (launch.environment.count("HOME") == 0) set.push_back("HOME=" + scratch_dir("home"));
   for (const auto& [name, value] : launch.environment) set.push_back(name + "=" + value);
   std::vector<char*> argv, envp;

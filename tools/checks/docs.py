@@ -6,7 +6,8 @@ import sys
 
 from checks.tree import Skip
 
-GENERATED = (("tools/kernel_table", "docs/kernels.md"), ("tools/cli_reference", "docs/cli.md"))
+GENERATED = (("tools/kernel_table", "docs/kernels.md"), ("tools/cli_reference", "docs/cli.md"),
+             ("tools/performance", "docs/performance.md"))
 CANNOT_TELL = 77  # a generator's exit status when what it reads is not built
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cli/bench/result.hpp"
+#include "cli/bench/result_flags.hpp"
 #include "cli/cli.hpp"
 #include "cli/flags.hpp"
 #include "cli/terminal.hpp"
@@ -12,17 +13,27 @@ namespace stepless::cli {
 
 /// As the commands of cli/cli.hpp.
 Run attach_bench(CLI::App& app);
+Run attach_batch_bench(CLI::App& app);
+Run attach_benchmark(CLI::App& app);
 
 struct BenchFlags {
-  std::string what;                // qmm, ceilings, ...
+  std::string what;                // qmm, dot, ...
   std::vector<std::string> files;  // of compare and report
   OutputFlags output;
-  std::string format;  // -o; "": md, or what --json and --jsonl say
-  int threads = 1, repeats = 0;
+  ResultFlags result;
+  std::string threads;  // a list; "": 1, of a model the physical cores
+  int repeats = 0;
   bool warm = false, quick = false, assert_no_step = false, no_transpose = false;
   std::string max_isa, kernel, save_machine;
-  std::string model, models_dir;
-  std::string shapes, m, mode = "affine", dtype = "bfloat16";
+  std::string model, models_dir, synthetic, device = "auto", act_dtype = "auto";
+  std::string shapes, m, mode = "affine", dtype;  // dtype "": bfloat16; of dot: all
+  std::string k, tokens, experts, top_k;          // lists; "": the part's own
+  std::string prompt, gen, depth, variants;       // lists of the benches of a model
+  std::string rows = "2048";
+  std::int64_t batch_size = 2048, delay = 0;
+  std::vector<std::string> pairs;  // -pg
+  bool no_warmup = false;
+  KvFlags kv;
   std::string allow = "3%";
   int bits = 0, group_size = 0;
 };
@@ -31,9 +42,19 @@ struct BenchFlags {
 using Part = BenchResult (*)(const BenchFlags& flags);
 BenchResult bench_ceilings(const BenchFlags& flags);
 BenchResult bench_qmm(const BenchFlags& flags);
+BenchResult bench_gather_qmm(const BenchFlags& flags);
+BenchResult bench_dot(const BenchFlags& flags);
+BenchResult bench_models(const BenchFlags& flags);
+BenchResult bench_prompt(const BenchFlags& flags);
 BenchResult bench_compare(const BenchFlags& flags);
+
+class Scopes;
+void add_bench_flags(CLI::App& app, BenchFlags& flags, Scopes& scopes);
 
 /// Options of a run with a progress bar; `repeats` when -r is not given.
 BenchOptions options_of(const BenchFlags& flags, Progress& bar, int repeats);
+/// The problems of --shapes, or of `shapes` without it.
+std::vector<ProblemSpec> specs_of(const BenchFlags& flags, const std::string& shapes);
+OrderedJson method_of(const BenchFlags& flags, const BenchOptions& options, int threads);
 
 }  // namespace stepless::cli

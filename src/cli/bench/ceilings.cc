@@ -25,7 +25,22 @@ void save(const std::string& path, const Ceilings& ceilings) {
                     "--save-machine " + path + ": cannot be written");
 }
 
+void append(std::vector<double>& to, const std::vector<double>& more) {
+  to.insert(to.end(), more.begin(), more.end());
+}
+
 }  // namespace
+
+void merge(Ceilings& all, const Ceilings& more) {
+  if (all.read_gb_s.empty()) {
+    all = more;
+    return;
+  }
+  append(all.read_gb_s, more.read_gb_s), append(all.read_all_gb_s, more.read_all_gb_s);
+  append(all.f32_gflop_s, more.f32_gflop_s), append(all.bf16_gflop_s, more.bf16_gflop_s);
+  append(all.int16_gop_s, more.int16_gop_s), append(all.int8_gop_s, more.int8_gop_s);
+  append(all.region_us, more.region_us);
+}
 
 BenchResult bench_ceilings(const BenchFlags& flags) {
   // explain tells a file from a name by these.

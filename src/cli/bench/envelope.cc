@@ -111,6 +111,7 @@ OrderedJson envelope_of(const BenchResult& result) {
   OrderedJson json = {{"schema", kSchema}, {"bench", result.bench}};
   const int threads = result.ceilings.is_null() ? 1 : result.ceilings.at("threads").get<int>();
   json["machine"] = machine_object(threads);
+  if (!result.gpu.empty()) json["machine"]["gpu"] = result.gpu;
   json["build"] = version_json();
   json["command"] = fmt::format("{}", fmt::join(command_words(), " "));
   json["date"] = today();

@@ -16,27 +16,11 @@ constexpr const char* kRows = "1-64";
 constexpr const char* kQuickRows = "1-16";
 constexpr int kRepeats = 5, kQuickRepeats = 9;
 
-std::vector<ProblemSpec> specs_of(const BenchFlags& flags) {
-  std::vector<ProblemSpec> specs;
-  if (!flags.model.empty()) {
-    ModelFlags model;
-    model.model = flags.model, model.models_dir = flags.models_dir, model.threads = 1;
-    specs = products_of(open_model(model));
-  } else {
-    const std::string shapes = !flags.shapes.empty() ? flags.shapes
-                               : flags.quick         ? kQuickShapes
-                                                     : kShapes;
-    for (const auto& [n, k] : parse_shapes(shapes, "--shapes")) {
-      ProblemSpec spec;
-      spec.n = n, spec.k = k;
-      spec.mode = flags.mode, spec.dtype = flags.dtype;
-      spec.transpose = !flags.no_transpose;
-      if (flags.bits > 0) spec.bits = flags.bits;
-      if (flags.group_size > 0) spec.group_size = flags.group_size;
-      specs.push_back(spec);
-    }
-  }
-  return specs;
+std::vector<ProblemSpec> problems_of(const BenchFlags& flags) {
+  if (flags.model.empty()) return specs_of(flags, flags.quick ? kQuickShapes : kShapes);
+  ModelFlags model;
+  model.model = flags.model, model.models_dir = flags.models_dir, model.threads = 1;
+  return products_of(open_model(model));
 }
 
 OrderedJson row_json(const ProductRow& row, const ProductRow& first, const BenchFlags& flags) {
@@ -87,22 +71,6 @@ void add_shape(BenchResult& result, const ProductBench& bench, const BenchFlags&
   }
 }
 
-void append(std::vector<double>& to, const std::vector<double>& more) {
-  to.insert(to.end(), more.begin(), more.end());
-}
-
-/// Of all shapes together.
-void merge(Ceilings& all, const Ceilings& more) {
-  if (all.read_gb_s.empty()) {
-    all = more;
-    return;
-  }
-  append(all.read_gb_s, more.read_gb_s), append(all.read_all_gb_s, more.read_all_gb_s);
-  append(all.f32_gflop_s, more.f32_gflop_s), append(all.bf16_gflop_s, more.bf16_gflop_s);
-  append(all.int16_gop_s, more.int16_gop_s), append(all.int8_gop_s, more.int8_gop_s);
-  append(all.region_us, more.region_us);
-}
-
 }  // namespace
 
 BenchResult bench_qmm(const BenchFlags& flags) {
@@ -127,7 +95,7 @@ BenchResult bench_qmm(const BenchFlags& flags) {
   result.key = {"n", "k", "m", "format"};  // what the planner chose may differ between two results
   if (arms > 1) result.key.emplace_back("kernel");
   Ceilings ceilings;
-  for (const ProblemSpec& spec : specs_of(flags)) {
+  for (const ProblemSpec& spec : problems_of(flags)) {
     Progress bar(fmt::format("{}x{}", spec.n, spec.k), "samples", flags.output);
     BenchOptions options = options_of(flags, bar, flags.quick ? kQuickRepeats : kRepeats);
     options.kernels = kernels;
@@ -135,11 +103,7 @@ BenchResult bench_qmm(const BenchFlags& flags) {
     bar.finish();
     add_shape(result, bench, flags, arms);
     merge(ceilings, bench.ceilings);
-    result.method = {{"cold", !flags.warm},
-                     {"repeats", options.rounds},
-                     {"threads", ceilings.threads},
-                     {"statistic", "median"},
-                     {"interleaved", true}};
+    result.method = method_of(flags, options, ceilings.threads);
   }
   result.ceilings = ceilings_json(ceilings);
   return result;

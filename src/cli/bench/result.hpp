@@ -16,6 +16,7 @@ struct Column {
   std::string field;
   std::string title;
   int decimals = -1;
+  std::string (*text)(const OrderedJson& row) = nullptr;  // instead of the field's own value
 };
 
 struct BenchResult {
@@ -29,6 +30,7 @@ struct BenchResult {
   std::int64_t worse = 0;           // rows that compare calls slower
   std::int64_t steps = 0;           // that the report tells of
   std::string model;                // what --model named; "": none
+  std::string gpu;                  // that ran it; "": the CPU
 };
 
 /// us, us_min, us_max, us_q1, us_q3, spread_pct, noisy, repeats, disturbed: what a row says of its
@@ -39,6 +41,8 @@ inline constexpr double kMostSpread = 0.04;
 inline constexpr int kMostNoisyRows = 3;
 int noisy_rows(const BenchResult& result);
 
+/// Adds the samples of `more` to those of `all`, of the same machine and threads.
+void merge(Ceilings& all, const Ceilings& more);
 /// {threads, read_gb_s: {median, min, max}, ...}; kinds there are none of are null.
 OrderedJson ceilings_json(const Ceilings& ceilings);
 /// One line of them for below a table.
@@ -54,8 +58,12 @@ std::vector<std::string> command_words();
 /// Today, 2026-11-28.
 std::string today();
 
-/// md, csv, json or jsonl (the rows, then the envelope without them); ends in a newline.
+/// md, csv, json, jsonl (the rows, then the envelope without them) or sql (a table and its rows);
+/// ends in a newline.
 std::string written(const BenchResult& result, const std::string& format);
+/// The fields of all rows, in the order in which they come.
+std::vector<std::string> fields_of(const std::vector<OrderedJson>& rows);
+std::string sql(const BenchResult& result);
 /// A value as a table shows it.
 std::string cell_text(const OrderedJson& row, const Column& column);
 

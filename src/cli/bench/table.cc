@@ -4,21 +4,11 @@
 
 #include <algorithm>
 
+#include "cli/bench/page.hpp"
 #include "cli/bench/result.hpp"
 
 namespace stepless::cli {
 namespace {
-
-/// Characters, not bytes.
-std::size_t width_of(const std::string& text) {
-  return static_cast<std::size_t>(std::ranges::count_if(
-      text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
-}
-
-std::string padded(const std::string& text, std::size_t width, bool right) {
-  const std::string space(width - std::min(width, width_of(text)), ' ');
-  return right ? space + text : text + space;
-}
 
 std::string markdown(const BenchResult& result) {
   std::vector<std::vector<std::string>> cells(1);
@@ -27,21 +17,9 @@ std::string markdown(const BenchResult& result) {
     cells.emplace_back();
     for (const Column& column : result.columns) cells.back().push_back(cell_text(row, column));
   }
-  std::vector<std::size_t> widths(result.columns.size(), 3);
-  for (const auto& line : cells)
-    for (std::size_t i = 0; i < line.size(); ++i)
-      widths[i] = std::max(widths[i], width_of(line[i]));
-  std::string out;
-  for (std::size_t at = 0; at < cells.size(); ++at) {
-    for (std::size_t i = 0; i < widths.size(); ++i)
-      out += "| " + padded(cells[at][i], widths[i], result.columns[i].decimals >= 0) + " ";
-    out += "|\n";
-    if (at > 0) continue;
-    for (std::size_t i = 0; i < widths.size(); ++i)
-      out += "|" + std::string(widths[i] + 1, '-') + (result.columns[i].decimals >= 0 ? ":" : "-");
-    out += "|\n";
-  }
-  return out;
+  std::vector<bool> right;
+  for (const Column& column : result.columns) right.push_back(column.decimals >= 0);
+  return markdown_table(cells, right);
 }
 
 std::string below_the_table(const BenchResult& result) {
@@ -68,10 +46,7 @@ std::string quoted(const std::string& text) {
 }
 
 std::string csv(const BenchResult& result) {
-  std::vector<std::string> fields;
-  for (const OrderedJson& row : result.rows)
-    for (const auto& [field, value] : row.items())
-      if (std::ranges::find(fields, field) == fields.end()) fields.push_back(field);
+  const std::vector<std::string> fields = fields_of(result.rows);
   std::string out = fmt::format("{}\n", fmt::join(fields, ","));
   for (const OrderedJson& row : result.rows) {
     std::vector<std::string> cells;
@@ -96,6 +71,14 @@ std::string jsonl(const BenchResult& result) {
 
 }  // namespace
 
+std::vector<std::string> fields_of(const std::vector<OrderedJson>& rows) {
+  std::vector<std::string> fields;
+  for (const OrderedJson& row : rows)
+    for (const auto& [field, value] : row.items())
+      if (std::ranges::find(fields, field) == fields.end()) fields.push_back(field);
+  return fields;
+}
+
 void add_times(OrderedJson& row, const std::vector<double>& us, std::int64_t disturbed) {
   const Summary s = summary_of(us);
   row["us"] = s.median, row["us_min"] = s.min, row["us_max"] = s.max;
@@ -111,6 +94,7 @@ int noisy_rows(const BenchResult& result) {
 }
 
 std::string cell_text(const OrderedJson& row, const Column& column) {
+  if (column.text != nullptr) return column.text(row);
   const auto at = row.find(column.field);
   if (at == row.end() || at->is_null()) return "–";
   if (at->is_string()) return at->get<std::string>();
@@ -124,6 +108,7 @@ std::string written(const BenchResult& result, const std::string& format) {
   if (format == "csv") return csv(result);
   if (format == "json") return envelope_of(result).dump(2) + "\n";
   if (format == "jsonl") return jsonl(result);
+  if (format == "sql") return sql(result);
   return markdown(result) + "\n" + below_the_table(result);
 }
 

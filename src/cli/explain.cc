@@ -10,8 +10,10 @@
 #include "base/error.hpp"
 #include "base/json.hpp"
 #include "cli/cli.hpp"
+#include "cli/explain_measure.hpp"
 #include "cli/flags.hpp"
 #include "cli/settings.hpp"
+#include "cli/terminal.hpp"
 #include "stepless/plan.hpp"
 
 namespace stepless::cli {
@@ -21,7 +23,7 @@ struct ExplainFlags {
   ProblemSpec problem;
   std::vector<std::int64_t> m = {1};
   std::string machine, phase;
-  bool no_transpose = false;
+  bool no_transpose = false, measure = false;
   ModelFlags model;
   OutputFlags output;
   std::int64_t batch = 1, context = 512, prompt = 0;
@@ -86,6 +88,17 @@ void check_model_flags(const ExplainFlags& flags, const CLI::App& app) {
                             flags.model.ctx_size));
 }
 
+/// What --measure has to time for the tables, or for the blocks of a layer.
+StepsToMeasure steps_of(const ExplainFlags& flags) {
+  StepsToMeasure steps;
+  steps.batch = flags.batch, steps.context = flags.context;
+  steps.whole = flags.layer < 0;
+  steps.decode = flags.phase != "prefill";
+  if (flags.layer < 0 && flags.phase != "decode")
+    steps.prompt = flags.prompt > 0 ? flags.prompt : flags.phase == "prefill" ? flags.context : 0;
+  return steps;
+}
+
 Exit explain_problem_command(const ExplainFlags& flags) {
   ProblemSpec spec = flags.problem;
   spec.transpose = !flags.no_transpose;
@@ -100,10 +113,12 @@ Exit explain_problem_command(const ExplainFlags& flags) {
   bool first = true;
   for (const std::int64_t m : flags.m) {
     spec.m = m;
+    const std::vector<double> us =
+        flags.measure ? measure_problem(spec, flags.output) : std::vector<double>{};
     if (json_indent(flags.output))
-      all.push_back(parse_ordered_json(explain_problem(spec, true), "explain"));
+      all.push_back(parse_ordered_json(explain_problem(spec, true, us), "explain"));
     else
-      std::cout << (first ? "" : "\n") << explain_problem(spec, false);
+      std::cout << (first ? "" : "\n") << explain_problem(spec, false, us);
     first = false;
   }
   if (const auto indent = json_indent(flags.output))
@@ -153,13 +168,18 @@ Run attach_explain(CLI::App& app) {
   app.add_option("--layer", f->layer, "model: every weight of one layer in full")
       ->check(CLI::NonNegativeNumber)
       ->group(kGroup);
-  refuse(app, "--measure", "measuring comes with bench; the figures are predictions");
+  app.add_flag("--measure", f->measure, "measure it, too, and show both; of this machine only")
+      ->group(kGroup);
   add_model_flags(app, f->model);
   for (CLI::Option* option : {n, k})
     option->excludes(app.get_option("--model"))->excludes(app.get_option("--synthetic"));
   add_output_flags(app, f->output);
   return [f, &app] {
     check_machine(f->machine);
+    if (f->measure && !f->machine.empty())
+      usage_error(
+          fmt::format("--measure: {} is not this machine; leave out one of the two", f->machine));
+    install_signal_handlers();
     if (f->model.model.empty() && f->model.synthetic.empty()) {
       check_problem_flags(*f, app);
       return explain_problem_command(*f);
@@ -167,8 +187,10 @@ Run attach_explain(CLI::App& app) {
     check_model_flags(*f, app);
     const Model opened = open_model(f->model, f->machine);
     const auto indent = json_indent(f->output);
-    const std::string text =
-        opened.explain(f->batch, f->context, f->prompt, f->phase, f->layer, indent.has_value());
+    const MeasuredModel measured =
+        f->measure ? measure_model(opened, f->model, steps_of(*f), f->output) : MeasuredModel{};
+    const std::string text = opened.explain(f->batch, f->context, f->prompt, f->phase, f->layer,
+                                            indent.has_value(), f->measure ? &measured : nullptr);
     std::cout << (indent == -1 ? parse_ordered_json(text, "explain").dump() + "\n" : text);
     return Exit::done;
   };

@@ -90,7 +90,7 @@ OrderedJson to_json(const Row& row) {
   return json;
 }
 
-std::string size_text(std::int64_t bytes) {
+std::string folder_size_text(std::int64_t bytes) {
   const double size = static_cast<double>(bytes);
   return bytes >= 1'000'000'000 ? fmt::format("{:.2f} GB", size / 1e9)
                                 : fmt::format("{:.1f} MB", size / 1e6);
@@ -112,7 +112,8 @@ void print_table(const std::vector<Row>& rows) {
                            "quantization", c, "where");
   for (const Row& row : rows) {
     std::cout << fmt::format("{:<{}}  {:<{}}  {:>9}  {:<{}}  {}\n", name(row), a, family(row), b,
-                             size_text(row.bytes), format(row), c, printable(row.model.folder));
+                             folder_size_text(row.bytes), format(row), c,
+                             printable(row.model.folder));
     if (!row.error.empty()) note(row.model.id + ": " + escape_controls(row.error));
   }
 }

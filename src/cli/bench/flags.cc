@@ -56,7 +56,8 @@ void add_test_flags(CLI::App& app, BenchFlags& f, Scopes& scopes) {
                             "tokens drawn, a list; 0: none; default: 128; prompt: 32"),
              kWhole, kGroup);
   scopes.add(
-      app.add_option("--pg", f.pairs, "-pg: PROMPT,GEN: both, one after the other; repeatable"),
+      app.add_option("--pg", f.pairs, "-pg: PROMPT,GEN: both, one after the other; repeatable")
+          ->allow_extra_args(false),
       {""}, kGroup);
   scopes.add(
       app.add_option("-d,--n-depth", f.depth, "positions in the cache before, a list; default: 0"),

@@ -91,7 +91,7 @@ struct KernelFields {
   std::uint8_t groups = kAllGroups;
   std::uint8_t w_types = kAllTypes;  // affine scale types, or types of a dense weight
   std::uint8_t x_types = kAllTypes;
-  std::uint8_t f32_y_from = kAllTypes;  // types of x that may give a float32 y
+  std::uint8_t f32_y_from = kAllTypes;            // types of x that may give a float32 y
   std::int64_t most_head = kernels::kMaxHeadDim;  // attn: elements of a head
   Layout layout = Layout::mapped;
   Order order = Order::none;

@@ -127,7 +127,7 @@ TEST(BenchModels, KeepsKeysQuantized) {
 TEST(BenchModels, RefusesWhatCannotBe) {
   const std::pair<std::vector<std::string>, const char*> bad[] = {
       {{"-p", "0", "-n", "0"}, "no test"},
-      {{"-pg", "8"}, "--pg 8: not PROMPT,GEN"},
+      {{"-pg", "8"}, "-pg 8: not PROMPT,GEN"},
       {{"-pg", "0,4"}, "counts from 1 on"},
       {{"-d", "10"}, "--n-depth 10"},
       {{"-p", "100000000"}, "was trained with"},

@@ -18,12 +18,13 @@ Finished stepless(std::vector<std::string> words) {
 }
 
 TEST(ExplainMeasure, SetsATimeBesideThePrediction) {
-  const Finished text = stepless({"explain", "-t", "1", "--n", "64", "--k", "128", "--m", "2", "--measure"});
+  const Finished text =
+      stepless({"explain", "-t", "1", "--n", "64", "--k", "128", "--m", "2", "--measure"});
   ASSERT_EQ(text.exit, 0) << text.err;
   EXPECT_THAT(text.out, AllOf(HasSubstr("\nmeasured  "), HasSubstr(" runs, "),
                               HasSubstr("predicted/measured "), Not(HasSubstr("measured  –"))));
-  const Finished json =
-      stepless({"explain", "-t", "1", "--n", "64", "--k", "128", "--m", "1,2", "--measure", "--json"});
+  const Finished json = stepless(
+      {"explain", "-t", "1", "--n", "64", "--k", "128", "--m", "1,2", "--measure", "--json"});
   const OrderedJson blocks = parse_ordered_json(json.out, "output");
   ASSERT_EQ(blocks.size(), 2u);
   for (const OrderedJson& block : blocks) {
@@ -39,8 +40,9 @@ TEST(ExplainMeasure, SetsATimeBesideThePrediction) {
 
 TEST(ExplainMeasure, MeasuresProductsAndWholeStepsOfAModel) {
   const std::string model = models_dir() + "/tale-draft-4bit";
-  const Finished done = stepless({"explain", "-t", "1", "--model", model, "--device", "cpu", "--batch", "2",
-                                  "--context", "20", "--prompt", "16", "--measure", "--json"});
+  const Finished done =
+      stepless({"explain", "-t", "1", "--model", model, "--device", "cpu", "--batch", "2",
+                "--context", "20", "--prompt", "16", "--measure", "--json"});
   ASSERT_EQ(done.exit, 0) << done.err;
   const OrderedJson phases = parse_ordered_json(done.out, "output");
   ASSERT_EQ(phases.size(), 2u);
@@ -54,8 +56,8 @@ TEST(ExplainMeasure, MeasuresProductsAndWholeStepsOfAModel) {
       }
     EXPECT_GT(products, 3);
   }
-  const Finished layer =
-      stepless({"explain", "-t", "1", "--model", model, "--device", "cpu", "--layer", "0", "--measure"});
+  const Finished layer = stepless(
+      {"explain", "-t", "1", "--model", model, "--device", "cpu", "--layer", "0", "--measure"});
   ASSERT_EQ(layer.exit, 0) << layer.err;
   EXPECT_THAT(layer.out, Not(HasSubstr("measured  –")));
 }
@@ -63,8 +65,9 @@ TEST(ExplainMeasure, MeasuresProductsAndWholeStepsOfAModel) {
 TEST(ExplainMachine, TakesAProfileForAModelToo) {
   const std::string profile = scratch_dir("explain_machine") + "/machine.json";
   ASSERT_EQ(stepless({"bench", "ceilings", "-r", "2", "--save-machine", profile}).exit, 0);
-  const Finished done = stepless({"explain", "-t", "1", "--model", models_dir() + "/tale-draft-4bit",
-                                  "--machine", profile, "--batch", "2"});
+  const Finished done =
+      stepless({"explain", "-t", "1", "--model", models_dir() + "/tale-draft-4bit", "--machine",
+                profile, "--batch", "2"});
   ASSERT_EQ(done.exit, 0) << done.err;
   EXPECT_THAT(done.out, HasSubstr("decode, batch 2"));
 }

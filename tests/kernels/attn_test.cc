@@ -139,7 +139,8 @@ class Scene {
     const std::int64_t first = units.begin / shape_.heads, size = size_of(shape_.type);
     args.rows = (units.end + shape_.heads - 1) / shape_.heads - first;
     args.seq += first;
-    args.q = put(*q_) + first * args.q_stride * size, args.cache.k = put(*k_), args.cache.v = put(*v_);
+    args.q = put(*q_) + first * args.q_stride * size, args.cache.k = put(*k_),
+    args.cache.v = put(*v_);
     if (args.sinks != nullptr) args.sinks = put(*sinks_);
     std::uint8_t* const there = device.put(poison);
     args.y = there + first * args.y_stride * size;

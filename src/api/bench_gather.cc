@@ -41,7 +41,8 @@ struct Routing {
   std::vector<std::int64_t> rows;    // of each woken expert
 };
 
-Routing route(const GatherCase& asked) {
+/// Not inlined: gcc 12 takes a vector of it for memory that was never allocated otherwise.
+[[gnu::noinline]] Routing route(const GatherCase& asked) {
   Dice dice;
   std::vector<std::int32_t> deck(static_cast<std::size_t>(asked.experts));
   std::iota(deck.begin(), deck.end(), 0);
@@ -52,11 +53,12 @@ Routing route(const GatherCase& asked) {
       // The first top_k cards of a shuffle: different experts.
       const std::int64_t card = choice + dice.below(asked.experts - choice);
       std::swap(deck[static_cast<std::size_t>(choice)], deck[static_cast<std::size_t>(card)]);
-      std::int32_t& at = number[static_cast<std::size_t>(deck[static_cast<std::size_t>(choice)])];
-      if (at < 0) {
-        at = static_cast<std::int32_t>(routing.rows.size());
+      const auto met = static_cast<std::size_t>(deck[static_cast<std::size_t>(choice)]);
+      if (number[met] < 0) {
+        number[met] = static_cast<std::int32_t>(routing.rows.size());
         routing.rows.push_back(0);
       }
+      const std::int32_t at = number[met];
       ++routing.rows[static_cast<std::size_t>(at)];
       routing.expert.push_back(at);
     }

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -40,6 +41,13 @@ std::uintptr_t page_bytes() {
   return bytes;
 }
 
+// By number: the thread sanitizer takes libc's mmap for a write, which races with other threads
+// that read the pages. That they do, and find zeros, is what this is for.
+bool map_zeros(std::uintptr_t page, std::size_t bytes) {
+  return ::syscall(SYS_mmap, page, bytes, PROT_READ,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) != -1;
+}
+
 // Zeros in place of the faulting page and of all after it: a cut file has lost its whole tail, and
 // one fault is enough to say so. Only lock-free atomics and the mmap system call: a handler may do
 // nothing else.
@@ -52,9 +60,7 @@ bool patch(std::uintptr_t address) {
     if (begin == 0 || address < begin || address >= end) continue;
     slot.damaged.store(true, std::memory_order_release);
     const std::uintptr_t page = address - address % page_bytes();
-    void* const zeros = ::mmap(reinterpret_cast<void*>(page), end - page, PROT_READ,
-                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
-    return zeros != MAP_FAILED;
+    return map_zeros(page, end - page);
   }
   return false;
 }

@@ -4,6 +4,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <exception>
 #include <future>
 #include <mutex>
 #include <thread>
@@ -105,8 +106,13 @@ class Engine::Impl {
 
   /// Runs `work` on the engine's thread between two steps, waits for it and throws what it threw.
   void between_steps(const std::function<void(EngineCore&)>& work) {
+    std::exception_ptr thrown;  // not by the task, which would let go of it behind our back
     std::packaged_task<void()> task([&] {
-      work(core_);
+      try {
+        work(core_);
+      } catch (...) {
+        thrown = std::current_exception();
+      }
       const std::lock_guard lock(mutex_);
       stats_ = core_.stats();
     });
@@ -117,6 +123,7 @@ class Engine::Impl {
       wake_.notify_all();
     }
     done.get();
+    if (thrown) std::rethrow_exception(thrown);
   }
 
  private:

@@ -92,12 +92,10 @@ ProductBench bench_products(const ProblemSpec& spec, const std::vector<std::int6
     if (m < 1) fail(ErrorCode::invalid_argument, "m {}; at least 1", m);
   if (ms.empty()) fail(ErrorCode::invalid_argument, "m: an empty list; at least one number");
   Products products(problem_of(one), options, std::ranges::max(ms));
-  CeilingProbes probes(products.team, products.machine);
+  ProbedArms arms(products.team, products.machine);
 
   ProductBench bench;
   std::vector<std::unique_ptr<Context>> contexts;
-  std::vector<Arm> arms;
-  std::vector<std::size_t> places;
   const std::vector<std::string> kernels =
       options.kernels.empty() ? std::vector<std::string>{""} : options.kernels;
   for (const std::string& kernel : kernels) {
@@ -108,18 +106,16 @@ ProductBench bench_products(const ProblemSpec& spec, const std::vector<std::int6
   // The kernels of one m stand side by side: what compares them is close in time.
   for (const std::int64_t m : ms)
     for (const auto& context : contexts) {
-      if (places.size() % kArmsPerProbe == 0) probes.add_to(arms);
       bench.rows.push_back(row_of(*context, products.problem, m));
-      places.push_back(arms.size());
-      arms.push_back({[&products, at = context.get(), m] { products.run(*at, m); }});
+      arms.add({[&products, at = context.get(), m] { products.run(*at, m); }});
     }
-  const std::vector<ArmTimes> times = measure_rounds(arms, measure_options(options));
+  const std::vector<ArmTimes> times = arms.measure(measure_options(options));
 
-  bench.ceilings = probes.ceilings(times);
+  bench.ceilings = arms.ceilings();
   const Machine measured = with_ceilings(products.machine, bench.ceilings);
-  for (std::size_t i = 0; i < places.size(); ++i) {
-    bench.rows[i].us = times[places[i]].us;
-    bench.rows[i].disturbed = times[places[i]].disturbed;
+  for (std::size_t i = 0; i < times.size(); ++i) {
+    bench.rows[i].us = times[i].us;
+    bench.rows[i].disturbed = times[i].disturbed;
     Problem problem = products.problem;
     problem.m = bench.rows[i].m;
     bench.rows[i].floor_us = floor_us(problem, measured);

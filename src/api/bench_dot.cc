@@ -95,30 +95,26 @@ DotBench bench_dots(const std::vector<std::int64_t>& ks, const std::string& dtyp
   ThreadTeam team(machine.threads);
   Context context(team, machine);
   VectorPairs pairs(std::ranges::max(ks), type, options.warm);
-  CeilingProbes probes(team, machine);
+  ProbedArms arms(team, machine);
 
   DotBench bench;
-  std::vector<Arm> arms;
-  std::vector<std::size_t> places;
   for (const std::int64_t k : ks)
     for (const bool matmul : {false, true}) {
-      if (places.size() % kArmsPerProbe == 0) probes.add_to(arms);
       const Problem problem = dot_problem(k, type);
       DotRow row;
       row.k = k, row.dtype = dtype, row.form = matmul ? "matmul" : "inner";
       row.kernel = std::string(context.kernel_for(problem).name);
       row.bytes = traffic_of(problem).bytes(), row.flop = traffic_of(problem).flop;
       bench.rows.push_back(row);
-      places.push_back(arms.size());
-      arms.push_back(arm_of(context, pairs, k, type, matmul));
+      arms.add(arm_of(context, pairs, k, type, matmul));
     }
-  const std::vector<ArmTimes> times = measure_rounds(arms, measure_options(options));
+  const std::vector<ArmTimes> times = arms.measure(measure_options(options));
 
-  bench.ceilings = probes.ceilings(times);
+  bench.ceilings = arms.ceilings();
   const Machine measured = with_ceilings(machine, bench.ceilings);
-  for (std::size_t i = 0; i < places.size(); ++i) {
+  for (std::size_t i = 0; i < times.size(); ++i) {
     DotRow& row = bench.rows[i];
-    row.us = times[places[i]].us, row.disturbed = times[places[i]].disturbed;
+    row.us = times[i].us, row.disturbed = times[i].disturbed;
     row.floor_us = floor_us(dot_problem(row.k, type), measured);
     row.read_pct = 100 * row.bytes / (summary_of(row.us).median * read_rate(measured));
   }

@@ -162,29 +162,25 @@ GatherBench bench_gather(const ProblemSpec& spec, const std::vector<GatherCase>&
   std::int64_t most_experts = 0;
   for (const GatherCase& asked : cases) most_experts = std::max(most_experts, asked.experts);
   const WeightCopies weights(problem, options.warm, most_experts);
-  CeilingProbes probes(team, machine);
+  ProbedArms arms(team, machine);
 
   GatherBench bench;
   bench.copies = weights.count();
   std::int64_t cursor = 0;
   std::vector<std::unique_ptr<GatherArm>> gathers;
-  std::vector<Arm> arms;
-  std::vector<std::size_t> places;
   for (const GatherCase& asked : cases) {
-    if (places.size() % kArmsPerProbe == 0) probes.add_to(arms);
     gathers.push_back(
         std::make_unique<GatherArm>(context, problem, weights, cursor, options.warm, asked));
     bench.rows.push_back(gathers.back()->row());
-    places.push_back(arms.size());
-    arms.push_back({[gather = gathers.back().get()] { gather->run(); }});
+    arms.add({[gather = gathers.back().get()] { gather->run(); }});
   }
-  const std::vector<ArmTimes> times = measure_rounds(arms, measure_options(options));
+  const std::vector<ArmTimes> times = arms.measure(measure_options(options));
 
-  bench.ceilings = probes.ceilings(times);
+  bench.ceilings = arms.ceilings();
   const Machine measured = with_ceilings(machine, bench.ceilings);
-  for (std::size_t i = 0; i < places.size(); ++i) {
+  for (std::size_t i = 0; i < times.size(); ++i) {
     GatherRow& row = bench.rows[i];
-    row.us = times[places[i]].us, row.disturbed = times[places[i]].disturbed;
+    row.us = times[i].us, row.disturbed = times[i].disturbed;
     row.floor_us =
         std::max(row.bytes / read_rate(measured), row.flop / best_rate(problem, measured));
   }

@@ -12,7 +12,4 @@ Machine machine_for(const BenchOptions& options);
 /// Throws Error (invalid_argument) unless there is a round.
 MeasureOptions measure_options(const BenchOptions& options);
 
-/// Arms between two looks at the ceilings.
-inline constexpr std::size_t kArmsPerProbe = 12;
-
 }  // namespace stepless

@@ -10,12 +10,7 @@ namespace {
 constexpr std::int64_t kReadBytes = 16 << 20;  // of one thread: about a millisecond
 constexpr std::int64_t kSteps = 60000;         // of an arithmetic loop: about 0.1 ms
 constexpr int kRegions = 50;
-
-/// Machine has this rate once kernels count on it.
-template <class M>
-void set_int16(M& machine, double rate) {
-  if constexpr (requires { machine.int16_gops; }) machine.int16_gops = rate;
-}
+constexpr std::size_t kArmsPerProbe = 12;  // between two looks at the ceilings
 
 double median(const std::vector<double>& samples) { return summary_of(samples).median; }
 
@@ -124,13 +119,26 @@ Ceilings CeilingProbes::ceilings(const std::vector<ArmTimes>& times) const {
   return c;
 }
 
+void ProbedArms::add(Arm arm) {
+  if (places_.size() % kArmsPerProbe == 0) probes_.add_to(arms_);
+  places_.push_back(arms_.size());
+  arms_.push_back(std::move(arm));
+}
+
+std::vector<ArmTimes> ProbedArms::measure(const MeasureOptions& options) {
+  std::vector<ArmTimes> all = measure_rounds(arms_, options), own;
+  ceilings_ = probes_.ceilings(all);
+  for (const std::size_t place : places_) own.push_back(std::move(all[place]));
+  return own;
+}
+
 Machine with_ceilings(Machine machine, const Ceilings& c) {
   machine.threads = c.threads;
   machine.read_gbps = median(c.read_gb_s);
   machine.read_gbps_all = median(c.read_all_gb_s);
   machine.f32_gflops = median(c.f32_gflop_s);
   machine.bf16_gflops = median(c.bf16_gflop_s);
-  set_int16(machine, median(c.int16_gop_s));
+  machine.int16_gops = median(c.int16_gop_s);
   machine.int8_gops = median(c.int8_gop_s);
   if (!c.region_us.empty()) machine.fixed_us = median(c.region_us);
   return machine;

@@ -49,6 +49,24 @@ class CeilingProbes {
   std::vector<Place> places_;
 };
 
+/// Arms of a bench with looks at the ceilings between them.
+class ProbedArms {
+ public:
+  /// The team outlives it.
+  ProbedArms(ThreadTeam& team, const Machine& machine) : probes_(team, machine) {}
+  void add(Arm arm);
+  /// Samples of the arms added, in their order. Once.
+  std::vector<ArmTimes> measure(const MeasureOptions& options);
+  /// Of all looks; after measure().
+  const Ceilings& ceilings() const { return ceilings_; }
+
+ private:
+  CeilingProbes probes_;
+  std::vector<Arm> arms_;
+  std::vector<std::size_t> places_;  // of the arms added, among all
+  Ceilings ceilings_;
+};
+
 /// `machine` with the medians of what was measured in place of its rates.
 Machine with_ceilings(Machine machine, const Ceilings& ceilings);
 

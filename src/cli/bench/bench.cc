@@ -23,30 +23,23 @@ std::vector<std::string> part_names() {
   return names;
 }
 
-Exit finish(const BenchFlags& flags, const BenchResult& result) {
-  const Exit exit = write_result(flags.result, flags.output, result);
-  if (!flags.assert_no_step || result.steps == 0) return exit;
-  std::cerr << fmt::format("error: --assert-no-step: {} step{}\n", result.steps,
-                           result.steps == 1 ? "" : "s");
-  return Exit::check;
-}
-
 Exit run(const BenchFlags& flags, const Scopes& scopes) {
   if (!flags.files.empty() && flags.what != "compare" && flags.what != "report")
     usage_error(fmt::format("{}: not expected; bench {} takes flags", flags.files[0], flags.what));
   scopes.check(flags.what);
   if (flags.what == "report") return bench_report(flags);
-  check_files(flags.result);
-  install_signal_handlers();
-  try {
-    const auto at =
-        std::ranges::find_if(kParts, [&](const auto& part) { return part.first == flags.what; });
-    return finish(flags, at == std::end(kParts) ? bench_models(flags) : at->second(flags));
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::cancelled) throw;
-    std::cerr << "interrupted: " << error.what() << "\n";
-    return pending_signal() == 15 ? Exit::terminated : Exit::interrupted;
-  }
+  const auto at =
+      std::ranges::find_if(kParts, [&](const auto& part) { return part.first == flags.what; });
+  const Part part = at == std::end(kParts) ? bench_models : at->second;
+  std::int64_t steps = 0;
+  const Exit exit = run_bench(flags.result, flags.output, [&] {
+    BenchResult result = part(flags);
+    steps = result.steps;
+    return result;
+  });
+  if (!flags.assert_no_step || steps == 0) return exit;
+  std::cerr << fmt::format("error: --assert-no-step: {} step{}\n", steps, steps == 1 ? "" : "s");
+  return Exit::check;
 }
 
 }  // namespace

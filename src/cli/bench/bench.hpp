@@ -57,4 +57,23 @@ BenchOptions options_of(const BenchFlags& flags, Progress& bar, int repeats);
 std::vector<ProblemSpec> specs_of(const BenchFlags& flags, const std::string& shapes);
 OrderedJson method_of(const BenchFlags& flags, const BenchOptions& options, int threads);
 
+/// A flag's value, or what stands for none.
+inline std::string given_or(const std::string& given, const char* usual) {
+  return given.empty() ? usual : given;
+}
+
+/// One piece of a bench: `measure` is called with its options under a bar of this title; what it
+/// saw of the ceilings joins those of the pieces before, and how it measured stands in `result`.
+template <class Measure>
+auto measured(const BenchFlags& flags, const std::string& title, int repeats, Ceilings& ceilings,
+              BenchResult& result, Measure measure) {
+  Progress bar(title, "samples", flags.output);
+  const BenchOptions options = options_of(flags, bar, repeats);
+  const auto bench = measure(options);
+  bar.finish();
+  merge(ceilings, bench.ceilings);
+  result.method = method_of(flags, options, ceilings.threads);
+  return bench;
+}
+
 }  // namespace stepless::cli

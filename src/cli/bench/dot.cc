@@ -23,11 +23,7 @@ OrderedJson row_json(const DotRow& row, bool warm) {
                       {"kernel", row.kernel},
                       {"cold", !warm}};
   add_times(json, row.us, row.disturbed);
-  const double us = json["us"].get<double>();
-  json["gb_s"] = row.bytes / us / 1e3;
-  json["tflop_s"] = row.flop / us / 1e6;
-  json["floor_us"] = row.floor_us;
-  json["floor_pct"] = 100 * row.floor_us / us;
+  add_floor(json, row.bytes, row.flop, row.floor_us);
   json["read_pct"] = row.read_pct;
   return json;
 }
@@ -42,19 +38,14 @@ BenchResult bench_dot(const BenchFlags& flags) {
       {"kernel", "kernel"}, {"us", "median us", 2}, {"us_min", "min", 2},
       {"us_max", "max", 2}, {"gb_s", "GB/s", 2},    {"read_pct", "% read ceiling", 0}};
   result.key = {"k", "dtype", "form"};
-  const std::vector<std::int64_t> sizes = parse_list(!flags.k.empty() ? flags.k
-                                                     : flags.quick    ? kQuickDotSizes
-                                                                      : kDotSizes,
-                                                     "--k");
+  const std::vector<std::int64_t> sizes =
+      parse_list(given_or(flags.k, flags.quick ? kQuickDotSizes : kDotSizes), "--k");
   Ceilings ceilings;
-  for (const std::string& type : parts_of(flags.dtype.empty() ? kDotTypes : flags.dtype)) {
-    Progress bar("dot " + type, "samples", flags.output);
-    const BenchOptions options = options_of(flags, bar, kDotRepeats);
-    const DotBench bench = bench_dots(sizes, long_name(type), options);
-    bar.finish();
+  for (const std::string& type : parts_of(given_or(flags.dtype, kDotTypes))) {
+    const DotBench bench = measured(
+        flags, "dot " + type, kDotRepeats, ceilings, result,
+        [&](const BenchOptions& options) { return bench_dots(sizes, long_name(type), options); });
     for (const DotRow& row : bench.rows) result.rows.push_back(row_json(row, flags.warm));
-    merge(ceilings, bench.ceilings);
-    result.method = method_of(flags, options, ceilings.threads);
   }
   result.ceilings = ceilings_json(ceilings);
   return result;

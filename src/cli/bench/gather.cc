@@ -16,7 +16,7 @@ constexpr int kGatherRepeats = 5;
 
 std::vector<GatherCase> cases_of(const BenchFlags& flags) {
   const auto list = [](const std::string& given, const char* usual, const char* flag) {
-    return parse_list(given.empty() ? usual : given, flag);
+    return parse_list(given_or(given, usual), flag);
   };
   std::vector<GatherCase> cases;
   for (const std::int64_t experts : list(flags.experts, kExperts, "--experts"))
@@ -38,11 +38,7 @@ OrderedJson row_json(const GatherRow& row, bool warm) {
                       {"kernel", row.kernel},
                       {"cold", !warm}};
   add_times(json, row.us, row.disturbed);
-  const double us = json["us"].get<double>();
-  json["gb_s"] = row.bytes / us / 1e3;
-  json["tflop_s"] = row.flop / us / 1e6;
-  json["floor_us"] = row.floor_us;
-  json["floor_pct"] = 100 * row.floor_us / us;
+  add_floor(json, row.bytes, row.flop, row.floor_us);
   return json;
 }
 
@@ -66,13 +62,10 @@ BenchResult bench_gather_qmm(const BenchFlags& flags) {
   Ceilings ceilings;
   for (const ProblemSpec& spec :
        specs_of(flags, flags.quick ? kQuickExpertShapes : kExpertShapes)) {
-    Progress bar(fmt::format("gather {}x{}", spec.n, spec.k), "samples", flags.output);
-    const BenchOptions options = options_of(flags, bar, kGatherRepeats);
-    const GatherBench bench = bench_gather(spec, cases_of(flags), options);
-    bar.finish();
+    const GatherBench bench = measured(
+        flags, fmt::format("gather {}x{}", spec.n, spec.k), kGatherRepeats, ceilings, result,
+        [&](const BenchOptions& options) { return bench_gather(spec, cases_of(flags), options); });
     for (const GatherRow& row : bench.rows) result.rows.push_back(row_json(row, flags.warm));
-    merge(ceilings, bench.ceilings);
-    result.method = method_of(flags, options, ceilings.threads);
   }
   result.ceilings = ceilings_json(ceilings);
   return result;

@@ -27,12 +27,8 @@ OrderedJson row_json(const ProductRow& row, const ProductRow& first, const Bench
   OrderedJson json = {{"n", row.n},           {"k", row.k},           {"m", row.m},
                       {"format", row.format}, {"kernel", row.kernel}, {"cold", !flags.warm}};
   add_times(json, row.us, row.disturbed);
-  const double us = json["us"].get<double>();
-  json["gb_s"] = row.bytes / us / 1e3;
-  json["tflop_s"] = row.flop / us / 1e6;
-  json["floor_us"] = row.floor_us;
-  json["floor_pct"] = 100 * row.floor_us / us;
-  json["m_over_m1"] = us / summary_of(first.us).median;
+  add_floor(json, row.bytes, row.flop, row.floor_us);
+  json["m_over_m1"] = json["us"].get<double>() / summary_of(first.us).median;
   return json;
 }
 
@@ -86,24 +82,21 @@ BenchResult bench_qmm(const BenchFlags& flags) {
                     {"tflop_s", "TFLOP/s", 3},
                     {"floor_pct", "% floor", 0},
                     {"m_over_m1", "m/m1", 2}};
-  const std::vector<std::int64_t> m = parse_list(!flags.m.empty() ? flags.m
-                                                 : flags.quick    ? kQuickRows
-                                                                  : kRows,
-                                                 "--m");
+  const std::vector<std::int64_t> m =
+      parse_list(given_or(flags.m, flags.quick ? kQuickRows : kRows), "--m");
   std::vector<std::string> kernels = parts_of(flags.kernel);
   const std::size_t arms = std::max<std::size_t>(kernels.size(), 1);
   result.key = {"n", "k", "m", "format"};  // what the planner chose may differ between two results
   if (arms > 1) result.key.emplace_back("kernel");
   Ceilings ceilings;
   for (const ProblemSpec& spec : problems_of(flags)) {
-    Progress bar(fmt::format("{}x{}", spec.n, spec.k), "samples", flags.output);
-    BenchOptions options = options_of(flags, bar, flags.quick ? kQuickRepeats : kRepeats);
-    options.kernels = kernels;
-    const ProductBench bench = bench_products(spec, m, options);
-    bar.finish();
+    const ProductBench bench = measured(flags, fmt::format("{}x{}", spec.n, spec.k),
+                                        flags.quick ? kQuickRepeats : kRepeats, ceilings, result,
+                                        [&](BenchOptions options) {
+                                          options.kernels = kernels;
+                                          return bench_products(spec, m, options);
+                                        });
     add_shape(result, bench, flags, arms);
-    merge(ceilings, bench.ceilings);
-    result.method = method_of(flags, options, ceilings.threads);
   }
   result.ceilings = ceilings_json(ceilings);
   return result;

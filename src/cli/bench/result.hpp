@@ -36,6 +36,8 @@ struct BenchResult {
 /// us, us_min, us_max, us_q1, us_q3, spread_pct, noisy, repeats, disturbed: what a row says of its
 /// samples.
 void add_times(OrderedJson& row, const std::vector<double>& us, std::int64_t disturbed);
+/// Behind add_times(): gb_s, tflop_s, floor_us, floor_pct.
+void add_floor(OrderedJson& row, double bytes, double flop, double floor_us);
 /// Rows of more spread than this are marked ~, and more than so many make the whole not trusted.
 inline constexpr double kMostSpread = 0.04;
 inline constexpr int kMostNoisyRows = 3;

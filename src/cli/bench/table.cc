@@ -88,6 +88,14 @@ void add_times(OrderedJson& row, const std::vector<double>& us, std::int64_t dis
   row["repeats"] = us.size(), row["disturbed"] = disturbed;
 }
 
+void add_floor(OrderedJson& row, double bytes, double flop, double floor_us) {
+  const double us = row["us"].get<double>();
+  row["gb_s"] = bytes / us / 1e3;
+  row["tflop_s"] = flop / us / 1e6;
+  row["floor_us"] = floor_us;
+  row["floor_pct"] = 100 * floor_us / us;
+}
+
 int noisy_rows(const BenchResult& result) {
   return static_cast<int>(std::ranges::count_if(
       result.rows, [](const OrderedJson& row) { return row.value("noisy", false); }));

@@ -19,25 +19,28 @@ struct AttnShape {
   float* partial;  // (rows, heads, kShares): peak, sum, v_dim values
 };
 
+/// Eight elements of 16 bits, 16-byte aligned.
+template <DType type>
+__device__ void eight_wide(const uint8_t* from, float* to) {
+  const uint4 raw = *reinterpret_cast<const uint4*>(from);
+  const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    if (type == DType::bf16) {
+      to[2 * j] = __uint_as_float(words[j] << 16);
+      to[2 * j + 1] = __uint_as_float(words[j] & 0xffff0000u);
+    } else {
+      const __half2 pair = *reinterpret_cast<const __half2*>(&words[j]);
+      to[2 * j] = __low2float(pair), to[2 * j + 1] = __high2float(pair);
+    }
+  }
+}
+
 /// Eight elements from i on; what lies beyond dim is zero.
 template <DType type>
 __device__ void eight_plain(const uint8_t* p, int64_t place, int64_t i, int64_t dim, float* to) {
   const int64_t at = place * dim + i;
-  if (type != DType::f32 && dim % 8 == 0) {
-    const uint4 raw = *reinterpret_cast<const uint4*>(p + at * 2);
-    const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      if (type == DType::bf16) {
-        to[2 * j] = __uint_as_float(words[j] << 16);
-        to[2 * j + 1] = __uint_as_float(words[j] & 0xffff0000u);
-      } else {
-        const __half2 pair = *reinterpret_cast<const __half2*>(&words[j]);
-        to[2 * j] = __low2float(pair), to[2 * j + 1] = __high2float(pair);
-      }
-    }
-    return;
-  }
+  if (type != DType::f32 && dim % 8 == 0) return eight_wide<type>(p + at * 2, to);
   for (int j = 0; j < 8; ++j) to[j] = i + j < dim ? load(p, type, at + j) : 0.0f;
 }
 

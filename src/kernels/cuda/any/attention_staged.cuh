@@ -93,22 +93,6 @@ inline __device__ void copy_chunk(const uint8_t* from, const int64_t* place, int
   }
 }
 
-template <DType type>
-__device__ void eight_staged(const uint8_t* from, float* to) {
-  const uint4 raw = *reinterpret_cast<const uint4*>(from);
-  const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
-#pragma unroll
-  for (int j = 0; j < 4; ++j) {
-    if (type == DType::bf16) {
-      to[2 * j] = __uint_as_float(words[j] << 16);
-      to[2 * j + 1] = __uint_as_float(words[j] & 0xffff0000u);
-    } else {
-      const __half2 pair = *reinterpret_cast<const __half2*>(&words[j]);
-      to[2 * j] = __low2float(pair), to[2 * j + 1] = __high2float(pair);
-    }
-  }
-}
-
 /// The queries that a lane multiplies, in registers where there is room: read from shared memory
 /// for every chunk they take longer than all else.
 template <int kMost, int kNow>
@@ -153,7 +137,7 @@ __device__ void staged_scores(const AttnArgs& a, const int64_t* place, const uin
 #pragma unroll
     for (int step = 0; step < kSteps; ++step)
       if (step * 64 + lane * 8 < dim) {
-        eight_staged<type>(from + step * 128, k);
+        eight_wide<type>(from + step * 128, k);
         add_eight(k, own.kept[step], sums);
       }
     if (kSteps == 0)
@@ -165,7 +149,7 @@ __device__ void staged_scores(const AttnArgs& a, const int64_t* place, const uin
           for (int e = 0; e < 8; e += 4)
             *reinterpret_cast<float4*>(&there[h][e]) =
                 *reinterpret_cast<const float4*>(q + h * padded + i + e);
-        eight_staged<type>(keys + (j * dim + i) * 2, k);
+        eight_wide<type>(keys + (j * dim + i) * 2, k);
         add_eight(k, there, sums);
       }
 #pragma unroll

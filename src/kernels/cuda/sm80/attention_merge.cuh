@@ -1,5 +1,6 @@
 // The shares of tiled attention become rows of y.
 #pragma once
+#include "kernels/cuda/any/numbers.cuh"
 #include "kernels/cuda/sm80/attention_parts.cuh"
 
 namespace stepless::kernels::sm80 {
@@ -12,12 +13,7 @@ __global__ void merge_tiles(AttnSlab slab) {
   const int64_t row = blockIdx.x / a.heads, head = blockIdx.x % a.heads;
   const int64_t width = a.cache.v_dim + 2;
   const float* const from = slab.partial + (row * a.heads + head) * kShares * width;
-  float sink = -INFINITY;
-  if (a.sinks != nullptr)
-    sink = a.sinks_type == DType::f32 ? reinterpret_cast<const float*>(a.sinks)[head]
-           : a.sinks_type == DType::bf16
-               ? widened<DType::bf16>(reinterpret_cast<const uint16_t*>(a.sinks)[head])
-               : widened<DType::f16>(reinterpret_cast<const uint16_t*>(a.sinks)[head]);
+  const float sink = a.sinks == nullptr ? -INFINITY : load(a.sinks, a.sinks_type, head);
   float top = sink, weight[kShares];
 #pragma unroll
   for (int s = 0; s < kShares; ++s) top = max_or_nan(top, from[s * width]);

@@ -82,13 +82,6 @@ static cudaError_t launch_few(const FlatCall& call, const CudaContext& context, 
                 static_cast<int>(a.m), plan);
 }
 
-/// Row pairs that a block of flat_many walks over.
-[[maybe_unused]] static int pairs_of_block(const FlatCall& call, const CudaContext& context) {
-  const int pairs = weights_of(call, kPairTiles).end[call.count - 1] / kPairTiles;
-  const int parts = divided_up(static_cast<int>(call.first().k), kPartK);
-  return divided_up(pairs * parts, context.multiprocessors);
-}
-
 template <int kTeam, int kWarpCols, int kGroup, int kStages, int kTeams>
 static cudaError_t launch_many(const FlatCall& call, const CudaContext& context) {
   const MatmulArgs& a = call.first();

@@ -11,12 +11,19 @@ namespace {
 
 using sm80::kManyRows, sm80::kPartK, sm80::launch_many;
 
+/// Row pairs that a block of flat_many walks over.
+int pairs_of_block(const sm80::FlatCall& call, const CudaContext& context) {
+  const int pairs = sm80::weights_of(call, sm80::kPairTiles).end[call.count - 1] / sm80::kPairTiles;
+  const int parts = sm80::divided_up(static_cast<int>(call.first().k), kPartK);
+  return sm80::divided_up(pairs * parts, context.multiprocessors);
+}
+
 template <int kGroup>
 int32_t launch_rows(const sm80::FlatCall& call, const CudaContext& context) {
   if (call.first().m > kManyRows / 2) return launch_many<2, 4, kGroup, 3, 4>(call, context);
   // A warp to a row pair, if there are pairs for twelve warps; else two.
-  return sm80::pairs_of_block(call, context) > 6 ? launch_many<1, 4, kGroup, 2, 12>(call, context)
-                                                 : launch_many<2, 2, kGroup, 3, 6>(call, context);
+  return pairs_of_block(call, context) > 6 ? launch_many<1, 4, kGroup, 2, 12>(call, context)
+                                           : launch_many<2, 2, kGroup, 3, 6>(call, context);
 }
 
 int32_t launch_together(const MatmulArgs* parts, int64_t count, const GluArgs* glu,

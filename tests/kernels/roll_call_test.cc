@@ -179,12 +179,12 @@ TEST_P(EachMatmul, WeightsAreRoundedOnce) {
 
 TEST_P(EachMatmul, RowAloneEqualsRowInCompany) {
   for (const Format& f : some_formats(row(), 17)) {
+    const std::int64_t least = row().fields.rows.least;
     const Operands o =
-        random_operands(row().is.op, f, 65, outputs_for(row(), f, row().is.tile_n + 1),
+        random_operands(row().is.op, f, least + 64, outputs_for(row(), f, row().is.tile_n + 1),
                         inner_for(row(), f, row().is.op == KernelOp::qmmn ? 70 : 530), 7);
     SCOPED_TRACE(where(o));
     const Bytes together = run_matmul(row(), o);
-    const std::int64_t least = row().fields.rows.least;
     for (std::int64_t i = 0; i + least <= o.m; ++i)
       EXPECT_TRUE(same_bytes(run_matmul(row(), o.rows(i, least)), rows_of(together, o.m, i, least)))
           << "row " << i;

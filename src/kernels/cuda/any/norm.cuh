@@ -71,9 +71,10 @@ struct Eight {
   }
 };
 
-/// 16-bit elements of one type, weights included, eight at a time; a run stays in registers.
-template <DType type>
-__global__ void __launch_bounds__(kMostNormThreads) norm_eights(NormShape shape) {
+/// 16-bit elements of one type, weights included, eight at a time; a run stays in registers: of one
+/// vector at most 32 a thread, for which there is room beside a product's blocks.
+template <DType type, int kVectors>
+__global__ void __maxnreg__(kVectors == 1 ? 32 : 64) norm_eights(NormShape shape) {
   __shared__ double room[kMostNormThreads / 32];
   const NormArgs& args = shape.norm;
   const auto groups = static_cast<unsigned>(args.groups);
@@ -84,15 +85,15 @@ __global__ void __launch_bounds__(kMostNormThreads) norm_eights(NormShape shape)
     return reinterpret_cast<const uint4*>(static_cast<const uint8_t*>(p) + element * 2);
   };
   let_next_start();
-  Eight weight[kMostNormVectors], kept[kMostNormVectors];
+  Eight weight[kVectors], kept[kVectors];
 #pragma unroll
-  for (int v = 0; v < kMostNormVectors; ++v)
+  for (int v = 0; v < kVectors; ++v)
     if (const int i = threadIdx.x + v * blockDim.x; i < eights && args.weight != nullptr)
       weight[v].raw = at(args.weight, 0)[i];
   wait_for_inputs();
   double squares = 0;
 #pragma unroll
-  for (int v = 0; v < kMostNormVectors; ++v) {
+  for (int v = 0; v < kVectors; ++v) {
     const int i = threadIdx.x + v * blockDim.x;
     if (i >= eights) break;
     kept[v].raw = at(args.x, x)[i];
@@ -112,7 +113,7 @@ __global__ void __launch_bounds__(kMostNormThreads) norm_eights(NormShape shape)
   }
   const float inverse = inverse_of(block_sum(squares, room), args);
 #pragma unroll
-  for (int v = 0; v < kMostNormVectors; ++v) {
+  for (int v = 0; v < kVectors; ++v) {
     const int i = threadIdx.x + v * blockDim.x;
     if (i >= eights) break;
     float values[8];
@@ -142,9 +143,11 @@ inline cudaError_t launch_norm(const NormShape& shape, const CudaContext& contex
       args.k <= int64_t{8} * kMostNormThreads * kMostNormVectors) {
     const auto needed = static_cast<unsigned>((args.k / 8 + 31) / 32 * 32);
     const unsigned threads = needed < kMostNormThreads ? needed : kMostNormThreads;
-    return launch_grid(
-        args.x_type == DType::f16 ? norm_eights<DType::f16> : norm_eights<DType::bf16>,
-        {blocks, threads}, context, shape);
+    const bool one = args.k <= int64_t{8} * kMostNormThreads, half = args.x_type == DType::f16;
+    const auto kernel =
+        half ? (one ? norm_eights<DType::f16, 1> : norm_eights<DType::f16, kMostNormVectors>)
+             : (one ? norm_eights<DType::bf16, 1> : norm_eights<DType::bf16, kMostNormVectors>);
+    return launch_grid(kernel, {blocks, threads}, context, shape);
   }
   const unsigned threads = args.k <= 128 ? 32 : args.k <= 1024 ? 128 : kMostNormThreads;
   return launch_grid(norm_any, {blocks, threads}, context, shape);

@@ -21,10 +21,10 @@ cmake --preset $(1) -B $(BUILD)/$(1) -DSTEPLESS_CUDA=$(CUDA) >$(BUILD)/$(1).log 
 cmake --build $(BUILD)/$(1) -j $(JOBS)
 endef
 
-define build_and_test # preset
+define build_and_test # preset, flags of tools/run_tests
 @mkdir -p $(BUILD)
 $(call compile,$(1))
-@tools/run_tests --build $(BUILD)/$(1) --jobs $(JOBS)
+@tools/run_tests --build $(BUILD)/$(1) --jobs $(JOBS) $(2)
 endef
 
 build: cuda deps  ## the release build: build/release/bin/stepless
@@ -38,10 +38,10 @@ test: cuda deps  ## builds, then runs every test that can run here
 	$(call build_and_test,dev)
 
 asan: cuda deps  ## the test suite under address and undefined-behaviour sanitizers
-	$(call build_and_test,asan)
+	$(call build_and_test,asan,--limit 3600)
 
 tsan: cuda deps  ## the test suite under the thread sanitizer
-	$(call build_and_test,tsan)
+	$(call build_and_test,tsan,--limit 3600)
 
 fuzz: cuda deps  ## fuzzes every parser for FUZZ_SECONDS of CPU time; needs clang and libfuzzer-14-dev
 	@command -v clang++ >/dev/null || { echo "error: clang++: not installed; apt-get install clang libfuzzer-14-dev" >&2; exit 1; }

@@ -4,6 +4,7 @@
 
 #include "base/checked.hpp"
 #include "format/dtype.hpp"
+#include "ops/joins.hpp"
 
 namespace stepless {
 namespace {
@@ -14,6 +15,21 @@ struct Life {
   std::int64_t first = -1, last = -1, bytes = 0;
 };
 
+/// Where one launch may serve several operations, its blocks read and write at once what they read
+/// and write: all of it has places of its own.
+void live_through_joins(const Program& program, std::vector<Life>& all) {
+  const std::vector<Join> joins = joins_of(program);
+  const std::vector<Life> own = all;
+  for (std::size_t at = 0; at < joins.size(); ++at) {
+    const auto first = static_cast<std::int64_t>(at);
+    const std::int64_t last = first + static_cast<std::int64_t>(nodes_of(joins[at])) - 1;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      if (own[i].first < 0 || own[i].last < first || own[i].first > last) continue;
+      all[i].first = std::min(all[i].first, first), all[i].last = std::max(all[i].last, last);
+    }
+  }
+}
+
 std::vector<Life> lives(Program& program, std::int64_t max_rows, std::int64_t max_sampled) {
   std::vector<Life> all(program.values.size());
   for (std::size_t i = 0; i < program.nodes.size(); ++i)
@@ -22,6 +38,7 @@ std::vector<Life> lives(Program& program, std::int64_t max_rows, std::int64_t ma
       if (life.first < 0) life.first = static_cast<std::int64_t>(i);
       life.last = static_cast<std::int64_t>(i);
     });
+  live_through_joins(program, all);
   for (std::size_t i = 0; i < all.size(); ++i) {
     const Value& value = program.values[i];
     const std::int64_t rows = value.rows == Rows::step ? max_rows : max_sampled;

@@ -102,7 +102,7 @@ TEST(BenchHtml, HoldsTablePlotMethodAndJson) {
   const std::string html = read(path);
   EXPECT_THAT(html, AllOf(StartsWith("<!DOCTYPE html>"), HasSubstr("<svg "), HasSubstr("<td"),
                           HasSubstr("method interleaved"), HasSubstr("&quot;rows&quot;"),
-                          HasSubstr("no step"), HasSubstr("</html>")));
+                          HasSubstr("b4 g64: flat 1.."), HasSubstr("</html>")));
   EXPECT_THAT(html, Not(HasSubstr("<script")));
 }
 

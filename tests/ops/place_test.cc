@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "ops/fuse.hpp"
+#include "ops/joins.hpp"
 #include "tests/ops/toy_program.hpp"
 #include "tests/support/throws.hpp"
 
@@ -65,6 +68,34 @@ TEST(Place, TheToyDecoder) {
       EXPECT_EQ(program.max_sampled, std::min<std::int64_t>(rows, 5));
       EXPECT_LT(program.arena_bytes, check_placed(program) / 2) << "bytes are used again";
     }
+}
+
+/// Blocks of one launch may still read the first operation's input when others write the last one's
+/// result.
+TEST(Place, WhatOneLaunchMayServeLiesApart) {
+  for (const Mlp mlp : {Mlp::gated, Mlp::mixture}) {
+    ToyWeights weights(DType::f32);
+    Program program = place(fuse(toy_decoder(weights, DType::bf16, mlp)), 64, 5);
+    const std::vector<Span> spans = spans_of(program);
+    const std::vector<Join> joins = joins_of(program);
+    std::set<Join> seen;
+    for (std::size_t at = 0; at < joins.size(); ++at) {
+      std::set<ValueId> touched;
+      for (std::size_t i = at; i < at + nodes_of(joins[at]); ++i)
+        visit_values(program.nodes[i].op, [&](ValueId id, bool) { touched.insert(id); });
+      seen.insert(joins[at]);
+      for (const ValueId a : touched)
+        for (const ValueId b : touched) {
+          const Span &one = spans[static_cast<std::size_t>(a)],
+                     &other = spans[static_cast<std::size_t>(b)];
+          EXPECT_TRUE(a == b || one.end <= other.begin || other.end <= one.begin)
+              << program.nodes[at].name << ": " << program.values[static_cast<std::size_t>(a)].name
+              << " and " << program.values[static_cast<std::size_t>(b)].name;
+        }
+    }
+    EXPECT_TRUE(seen.contains(Join::gate) && seen.contains(Join::norm_sum) &&
+                seen.contains(Join::put_turned));
+  }
 }
 
 /// Values read at any distance by operations of one or two inputs.

@@ -5,54 +5,6 @@
 namespace stepless {
 namespace {
 
-/// Questions about a program's values and neighbouring nodes.
-class Reader {
- public:
-  explicit Reader(const Program& program) : program_(program), readers_(program.values.size()) {
-    for (Node node : program.nodes)
-      visit_values(node.op, [&](ValueId id, bool written) {
-        if (!written) ++readers_[static_cast<std::size_t>(id)];
-      });
-  }
-
-  bool is_gated(std::size_t at) const {
-    const auto* linear = op<LinearOp>(at);
-    const auto* glu = op<GluOp>(at + 1);
-    return linear != nullptr && glu != nullptr && linear->parts.size() == 2 &&
-           glu->gate == linear->parts[0].y && glu->up == linear->parts[1].y &&
-           is_read_once(glu->gate) && is_read_once(glu->up) &&
-           value(glu->gate).width == value(glu->up).width;
-  }
-
-  bool is_normed_sum(std::size_t at) const {
-    const auto* add = op<AddOp>(at);
-    const auto* norm = op<NormOp>(at + 1);
-    const bool plain = add != nullptr && add->b != kNone && add->row == kNone &&
-                       add->ids == kNone && add->a_scale == 1 && add->b_scale == 1 &&
-                       add->softcap == 0;
-    return plain && norm != nullptr && norm->x == add->y && norm->groups == 1 &&
-           value(add->a).type == value(add->y).type && value(add->b).type == value(add->y).type;
-  }
-
-  bool is_turned_put(std::size_t at) const {
-    const auto *q = op<RopeOp>(at), *k = op<RopeOp>(at + 1);
-    const auto* put = op<KvPutOp>(at + 2);
-    return q != nullptr && k != nullptr && put != nullptr && put->k == k->y && q->y != k->x &&
-           put->v != q->y && is_read_once(k->y);
-  }
-
- private:
-  template <class T>
-  const T* op(std::size_t at) const {
-    return at < program_.nodes.size() ? std::get_if<T>(&program_.nodes[at].op) : nullptr;
-  }
-  const Value& value(ValueId id) const { return program_.values[static_cast<std::size_t>(id)]; }
-  bool is_read_once(ValueId id) const { return readers_[static_cast<std::size_t>(id)] == 1; }
-
-  const Program& program_;
-  std::vector<int> readers_;
-};
-
 template <class T>
 const T& args_of(const BoundCall& call) {
   return std::get<T>(call.args);
@@ -92,16 +44,6 @@ void check_launch(std::int32_t error, const Kernel& kernel) {
 }
 
 }  // namespace
-
-JoinedLaunches::JoinedLaunches(const Program& program) {
-  const Reader reader(program);
-  for (std::size_t at = 0; at < program.nodes.size(); ++at)
-    joins_.push_back(reader.is_gated(at)                                      ? Join::gate
-                     : std::holds_alternative<LinearOp>(program.nodes[at].op) ? Join::parts
-                     : reader.is_normed_sum(at)                               ? Join::norm_sum
-                     : reader.is_turned_put(at)                               ? Join::put_turned
-                                                                              : Join::none);
-}
 
 std::size_t JoinedLaunches::run_products(const DeviceRun& run, const Step& step,
                                          std::size_t at) const {

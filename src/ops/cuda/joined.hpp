@@ -1,18 +1,18 @@
-// Operations that one launch serves together: the parts of a linear operation and the gate behind
-// them, a sum and its norm, rotary embeddings and the put behind them. Which kernels run is planned
-// for each operation as ever; this only asks whether the kernel planned can take its neighbours
-// along (CudaJoined), which changes no bit.
+// Operations that one launch serves together (ops/joins.hpp says which may be). Which kernels run is
+// planned for each operation as ever; this only asks whether the kernel planned can take its
+// neighbours along (CudaJoined), which changes no bit.
 #pragma once
 #include <optional>
 #include <vector>
 
 #include "ops/cuda/launch.hpp"
+#include "ops/joins.hpp"
 
 namespace stepless {
 
 class JoinedLaunches {
  public:
-  explicit JoinedLaunches(const Program& program);
+  explicit JoinedLaunches(const Program& program) : joins_(joins_of(program)) {}
   /// Runs node `at` and what joins it in one launch, and returns how many nodes that was; 0:
   /// nothing was run, for no kernel planned for this many rows can.
   std::size_t run(const DeviceRun& run, const Step& step, std::size_t at) const;
@@ -21,7 +21,6 @@ class JoinedLaunches {
   static std::optional<BoundCall> widest(const Step& step, const Node& node);
 
  private:
-  enum class Join : std::uint8_t { none, parts, gate, norm_sum, put_turned };
   std::size_t run_products(const DeviceRun& run, const Step& step, std::size_t at) const;
 
   std::vector<Join> joins_;  // by the first node

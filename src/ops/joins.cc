@@ -1,0 +1,86 @@
+#include "ops/joins.hpp"
+
+#include "ops/visit.hpp"
+
+namespace stepless {
+namespace {
+
+/// Questions about a program's values and neighbouring nodes.
+class Reader {
+ public:
+  explicit Reader(const Program& program) : program_(program), readers_(program.values.size()) {
+    for (Node node : program.nodes)
+      visit_values(node.op, [&](ValueId id, bool written) {
+        if (!written) ++readers_[static_cast<std::size_t>(id)];
+      });
+  }
+
+  Join at(std::size_t at) const {
+    if (is_gated(at)) return Join::gate;
+    if (op<LinearOp>(at) != nullptr) return Join::parts;
+    if (is_normed_sum(at)) return Join::norm_sum;
+    return is_turned_put(at) ? Join::put_turned : Join::none;
+  }
+
+ private:
+  template <class T>
+  const T* op(std::size_t at) const {
+    return at < program_.nodes.size() ? std::get_if<T>(&program_.nodes[at].op) : nullptr;
+  }
+  const Value& value(ValueId id) const { return program_.values[static_cast<std::size_t>(id)]; }
+  bool is_read_once(ValueId id) const { return readers_[static_cast<std::size_t>(id)] == 1; }
+
+  bool is_gated(std::size_t at) const {
+    const auto* linear = op<LinearOp>(at);
+    const auto* glu = op<GluOp>(at + 1);
+    return linear != nullptr && glu != nullptr && linear->parts.size() == 2 &&
+           glu->gate == linear->parts[0].y && glu->up == linear->parts[1].y &&
+           is_read_once(glu->gate) && is_read_once(glu->up) &&
+           value(glu->gate).width == value(glu->up).width;
+  }
+
+  bool is_normed_sum(std::size_t at) const {
+    const auto* add = op<AddOp>(at);
+    const auto* norm = op<NormOp>(at + 1);
+    const bool plain = add != nullptr && add->b != kNone && add->row == kNone &&
+                       add->ids == kNone && add->a_scale == 1 && add->b_scale == 1 &&
+                       add->softcap == 0;
+    return plain && norm != nullptr && norm->x == add->y && norm->groups == 1 &&
+           value(add->a).type == value(add->y).type && value(add->b).type == value(add->y).type;
+  }
+
+  bool is_turned_put(std::size_t at) const {
+    const auto *q = op<RopeOp>(at), *k = op<RopeOp>(at + 1);
+    const auto* put = op<KvPutOp>(at + 2);
+    return q != nullptr && k != nullptr && put != nullptr && put->k == k->y && q->y != k->x &&
+           put->v != q->y && is_read_once(k->y);
+  }
+
+  const Program& program_;
+  std::vector<int> readers_;
+};
+
+}  // namespace
+
+std::size_t nodes_of(Join join) {
+  switch (join) {
+    case Join::none:
+    case Join::parts:
+      return 1;
+    case Join::gate:
+    case Join::norm_sum:
+      return 2;
+    case Join::put_turned:
+      return 3;
+  }
+  return 1;
+}
+
+std::vector<Join> joins_of(const Program& program) {
+  const Reader reader(program);
+  std::vector<Join> all;
+  for (std::size_t at = 0; at < program.nodes.size(); ++at) all.push_back(reader.at(at));
+  return all;
+}
+
+}  // namespace stepless

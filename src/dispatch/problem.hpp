@@ -8,6 +8,8 @@
 
 namespace stepless {
 
+/// What rows are for. Rows of whole pages of prompt tokens may have an order of summation of their
+/// own; all others have one order together.
 enum class Role : std::uint8_t { decode, prompt };
 
 struct Problem {

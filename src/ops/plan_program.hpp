@@ -10,7 +10,11 @@ namespace stepless {
 void plan_program(Program& program, const Machine& machine, const Overrides& overrides);
 
 /// The plan of a part for m rows.
-const Plan& plan_for(const Program& program, const Node& node, std::size_t part, std::int64_t m);
+const Plan& plan_for(const Program& program, const Node& node, std::size_t part, std::int64_t m,
+                     Role role = Role::decode);
+
+/// Whether prompt rows are computed in another order than the others.
+bool has_prompt_plans(const Program& program);
 
 /// Bytes of prepared x that the program's largest operation needs.
 std::int64_t workspace_bytes(const Program& program);

@@ -170,6 +170,8 @@ struct Node {
   /// One per part (LinearOp) or one; inner index: row bucket (row_buckets.hpp). Set by
   /// plan_program().
   std::vector<std::vector<PlanPtr>> plans;
+  /// The same for prompt rows (Role::prompt) where they have an order of their own; else empty.
+  std::vector<std::vector<PlanPtr>> prompt_plans = {};
 };
 
 struct KvLayerShape {

@@ -319,7 +319,8 @@ BoundCall bind(const Step& step, const Node& node, std::size_t part) {
   call.prepare_rows = binder.prepare_rows;
   const auto* matmul = std::get_if<kernels::MatmulArgs>(&call.args);
   const std::int64_t rows = matmul != nullptr ? matmul->m : step.rows;
-  call.kernel = plan_for(*step.program, node, part, std::max<std::int64_t>(rows, 1)).kernel;
+  call.kernel =
+      plan_for(*step.program, node, part, std::max<std::int64_t>(rows, 1), step.role).kernel;
   if (call.kernel->fields.unit == Unit::outputs) call.unit_multiple = call.kernel->is.tile_n;
   return call;
 }

@@ -22,6 +22,7 @@ struct Step {
   const std::int64_t* positions = nullptr;                  // (rows)
   const std::vector<kernels::KvLayer>* kv = nullptr;        // one per KV layer
   const std::vector<kernels::StateLayer>* state = nullptr;  // one per operation with state
+  Role role = Role::decode;
   bool packs = false;  // whether any row asks for a page to be packed
   // What is drawn: (sampled), and (sampled, top_logprobs) or null.
   std::int32_t* token = nullptr;

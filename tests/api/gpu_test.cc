@@ -45,6 +45,25 @@ TEST_F(OnGpu, AloneAsInABatchOf64ThreeTimes) {
   }
 }
 
+/// Rows of whole pages of a prompt have an order of their own: which rows those are follows from the
+/// prompt alone, not from its company or from where steps cut it.
+TEST_F(OnGpu, PromptsAloneAsInABatchHoweverCut) {
+  ModelOptions options;
+  options.device = "cuda:0";
+  options.act_dtype = "bfloat16";
+  const Model model = Model::synthetic("qwen3-0.6b", options);
+  const std::vector<Request> requests = mixed_requests(34);
+  const std::vector<Answer> alone = run_alone(model, requests);
+  for (const std::int64_t rows : {0, 50, 100}) {
+    EngineOptions cut;
+    cut.context = 512;
+    cut.sequences = static_cast<std::int64_t>(requests.size());
+    cut.prefill_rows = rows;
+    Engine engine(model, cut);
+    EXPECT_EQ(run_batch(engine, requests), alone) << rows << " prompt rows a step";
+  }
+}
+
 TEST(Devices, WhatIsNotThereIsRefusedByName) {
   for (const char* word : {"tpu", "cuda:", "cuda:-1", "cuda:x", "cuda:1x", "cuda1", ""}) {
     SCOPED_TRACE(word);

@@ -13,6 +13,7 @@
 #include "ops/cuda/joined.hpp"
 #include "ops/cuda/kv_pages.hpp"
 #include "ops/cuda/launch.hpp"
+#include "ops/prompt_rows.hpp"
 #include "ops/cuda/step_inputs.hpp"
 #include "ops/cuda/weights.hpp"
 #include "ops/gpu.hpp"
@@ -46,7 +47,8 @@ class GpuBackend final : public Backend {
 
  private:
   void select() const { check_cuda(cudaSetDevice(index_), "the GPU"); }
-  Step step_of(const RowGroup& group);
+  Step step_of(const RowGroup& group, Role role);
+  void run(const RowGroup& group, Role role);
   void enqueue();
   void run_node(std::size_t at);
 
@@ -63,6 +65,9 @@ class GpuBackend final : public Backend {
   DeviceRun run_;
   Step step_;
   StepGraphs graphs_;
+  bool splits_prompts_ = false;
+  std::optional<SplitStep> split_;  // of a step in two parts, and what its first part drew
+  Sampled prompt_sampled_;
   Ticket last_ = 0;
 };
 
@@ -109,6 +114,7 @@ void GpuBackend::prepare(std::shared_ptr<const Program> program) {
   run_.scratch = scratch_.data();
   inputs_.emplace(p);
   experts_.emplace(p);
+  splits_prompts_ = has_prompt_plans(p);
 }
 
 void GpuBackend::allocate_kv(const KvShape& shape, const KvPages& pages) {
@@ -142,8 +148,9 @@ void GpuBackend::write_pages(int layer, std::span<const std::int32_t> pages, con
   stream_.wait("writing KV pages");
 }
 
-Step GpuBackend::step_of(const RowGroup& group) {
+Step GpuBackend::step_of(const RowGroup& group, Role role) {
   Step step;
+  step.role = role;
   step.program = program_.get();
   step.rows = static_cast<std::int64_t>(group.tokens.size());
   step.sampled = static_cast<std::int64_t>(group.sampled.size());
@@ -178,9 +185,8 @@ void GpuBackend::enqueue() {
   }
 }
 
-Ticket GpuBackend::launch(const RowGroup& group) {
-  select();
-  step_ = step_of(group);
+void GpuBackend::run(const RowGroup& group, Role role) {
+  step_ = step_of(group, role);
   inputs_->upload(group, stream_.get(), step_);
   // Sorting rows by expert waits for the device, which a graph cannot.
   if (experts_->any())
@@ -195,12 +201,33 @@ Ticket GpuBackend::launch(const RowGroup& group) {
                                cudaMemcpyDeviceToHost, stream_.get()),
                "logits");
   }
+}
+
+Ticket GpuBackend::launch(const RowGroup& group) {
+  select();
+  split_.reset();
+  const bool prompts =
+      splits_prompts_ && std::ranges::any_of(group.prompt, [](std::uint8_t is) { return is != 0; });
+  if (!prompts) {
+    run(group, Role::decode);
+    return ++last_;
+  }
+  if (group.logits != nullptr) fail(ErrorCode::internal, "logits of a step with prompt rows");
+  SplitStep split = split_prompt_rows(group);
+  run(split.prompt, Role::prompt);
+  if (!split.rest.tokens.empty()) {  // its inputs take the place of the first part's
+    stream_.wait("prompt rows on the GPU");
+    prompt_sampled_ = inputs_->results(step_);
+    run(split.rest, Role::decode);
+    split_ = std::move(split);
+  }
   return ++last_;
 }
 
 Sampled GpuBackend::collect(Ticket ticket) {
   if (ticket != last_) fail(ErrorCode::internal, "collect({}) after launch {}", ticket, last_);
   stream_.wait("a step on the GPU");
+  if (split_) return merge_sampled(*split_, prompt_sampled_, inputs_->results(step_));
   return inputs_->results(step_);
 }
 

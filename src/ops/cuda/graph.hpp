@@ -22,7 +22,7 @@ class StepGraphs {
 
  private:
   /// All that the arguments of a step's kernels follow from, beside fixed addresses.
-  using Key = std::tuple<std::int64_t, std::int64_t, std::int32_t, bool, const void*>;
+  using Key = std::tuple<std::int64_t, std::int64_t, std::int32_t, bool, const void*, Role>;
   struct Entry {
     cudaGraphExec_t graph = nullptr;
     bool seen = false;

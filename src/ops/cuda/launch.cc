@@ -28,6 +28,21 @@ void make_room_for_experts(DeviceRoom& room, const Step& step, const Node& node)
   }
 }
 
+void make_room_for_step(DeviceRoom& room, const Step& step) {
+  for (const Node& node : step.program->nodes) {
+    if (std::holds_alternative<ExpertsOp>(node.op)) {
+      make_room_for_experts(room, step, node);
+      continue;
+    }
+    for (std::size_t part = 0; part < node.plans.size(); ++part) {
+      const BoundCall call = bind(step, node, part);
+      make_room(room, *call.kernel, call.opaque());
+    }
+    if (const auto all = JoinedLaunches::widest(step, node))
+      make_room(room, *all->kernel, all->opaque());
+  }
+}
+
 }  // namespace
 
 kernels::CudaContext context_of(const DeviceRun& run, const Kernel& kernel) {
@@ -59,17 +74,9 @@ DeviceRoom room_of(const Program& program) {
   for (const std::int64_t bucket : program.buckets) {
     step.rows = std::min(bucket, program.max_rows);
     step.sampled = std::min(bucket, program.max_sampled);
-    for (const Node& node : program.nodes) {
-      if (std::holds_alternative<ExpertsOp>(node.op)) {
-        make_room_for_experts(room, step, node);
-        continue;
-      }
-      for (std::size_t part = 0; part < node.plans.size(); ++part) {
-        const BoundCall call = bind(step, node, part);
-        make_room(room, *call.kernel, call.opaque());
-      }
-      if (const auto all = JoinedLaunches::widest(step, node))
-        make_room(room, *all->kernel, all->opaque());
+    for (step.role = Role::decode;; step.role = Role::prompt) {
+      make_room_for_step(room, step);
+      if (step.role == Role::prompt || !has_prompt_plans(program)) break;
     }
   }
   return room;

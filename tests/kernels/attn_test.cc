@@ -387,6 +387,30 @@ TEST_P(EachAttn, PrefillRowEqualsDecodeRow) {
   }
 }
 
+/// Long rows among short ones, more than one share of the KV axis to whoever sums them.
+TEST_P(EachAttn, ManySequencesAtOnce) {
+  for (const std::int64_t window : {0, 700}) {
+    const AttnShape shape = fitting({.cache_type = DType::bf16,
+                                     .heads = 6,
+                                     .kv_heads = 2,
+                                     .k_dim = 16,
+                                     .v_dim = 16,
+                                     .window = window});
+    std::vector<std::int64_t> lengths;
+    for (std::int64_t i = 0; i < 40; ++i) lengths.push_back(i % 7 == 3 ? 1200 + i : 1 + 5 * i);
+    Scene scene(shape, lengths);
+    for (std::size_t s = 0; s < lengths.size(); ++s) scene.add(s, lengths[s] - 1);
+    scene.make_queries();
+    const auto together = scene.output(), alone = scene.output();
+    scene.run(row(), *together, {0, scene.m() * shape.heads});
+    expect_right(shape, scene, *together, 2e-6);
+    for (const std::int64_t i : {0, 3, 10, 11, 39}) {
+      scene.run(row(), *alone, {i * shape.heads, (i + 1) * shape.heads});
+      EXPECT_EQ(together->row_bytes(i), alone->row_bytes(i)) << i;
+    }
+  }
+}
+
 /// A value that is NaN reaches the rows that read it, and no bit of those that stand beside them.
 TEST_P(EachAttn, ValuesThatARowDoesNotReadDoNotReachIt) {
   const AttnShape shape = fitting({.heads = 4, .k_dim = 64, .v_dim = 64, .window = 50});

@@ -123,13 +123,12 @@ __device__ void make_scores(const AttnArgs& a, const Places& places, const float
 }
 
 /// Turns scores into weights e^(score - peak) with the peak of all so far; warp w serves
-/// head w and every kBlockThreads / 32nd after it. `shrink` is what earlier sums are to be
-/// multiplied with.
-template <int kBlockThreads>
-__device__ void soften(int heads, float (*score)[kChunk], float* peak, float* total,
-                       float* shrink) {
+/// head w and every kThreads / 32nd after it. `shrink` is what earlier sums are to be multiplied
+/// with.
+inline __device__ void soften(int heads, float (*score)[kChunk], float* peak, float* total,
+                              float* shrink) {
   const int lane = threadIdx.x % 32;
-  for (int h = threadIdx.x / 32; h < heads; h += kBlockThreads / 32) {
+  for (int h = threadIdx.x / 32; h < heads; h += kThreads / 32) {
     const float a = score[h][lane], b = score[h][lane + 32];
     float top = a != a || b != b ? NAN : fmaxf(a, b);
     for (int other = 16; other > 0; other /= 2) {
@@ -220,7 +219,7 @@ __global__ void __launch_bounds__(kThreads) attend(AttnShape shape) {
       __syncthreads();
       make_scores<type, kMayBePacked>(a, places, q, heads, score);
       __syncthreads();
-      soften<kThreads>(heads, score, peak, total, shrink);
+      soften(heads, score, peak, total, shrink);
       __syncthreads();
       add_values<type, kMayBePacked, kMost>(a, places, heads, score, shrink, acc);
     }

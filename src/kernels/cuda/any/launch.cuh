@@ -1,7 +1,7 @@
 // Launching kernels of a step, each as early as the one before allows (programmatic dependent
 // launch): from sm_90 on a grid may be set up while the grid before it still runs. Every kernel so
-// launched begins with begin_early(), or reads nothing but weights and the step's inputs before
-// wait_for_inputs().
+// launched begins with begin_early(), or reads nothing but weights, the step's inputs and what
+// earlier steps wrote before wait_for_inputs().
 #pragma once
 #include <cuda_runtime.h>
 

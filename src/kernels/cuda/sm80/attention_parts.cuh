@@ -1,5 +1,5 @@
-// What tiled attention is made of: 16-bit products, fragments out of shared memory, and how a tile
-// of rows lies over sequences, heads and pages.
+// What tiled attention is made of: 16-bit products, fragments out of shared memory, how a tile of
+// rows lies over sequences and heads, and the sums of a row.
 #pragma once
 #include "kernels/cuda/sm80/mma.cuh"
 
@@ -38,84 +38,155 @@ static __device__ __forceinline__ void load_transposed(uint32_t (&m)[4], uint32_
                : "memory");
 }
 
+/// Two numbers in 16 bits each, and back.
 template <DType type>
-static __device__ __forceinline__ float widened(uint16_t bits) {
-  if constexpr (type == DType::bf16) return __uint_as_float(static_cast<uint32_t>(bits) << 16);
-  return __half2float(__ushort_as_half(bits));
+static __device__ __forceinline__ uint32_t narrowed(float low, float high) {
+  union {
+    __nv_bfloat162 bf16;
+    __half2 f16;
+    uint32_t bits;
+  } pair;
+  if constexpr (type == DType::bf16)
+    pair.bf16 = __floats2bfloat162_rn(low, high);
+  else
+    pair.f16 = __floats2half2_rn(low, high);
+  return pair.bits;
 }
 template <DType type>
-static __device__ __forceinline__ uint16_t narrowed(float value) {
-  if constexpr (type == DType::bf16) return __bfloat16_as_ushort(__float2bfloat16_rn(value));
-  return __half_as_ushort(__float2half_rn(value));
+static __device__ __forceinline__ float2 widened(uint32_t pair) {
+  if constexpr (type == DType::bf16) return make_float2(low_bf16(pair), high_bf16(pair));
+  return make_float2(__half2float(__ushort_as_half(static_cast<uint16_t>(pair))),
+                     __half2float(__ushort_as_half(static_cast<uint16_t>(pair >> 16))));
 }
-/// Exponent bits all set: NaN or infinity.
+/// Exponent bits of either element all set: NaN or infinity.
 template <DType type>
-static __device__ __forceinline__ bool not_finite(uint16_t bits) {
-  constexpr uint16_t kExponent = type == DType::bf16 ? 0x7f80 : 0x7c00;
-  return (bits & kExponent) == kExponent;
+static __device__ __forceinline__ bool not_finite(uint32_t pair) {
+  constexpr uint32_t kLow = type == DType::bf16 ? 0x7f80u : 0x7c00u, kHigh = kLow << 16;
+  return (pair & kLow) == kLow || (pair & kHigh) == kHigh;
 }
 
 static __device__ __forceinline__ float max_or_nan(float a, float b) {
-  return a != a || b != b ? NAN : fmaxf(a, b);
+  float most;
+  asm("max.NaN.f32 %0,%1,%2;" : "=f"(most) : "f"(a), "f"(b));
+  return most;
 }
 
-/// A slab of rows and where their partial sums go: (rows, heads, kShares) times peak, sum and v_dim
-/// values.
+/// A slab of rows, and where shares of the KV axis that meet in memory leave their sums: per row,
+/// head and share a peak and a total, and `pitch` values.
 struct AttnSlab {
   AttnArgs args;
   int64_t first_row;
   int rows;
   int heads_of_tile;  // query heads of one KV head that share a tile
   int batches;        // tiles that all query heads of one KV head take
-  float* partial;
+  bool whole_pages;   // pages hold whole chunks, and heads whole 16 bytes
+  // x / page_tokens is x * page_magic >> page_shift, for x below 2^31.
+  uint32_t page_magic;
+  int page_shift;
+  int pitch;  // v_dim up to a multiple of 4
+  // Scores are binary logarithms: products times `scale`, or `cap` times the tanh of that.
+  float scale, cap;
+  float2* sums;
+  float* values;
+  unsigned* tickets;  // (tiles, KV heads, batches); zero between launches
+
+  __device__ int64_t unit_of(int row, int head) const { return row * args.heads + head; }
 };
 
-/// Which positions a query row reads.
+/// Which positions a query row reads. Positions are below 2^31.
 struct Reads {
-  int64_t first, last, kept, resume;
-  __device__ bool has(int64_t at) const {
+  int first, last, kept, resume;
+  __device__ bool has(int at) const {
     return at >= first && at <= last && !(kept > 0 && at >= kept && at < resume);
   }
 };
 
-static __device__ Reads reads_of(const AttnArgs& a, const SeqRow& seq) {
-  const int64_t from = a.window > 0 && seq.position >= a.window ? seq.position - a.window + 1 : 0;
-  return {from, seq.position, seq.kept, seq.resume};
+/// Whether any of every `step`-th of the rows reads a position, or any of the chunk that begins
+/// there. In a rotating cache a page in the middle may be gone, which no row reads then.
+static __device__ __noinline__ bool anyone_reads(const Reads* rows, int count, int step, int at) {
+#pragma unroll 1
+  for (int r = 0; r < count; r += step)
+    if (rows[r].has(at)) return true;
+  return false;
+}
+static __device__ __noinline__ bool anyone_reads_chunk(const Reads* rows, int count, int step,
+                                                       int at) {
+#pragma unroll 1
+  for (int r = 0; r < count; r += step)
+    if (at < rows[r].kept || at + kChunk > rows[r].resume) return true;
+  return false;
 }
 
-/// Rows [first, first + rows) of the slab, all of one sequence and in order.
-struct Tile {
-  int first, rows;
+/// What a tile asks of a row of the step, and may ask before wait_for_inputs().
+struct RowPlace {
+  const int32_t* pages;
+  int position, kept, resume;
+
+  static __device__ RowPlace of(const SeqRow& seq) {
+    return {read_early(&seq.pages), static_cast<int>(read_early(&seq.position)),
+            static_cast<int>(read_early(&seq.kept)), static_cast<int>(read_early(&seq.resume))};
+  }
+  __device__ Reads reads(const AttnArgs& a) const {
+    const int window = static_cast<int>(a.window);
+    const int first = window > 0 && position >= window ? position - window + 1 : 0;
+    return {first, position, kept, resume};
+  }
+  /// Whether a tile begins here. A row's place in its tile follows from what stands around it, its
+  /// bits do not: every row of a product is summed alone.
+  __device__ bool begins_tile(const RowPlace& before, int rows_of_tile) const {
+    return pages != before.pages || position != before.position + 1 ||
+           static_cast<unsigned>(position) % static_cast<unsigned>(rows_of_tile) == 0;
+  }
 };
 
-/// Whether a tile begins at row r. A row's place in its tile follows from what stands around it,
-/// its bits do not: every row of a product is summed alone.
-static __device__ bool begins_tile(const AttnSlab& slab, int r, int rows_of_tile) {
-  if (r == 0) return true;
-  const SeqRow& row = slab.args.seq[slab.first_row + r];
-  const SeqRow& before = slab.args.seq[slab.first_row + r - 1];
-  return row.pages != before.pages || row.position != before.position + 1 ||
-         row.position % rows_of_tile == 0;
+/// Rows [first, first + rows) of the slab, all of one sequence and in order, and heads [head, head
+/// + heads), all of one KV head.
+struct Tile {
+  int first, rows, kv_head, head, heads;
+};
+
+static __device__ Tile tile_of(const AttnSlab& slab, int first, int rows, int kv_head, int batch) {
+  const int each = static_cast<int>(slab.args.heads / slab.args.cache.kv_heads);
+  const int begin = batch * slab.heads_of_tile;
+  return {first, rows, kv_head, kv_head * each + begin, min(slab.heads_of_tile, each - begin)};
 }
 
-/// The slab's tiles, found by all threads of a block together. Returns how many.
-static __device__ int find_tiles(const AttnSlab& slab, int rows_of_tile, int* begins) {
-  __shared__ int found[kAttnWarps];
-  static_assert(kSlabRows <= kAttnThreads);
-  const int r = threadIdx.x, warp = r / 32;
-  const bool here = r < slab.rows && begins_tile(slab, r, rows_of_tile);
-  const unsigned mask = __ballot_sync(~0u, here);
-  if (r % 32 == 0) found[warp] = __popc(mask);
-  __syncthreads();
-  int before = 0, all = 0;
-  for (int w = 0; w < kAttnWarps; ++w) {
-    before += w < warp ? found[w] : 0;
-    all += found[w];
+/// Sums of 16 * kTiles rows and a warp's columns: of weights relative to the peak, and of weighted
+/// values. Lanes hold rows and columns as an mma's result.
+template <int kTiles, int kCols>
+struct Sums {
+  float acc[kTiles][kCols][4], peak[kTiles][2], total[kTiles][2];
+
+  __device__ void clear() {
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) peak[t][h] = -INFINITY, total[t][h] = 0.0f;
+#pragma unroll
+      for (int c = 0; c < kCols; ++c)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) acc[t][c][i] = 0.0f;
+    }
   }
-  if (here) begins[before + __popc(mask & ((1u << r % 32) - 1))] = r;
-  if (r == 0) begins[all] = slab.rows;
-  __syncthreads();
-  return all;
+};
+
+constexpr float kLog2e = 1.44269504f;
+
+/// 2^x within 2^-22 of it; results below 2^-126 are 0.
+static __device__ __forceinline__ float power_of_2(float x) {
+  float power;
+  asm("ex2.approx.ftz.f32 %0,%1;" : "=f"(power) : "f"(x));
+  return power;
 }
+
+/// How the sums of a row take in those of its next share: both shrink to the larger peak.
+/// merge_units() and fold() do it alike, so that it does not matter where shares meet.
+struct Shrink {
+  float mine, theirs;
+  static __device__ Shrink of(float peak, float now, float their_peak) {
+    return {power_of_2(peak - now), power_of_2(their_peak - now)};
+  }
+  __device__ float sum(float a, float b) const { return fmaf(a, mine, b * theirs); }
+};
 
 }  // namespace stepless::kernels::sm80

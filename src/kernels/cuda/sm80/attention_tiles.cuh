@@ -1,51 +1,21 @@
-// Attention over plain pages of bf16 or f16 by tensor cores. A block takes the query rows of one
-// sequence that stand together, times the heads that share a KV head, as one tile of 16 or 64 rows,
-// and one share of the KV axis: of its chunks of 64 positions, counted from 0, share s takes every
-// kShares-th from s on, in order. A second kernel merges the shares in order. A row's bits follow
-// from its own position, never from the tile: each row of a product is summed alone, and a chunk
-// that a row does not read leaves its sums as they are.
+// Attention over plain pages of bf16 or f16 by tensor cores. A tile is 16 rows or more: the query
+// rows of one sequence that stand together, times the heads that share a KV head. Of the chunks of
+// 64 positions, counted from 0, share s of the KV axis has every kShares-th from s on, in order;
+// the shares of a row meet in order, too. A row's bits follow from its own position, never from the
+// tile: each row of a product is summed alone, and a chunk that a row does not read leaves its sums
+// as they are.
 //
 // Weights are split in two numbers of 16 bits, of which the second is what the first lost: values
 // meet weights of 16 bits or more. Each of the four warps makes the scores of 16 positions and the
 // values of a quarter of the columns.
 #pragma once
-#include "kernels/cuda/sm80/attention_parts.cuh"
+#include "kernels/cuda/sm80/attention_chunks.cuh"
 
 namespace stepless::kernels::sm80 {
 
-/// Shared memory, in elements of 16 bits: queries, keys, values, both halves of the weights.
-struct TileRoom {
-  int k_pitch, v_pitch;  // between rows: the head's size up to 16s, and the padding
-  int q, k, v, p, end;
-};
-constexpr int kWeightPitch = kChunk + kPad;
-
-static __host__ __device__ int up_to_16(int64_t n) { return static_cast<int>((n + 15) / 16 * 16); }
-
-static __host__ __device__ TileRoom room_of(const AttnArgs& a, int tile_rows) {
-  TileRoom room{};
-  room.k_pitch = up_to_16(a.cache.k_dim) + kPad, room.v_pitch = up_to_16(a.cache.v_dim) + kPad;
-  room.k = tile_rows * room.k_pitch;
-  room.v = room.k + kChunk * room.k_pitch;
-  room.p = room.v + kChunk * room.v_pitch;
-  room.end = room.p + 2 * tile_rows * kWeightPitch;
-  return room;
-}
-
-/// A row of `dim` elements into shared memory, zeros up to a multiple of 16; from null: zeros.
-/// `eighths` says that it may go by 16 bytes; lanes of a row: [lane, lanes).
-static __device__ void copy_row(uint16_t* to, const uint16_t* from, int dim, bool eighths, int lane,
-                                int lanes) {
-  const int padded = up_to_16(dim);
-  for (int i = lane * 8; i < padded; i += lanes * 8) {
-    if (eighths && from != nullptr && i + 8 <= dim) {
-      copy_async<16>(shared_address(to + i), from + i);
-      continue;
-    }
-    for (int e = 0; e < 8; ++e)
-      to[i + e] = from != nullptr && i + e < dim ? from[i + e] : uint16_t{0};
-  }
-}
+/// What the warps of a block show each other: peaks and sums of their positions.
+template <int kTiles>
+using Meeting = float[2][kAttnWarps][16 * kTiles];
 
 template <DType type, int kTiles, int kCols>
 struct AttnTile {
@@ -55,97 +25,108 @@ struct AttnTile {
   const AttnArgs& a;
   const TileRoom room;
   uint16_t* const shared;
+  const Reads (&reads)[kRows];  // of the tile's rows; those behind the last read what it reads
+  Meeting<kTiles>& meet;
   Tile tile;
-  int64_t kv_head, head;  // head: the first of the tile's
-  int heads;
-  Reads (&reads)[kMostTileRows];
-  float (&meet)[2][kAttnWarps][kMostTileRows];  // peaks and sums of the warps' positions
-  float acc[kTiles][kCols][4] = {};
-  float peak[kTiles][2], total[kTiles][2];
+  const int32_t* const pages;  // of the sequence
+  const bool rotates;
+  int first, last;   // positions that any row reads
+  int written_from;  // positions from here on are the step's own
+  Sums<kTiles, kCols> own;
 
-  __device__ int lane() const { return threadIdx.x % 32; }
-  __device__ int warp() const { return threadIdx.x / 32; }
+  /// `reads` is there for all to see.
+  __device__ AttnTile(const AttnSlab& all, uint4* dynamic, const Reads (&rows)[kRows],
+                      Meeting<kTiles>& meeting, const Tile& one, const int32_t* table, int written)
+      : slab(all),
+        a(all.args),
+        room(room_of(all.args, kRows)),
+        shared(reinterpret_cast<uint16_t*>(dynamic)),
+        reads(rows),
+        meet(meeting),
+        tile(one),
+        pages(table),
+        rotates(rows[0].kept != 0),
+        first(rows[0].first),
+        last(rows[kRows - 1].last),
+        written_from(written) {
+    own.clear();
+  }
+
+  static __device__ int lane() { return threadIdx.x % 32; }
+  static __device__ int warp() { return threadIdx.x / 32; }
   /// The row of the tile that accumulator half h of 16-row tile t holds in this lane.
-  __device__ int row_of(int t, int h) const { return 16 * t + lane() / 4 + 8 * h; }
-  /// Its query row among the tile's; rows behind the last one read what the last one reads.
-  __device__ int query_of(int row) const {
-    const int query = row / heads;
-    return query < tile.rows ? query : tile.rows - 1;
-  }
+  static __device__ int row_of(int t, int h) { return 16 * t + lane() / 4 + 8 * h; }
 
-  __device__ void start() {
-    for (int r = threadIdx.x; r < tile.rows; r += kAttnThreads)
-      reads[r] = reads_of(a, a.seq[slab.first_row + tile.first + r]);
+  /// Where a chunk is and what is read of it: by any row, or by one.
+  __device__ Chunk find(int chunk, const Reads* only = nullptr) const {
+    Chunk found{chunk, Chunk::kAll, 0};
+    if (only != nullptr || chunk < first || chunk + kChunk - 1 > last || rotates) {
+      found.is = 0;
 #pragma unroll
-    for (int t = 0; t < kTiles; ++t)
-      for (int h = 0; h < 2; ++h) peak[t][h] = -INFINITY, total[t][h] = 0.0f;
-    __syncthreads();
-  }
-
-  __device__ void load_queries() {
-    const auto* q = static_cast<const uint16_t*>(a.q);
-    const int64_t dim = a.cache.k_dim;
-    const bool eighths = dim % 8 == 0 && a.q_stride % 8 == 0;
-    for (int row = warp() * 4 + lane() / 8; row < kRows; row += kAttnWarps * 4) {
-      const bool is = row < tile.rows * heads;
-      const int64_t at =
-          (slab.first_row + tile.first + row / heads) * a.q_stride + (head + row % heads) * dim;
-      copy_row(shared + row * room.k_pitch, is ? q + at : nullptr, static_cast<int>(dim), eighths,
-               lane() % 8, 8);
-    }
-    commit_copies();
-  }
-
-  /// Keys or values of a chunk. What no row of the tile reads is zero, whatever lies there; with
-  /// `only`, what that row does not read.
-  __device__ void load_chunk(const uint8_t* from, int64_t dim, uint16_t* to, int pitch,
-                             int64_t chunk, const Reads* only) {
-    const SeqRow& seq = a.seq[slab.first_row + tile.first];
-    const int64_t first = reads[0].first, last = reads[tile.rows - 1].last;
-    for (int j = warp() * 4 + lane() / 8; j < kChunk; j += kAttnWarps * 4) {
-      const int64_t at = chunk * kChunk + j;
-      const bool is =
-          only != nullptr ? only->has(at) : at >= first && at <= last && anyone_reads(at);
-      const uint16_t* row = nullptr;
-      if (is) {
-        const int64_t page = seq.pages[at / a.cache.page_tokens];
-        const int64_t place =
-            (page * a.cache.kv_heads + kv_head) * a.cache.page_tokens + at % a.cache.page_tokens;
-        row = reinterpret_cast<const uint16_t*>(from) + place * dim;
+      for (int i = 0; i < Chunk::kOwn; ++i) {
+        const int at = found.position(i);
+        const bool is = only != nullptr
+                            ? only->has(at)
+                            : at >= first && at <= last &&
+                                  (!rotates || anyone_reads(reads, kRows, tile.heads, at));
+        found.is |= is ? 1u << i : 0;
       }
-      copy_row(to + j * pitch, row, static_cast<int>(dim), dim % 8 == 0, lane() % 8, 8);
     }
-    commit_copies();
+    if (slab.whole_pages) {
+      const PagePlace at = PagePlace::of(slab, chunk);
+      const auto tokens = static_cast<int>(a.cache.page_tokens);
+      const auto kv_heads = static_cast<int>(a.cache.kv_heads);
+      found.place = int64_t{read_early(pages + at.page)} * (kv_heads * tokens) +
+                    (tile.kv_head * tokens + at.slot);
+    }
+    return found;
   }
-  __device__ void load_keys(int64_t chunk) {
-    load_chunk(a.cache.k, a.cache.k_dim, shared + room.k, room.k_pitch, chunk, nullptr);
+  __device__ void copy_queries() const {
+    sm80::copy_queries(slab, tile, shared, kRows, room.k_pitch);
   }
-  __device__ void load_values(int64_t chunk, const Reads* only = nullptr) {
-    load_chunk(a.cache.v, a.cache.v_dim, shared + room.v, room.v_pitch, chunk, only);
+  __device__ void copy_keys(const Chunk& chunk, unsigned todo = Chunk::kAll) const {
+    const ChunkCopy copy{reinterpret_cast<const uint16_t*>(a.cache.k),
+                         static_cast<int>(a.cache.k_dim), tile.kv_head, shared + room.k,
+                         room.k_pitch};
+    if (slab.whole_pages)
+      copy_whole<4>(chunk, todo, copy);
+    else
+      copy_scattered(slab, pages, chunk, todo, copy);
   }
-
-  /// In a rotating cache a page in the middle may be gone, which no row reads then.
-  __device__ bool anyone_reads(int64_t at) const {
-    if (reads[0].kept == 0) return true;
-    for (int r = 0; r < tile.rows; ++r)
-      if (reads[r].has(at)) return true;
-    return false;
+  __device__ void copy_values(const Chunk& chunk, unsigned todo = Chunk::kAll) const {
+    const ChunkCopy copy{reinterpret_cast<const uint16_t*>(a.cache.v),
+                         static_cast<int>(a.cache.v_dim), tile.kv_head, shared + room.v,
+                         room.v_pitch};
+    if (slab.whole_pages)
+      copy_whole<kCols / 2>(chunk, todo, copy);
+    else
+      copy_scattered(slab, pages, chunk, todo, copy);
+  }
+  /// Zeros behind the heads of 8, 24, 40 ... elements, which copies leave as they are. What lies
+  /// behind values meets columns that nobody stores.
+  __device__ void clear_tails() const {
+    const int dim = static_cast<int>(a.cache.k_dim);
+    if (dim % 16 == 0) return;
+    for (int j = threadIdx.x; j < kChunk; j += kAttnThreads)
+#pragma unroll 1
+      for (int i = dim; i < up_to_16(dim); ++i) shared[room.k + j * room.k_pitch + i] = 0;
   }
 
   /// Whether some row reads some position of the chunk.
-  __device__ bool is_read(int64_t chunk) const {
-    const int64_t begin = chunk * kChunk;
-    if (reads[0].kept == 0) return true;
-    for (int r = 0; r < tile.rows; ++r)
-      if (begin < reads[r].kept || begin + kChunk > reads[r].resume) return true;
-    return false;
+  __device__ bool is_read(int chunk) const {
+    return !rotates || anyone_reads_chunk(reads, kRows, tile.heads, chunk);
   }
   /// Whether every row reads all of the chunk.
-  __device__ bool is_whole(int64_t chunk) const {
-    const int64_t begin = chunk * kChunk;
-    return begin + kChunk - 1 <= reads[0].last && begin >= reads[tile.rows - 1].first &&
-           reads[0].kept == 0;
+  __device__ bool is_whole(int chunk) const {
+    return chunk + kChunk - 1 <= reads[0].last && chunk >= reads[kRows - 1].first && !rotates;
   }
+  /// The first chunk of a share, from `chunk` on, that any row reads; -1: none.
+  __device__ int settle(int chunk) const {
+#pragma unroll 1
+    while (chunk <= last && !is_read(chunk)) chunk += kShares * kChunk;
+    return chunk <= last ? chunk : -1;
+  }
+  __device__ int after(int chunk) const { return settle(chunk + kShares * kChunk); }
 
   /// Scores of this warp's 16 positions: s[t][n] for the 8 positions from 16 * warp + 8 * n on.
   __device__ void make_scores(float (&s)[kTiles][2][4]) {
@@ -158,6 +139,7 @@ struct AttnTile {
       for (int n = 0; n < 2; ++n)
         for (int i = 0; i < 4; ++i) s[t][n][i] = 0.0f;
     const int steps = up_to_16(a.cache.k_dim) / 16;
+#pragma unroll 4
     for (int step = 0; step < steps; ++step) {
       uint32_t b[4];
       load_matrices(b, k_at + step * 32);
@@ -172,20 +154,31 @@ struct AttnTile {
   }
 
   /// Scaled, capped, and -infinity where a row does not read.
-  __device__ void finish_scores(float (&s)[kTiles][2][4], int64_t chunk) {
-    const bool whole = is_whole(chunk);
+  __device__ void finish_scores(float (&s)[kTiles][2][4], int chunk) {
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t)
+#pragma unroll
+      for (int n = 0; n < 2; ++n)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) s[t][n][i] *= slab.scale;
+    if (slab.cap != 0.0f) {
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t)
+#pragma unroll
+        for (int n = 0; n < 2; ++n)
+#pragma unroll
+          for (int i = 0; i < 4; ++i) s[t][n][i] = tanhf(s[t][n][i]) * slab.cap;
+    }
+    if (is_whole(chunk)) return;
 #pragma unroll
     for (int t = 0; t < kTiles; ++t)
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const Reads& mine = reads[query_of(row_of(t, i / 2))];
+        const Reads& mine = reads[row_of(t, i / 2)];
 #pragma unroll
-        for (int n = 0; n < 2; ++n) {
-          float score = s[t][n][i] * a.scale;
-          if (a.softcap != 0.0f) score = tanhf(score / a.softcap) * a.softcap;
-          const int64_t at = chunk * kChunk + 16 * warp() + 8 * n + lane() % 4 * 2 + i % 2;
-          s[t][n][i] = whole || mine.has(at) ? score : -INFINITY;
-        }
+        for (int n = 0; n < 2; ++n)
+          if (!mine.has(chunk + 16 * warp() + 8 * n + lane() % 4 * 2 + i % 2))
+            s[t][n][i] = -INFINITY;
       }
   }
 
@@ -205,14 +198,14 @@ struct AttnTile {
 #pragma unroll
     for (int t = 0; t < kTiles; ++t)
       for (int h = 0; h < 2; ++h) {
-        float now = peak[t][h];
+        float now = own.peak[t][h];
         for (int w = 0; w < kAttnWarps; ++w) now = max_or_nan(now, meet[0][w][row_of(t, h)]);
-        shrink[t][h] = expf(peak[t][h] - (now == -INFINITY ? 0.0f : now));
-        peak[t][h] = now;
+        shrink[t][h] = power_of_2(own.peak[t][h] - (now == -INFINITY ? 0.0f : now));
+        own.peak[t][h] = now;
       }
   }
 
-  /// e^(score - peak) in two numbers of 16 bits, and the sums of this warp's.
+  /// 2^(score - peak) in two numbers of 16 bits, and the sums of this warp's.
   __device__ void store_weights(const float (&s)[kTiles][2][4]) {
     uint16_t* const p = shared + room.p;
 #pragma unroll
@@ -220,20 +213,17 @@ struct AttnTile {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         // All may be -infinity, in a chunk that the row does not read: then nothing weighs.
-        const float base = peak[t][h] == -INFINITY ? 0.0f : peak[t][h];
+        const float base = own.peak[t][h] == -INFINITY ? 0.0f : own.peak[t][h];
         const int row = row_of(t, h);
         float sum = 0.0f;
 #pragma unroll
         for (int n = 0; n < 2; ++n) {
-          uint32_t high = 0, low = 0;
-#pragma unroll
-          for (int e = 0; e < 2; ++e) {
-            const float weight = expf(s[t][n][2 * h + e] - base);
-            const uint16_t near = narrowed<type>(weight);
-            high |= static_cast<uint32_t>(near) << 16 * e;
-            low |= static_cast<uint32_t>(narrowed<type>(weight - widened<type>(near))) << 16 * e;
-            sum += weight;
-          }
+          const float a0 = power_of_2(s[t][n][2 * h] - base),
+                      a1 = power_of_2(s[t][n][2 * h + 1] - base);
+          const uint32_t high = narrowed<type>(a0, a1);
+          const float2 near = widened<type>(high);
+          const uint32_t low = narrowed<type>(a0 - near.x, a1 - near.y);
+          sum += a0, sum += a1;
           uint16_t* const to = p + row * kWeightPitch + 16 * warp() + 8 * n + lane() % 4 * 2;
           *reinterpret_cast<uint32_t*>(to) = high;
           *reinterpret_cast<uint32_t*>(to + kRows * kWeightPitch) = low;
@@ -250,13 +240,10 @@ struct AttnTile {
       for (int h = 0; h < 2; ++h) {
         const int row = row_of(t, h);
         const float sum = (meet[1][0][row] + meet[1][1][row]) + (meet[1][2][row] + meet[1][3][row]);
-        total[t][h] = fmaf(total[t][h], shrink[t][h], sum);
+        own.total[t][h] = fmaf(own.total[t][h], shrink[t][h], sum);
       }
   }
 
-  __device__ bool has_columns(int c) const {
-    return (warp() * kCols + c) * 8 < up_to_16(a.cache.v_dim);
-  }
   /// Weights of 16 rows and positions, high or low; values of 16 positions, columns c and c + 1.
   __device__ void load_weights(uint32_t (&w)[4], int t, int step, int low) const {
     const int l = lane();
@@ -270,13 +257,14 @@ struct AttnTile {
                                       (warp() * kCols + c + l / 16) * 8));
   }
 
-  /// acc += weights · values of the chunk.
+  /// acc += weights · values of the chunk. Columns behind the last hold anything, and are not
+  /// stored.
   __device__ void add_values() {
+#pragma unroll
     for (int step = 0; step < kChunk / 16; ++step) {
       uint32_t v[kCols / 2][4];
 #pragma unroll
-      for (int c = 0; c < kCols; c += 2)
-        if (has_columns(c)) load_columns(v[c / 2], c, step);
+      for (int c = 0; c < kCols; c += 2) load_columns(v[c / 2], c, step);
 #pragma unroll
       for (int t = 0; t < kTiles; ++t)
 #pragma unroll
@@ -285,9 +273,8 @@ struct AttnTile {
           load_weights(w, t, step, low);
 #pragma unroll
           for (int c = 0; c < kCols; c += 2) {
-            if (!has_columns(c)) continue;
-            mma16<type>(acc[t][c], w, v[c / 2][0], v[c / 2][1]);
-            mma16<type>(acc[t][c + 1], w, v[c / 2][2], v[c / 2][3]);
+            mma16<type>(own.acc[t][c], w, v[c / 2][0], v[c / 2][1]);
+            mma16<type>(own.acc[t][c + 1], w, v[c / 2][2], v[c / 2][3]);
           }
         }
     }
@@ -295,21 +282,25 @@ struct AttnTile {
 
   /// The same where a row leaves out values that are NaN or infinite, which would make NaN of its
   /// weight 0: row by row, the values of others zero. Sums are those of add_values().
-  __device__ void add_values_apart(int64_t chunk) {
+  __device__ void add_values_apart(int chunk) {
+#pragma unroll 1
     for (int r = 0; r < tile.rows; ++r) {
-      load_values(chunk, &reads[r]);
+      copy_values(find(chunk, &reads[r * tile.heads]));
+      commit_copies();
       wait_copies<0>();
       __syncthreads();
 #pragma unroll
       for (int t = 0; t < kTiles; ++t)
 #pragma unroll
         for (int c = 0; c < kCols; c += 2) {
-          if (!has_columns(c)) continue;
           float sum[2][4];
-          for (int i = 0; i < 4; ++i) sum[0][i] = acc[t][c][i], sum[1][i] = acc[t][c + 1][i];
+          for (int i = 0; i < 4; ++i)
+            sum[0][i] = own.acc[t][c][i], sum[1][i] = own.acc[t][c + 1][i];
+#pragma unroll 1
           for (int step = 0; step < kChunk / 16; ++step) {
             uint32_t v[4], w[4];
             load_columns(v, c, step);
+#pragma unroll
             for (int low = 0; low < 2; ++low) {
               load_weights(w, t, step, low);
               mma16<type>(sum[0], w, v[0], v[1]);
@@ -318,34 +309,42 @@ struct AttnTile {
           }
 #pragma unroll
           for (int i = 0; i < 4; ++i)
-            if (query_of(row_of(t, i / 2)) == r)
-              acc[t][c][i] = sum[0][i], acc[t][c + 1][i] = sum[1][i];
+            if (row_of(t, i / 2) / tile.heads == r)
+              own.acc[t][c][i] = sum[0][i], own.acc[t][c + 1][i] = sum[1][i];
         }
       __syncthreads();
     }
   }
 
+  /// Rows of one tile may leave out what others read; of what no row reads there are zeros.
   __device__ bool values_are_finite() const {
-    const uint16_t* const v = shared + room.v;
     const int width = up_to_16(a.cache.v_dim);
     bool bad = false;
-    for (int j = threadIdx.x; j < kChunk * width; j += kAttnThreads)
-      bad = bad || not_finite<type>(v[j / width * room.v_pitch + j % width]);
+#pragma unroll 1
+    for (int j = threadIdx.x / kLanesOfRow; j < kChunk; j += kRowsAtOnce)
+      for (int i = threadIdx.x % kLanesOfRow * 8; i < width; i += kLanesOfRow * 8) {
+        const uint4 v = load_shared16(shared_address(shared + room.v + j * room.v_pitch + i));
+        bad = bad || not_finite<type>(v.x) || not_finite<type>(v.y) || not_finite<type>(v.z) ||
+              not_finite<type>(v.w);
+      }
     return __syncthreads_or(bad) == 0;
   }
 
-  /// The chunk's keys are on their way; those of `next` are when this returns (-1: none).
-  __device__ void add_chunk(int64_t chunk, int64_t next) {
+  /// Adds a chunk that has been fetched; `next` is being fetched when this returns, unless it is
+  /// -1.
+  __device__ Chunk add(int chunk, int next) {
     float s[kTiles][2][4], shrink[kTiles][2];
-    load_values(chunk);
+    // Its pages are looked up while scores are made.
+    const Chunk ahead = next >= 0 ? find(next) : Chunk{};
     wait_copies<1>();
     __syncthreads();
     make_scores(s);
     finish_scores(s, chunk);
     find_peaks(s, shrink);  // behind its barrier the keys have been read
-    if (next >= 0) load_keys(next);
+    if (next >= 0) copy_keys(ahead);
+    commit_copies();
     store_weights(s);
-    next >= 0 ? wait_copies<1>() : wait_copies<0>();
+    wait_copies<1>();
     __syncthreads();
     add_totals(shrink);
 #pragma unroll
@@ -353,92 +352,47 @@ struct AttnTile {
 #pragma unroll
       for (int c = 0; c < kCols; ++c)
 #pragma unroll
-        for (int i = 0; i < 4; ++i) acc[t][c][i] *= shrink[t][i / 2];
-    if (is_whole(chunk) || values_are_finite())
+        for (int i = 0; i < 4; ++i) own.acc[t][c][i] *= shrink[t][i / 2];
+    if (tile.rows == 1 || is_whole(chunk) || values_are_finite())
       add_values();
     else
       add_values_apart(chunk);
     __syncthreads();
+    if (next >= 0) copy_values(ahead);
+    commit_copies();
+    return ahead;
   }
 
+  /// Tells merge_units() that nothing of a share is read.
+  __device__ void store_none(int share) const {
+    if (const int row = threadIdx.x; row < tile.rows * tile.heads) {
+      const int query = row / tile.heads, head = row - query * tile.heads;
+      slab.sums[slab.unit_of(tile.first + query, tile.head + head) * kShares + share] =
+          make_float2(-INFINITY, 0.0f);
+    }
+  }
+  /// Leaves the sums where merge_units() finds them.
   __device__ void store(int share) const {
-    const int64_t width = a.cache.v_dim + 2;
 #pragma unroll
     for (int t = 0; t < kTiles; ++t)
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const int row = row_of(t, h);
-        if (row >= tile.rows * heads) continue;
-        const int64_t at = (tile.first + row / heads) * a.heads + head + row % heads;
-        float* const to = slab.partial + (at * kShares + share) * width;
-        if (warp() == 0 && lane() % 4 == 0) to[0] = peak[t][h], to[1] = total[t][h];
-        if (peak[t][h] == -INFINITY) continue;  // read nothing: the merge passes it over
+        if (row >= tile.rows * tile.heads) continue;
+        const int query = row / tile.heads, head = row - query * tile.heads;
+        const int64_t at = slab.unit_of(tile.first + query, tile.head + head) * kShares + share;
+        if (warp() == 0 && lane() % 4 == 0)
+          slab.sums[at] = make_float2(own.peak[t][h], own.total[t][h]);
+        if (own.peak[t][h] == -INFINITY) continue;  // read nothing: the merge passes it over
 #pragma unroll
-        for (int c = 0; c < kCols; ++c)
-          for (int e = 0; e < 2; ++e) {
-            const int64_t column = (warp() * kCols + c) * 8 + lane() % 4 * 2 + e;
-            if (column < a.cache.v_dim) to[2 + column] = acc[t][c][2 * h + e];
-          }
+        for (int c = 0; c < kCols; ++c) {
+          const int column = (warp() * kCols + c) * 8 + lane() % 4 * 2;
+          if (column < slab.pitch)
+            *reinterpret_cast<float2*>(slab.values + at * slab.pitch + column) =
+                make_float2(own.acc[t][c][2 * h], own.acc[t][c][2 * h + 1]);
+        }
       }
   }
-
-  __device__ int64_t next_chunk(int64_t chunk) const {
-    const int64_t last = reads[tile.rows - 1].last / kChunk;
-    while (chunk <= last && !is_read(chunk)) chunk += kShares;
-    return chunk <= last ? chunk : -1;
-  }
-
-  __device__ void run(int share) {
-    start();
-    const int64_t begin = reads[0].first / kChunk;
-    int64_t chunk = next_chunk(begin + (share - begin % kShares + kShares) % kShares);
-    if (chunk >= 0) {
-      load_queries();
-      load_keys(chunk);
-    }
-    while (chunk >= 0) {
-      const int64_t next = next_chunk(chunk + kShares);
-      add_chunk(chunk, next);
-      chunk = next;
-    }
-    wait_copies<0>();
-    store(share);
-    __syncthreads();
-  }
 };
-
-template <DType type, int kTiles, int kCols>
-__global__ void __launch_bounds__(kAttnThreads) attend_tiles(AttnSlab slab) {
-  extern __shared__ uint4 dynamic[];
-  __shared__ Reads reads[kMostTileRows];
-  __shared__ float meet[2][kAttnWarps][kMostTileRows];
-  __shared__ int begins[kSlabRows + 1];
-  const AttnArgs& a = slab.args;
-  begin_early();
-  const int tiles = find_tiles(slab, 16 * kTiles / slab.heads_of_tile, begins);
-  const int kv_heads = static_cast<int>(a.cache.kv_heads);
-  const int64_t each = a.heads / a.cache.kv_heads;
-  for (int64_t item = blockIdx.x; item < int64_t{tiles} * kv_heads * slab.batches * kShares;
-       item += gridDim.x) {
-    int64_t left = item;
-    const int t = static_cast<int>(left % tiles);
-    left /= tiles;
-    const int64_t kv_head = left % kv_heads;
-    left /= kv_heads;
-    const int64_t begin = left % slab.batches * slab.heads_of_tile;
-    const int64_t heads = each - begin < slab.heads_of_tile ? each - begin : slab.heads_of_tile;
-    AttnTile<type, kTiles, kCols> tile{slab,
-                                       a,
-                                       room_of(a, 16 * kTiles),
-                                       reinterpret_cast<uint16_t*>(dynamic),
-                                       {begins[t], begins[t + 1] - begins[t]},
-                                       kv_head,
-                                       kv_head * each + begin,
-                                       static_cast<int>(heads),
-                                       reads,
-                                       meet};
-    tile.run(static_cast<int>(left / slab.batches));
-  }
-}
 
 }  // namespace stepless::kernels::sm80

@@ -42,6 +42,12 @@ static __device__ __forceinline__ void copy_async(uint32_t to, const void* from)
     asm volatile("cp.async.ca.shared.global [%0],[%1],%2;" ::"r"(to), "l"(from), "n"(kBytes)
                  : "memory");
 }
+/// 16 bytes, or 16 zeros: `from` is not read then.
+static __device__ __forceinline__ void copy_or_zero16(uint32_t to, const void* from, bool is) {
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0],[%1],16,%2;" ::"r"(to), "l"(from),
+               "r"(is ? 16 : 0)
+               : "memory");
+}
 static __device__ __forceinline__ void commit_copies() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 }

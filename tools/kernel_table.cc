@@ -87,6 +87,7 @@ std::string limits(const Kernel& row) {
   if (f.x_types != kAllTypes) add("x " + types(f.x_types));
   if (f.f32_y_from != f.x_types && f.f32_y_from != kAllTypes)
     add("y f32 from x " + types(f.f32_y_from) + " only");
+  if (f.y_types != kAllTypes) add("y " + types(f.y_types));
   if (f.kept != nullptr) add(std::string("kept: ") + f.kept);
   return text.empty() ? "–" : text;
 }

@@ -81,6 +81,8 @@ std::string type_reason(const Kernel& kernel, const Problem& p) {
   if (p.y_type == DType::f32 && lacks_x(kernel.fields.f32_y_from))
     return fmt::format("gives f32 from {} only, not from {}", types_text(kernel.fields.f32_y_from),
                        to_string(p.x_type));
+  if (kernel.fields.y_types != kAllTypes && (kernel.fields.y_types & type_bit(p.y_type)) == 0)
+    return fmt::format("gives {}, not {}", types_text(kernel.fields.y_types), to_string(p.y_type));
   const bool typed_weight = has_weight(p.op) && (!p.packed || p.quant.mode == Mode::affine);
   if (typed_weight && (kernel.fields.w_types & type_bit(p.w_type)) == 0)
     return fmt::format("{} of {}, not {}", p.packed ? "scales" : "weights",

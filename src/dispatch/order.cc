@@ -14,9 +14,9 @@ namespace stepless {
 namespace {
 
 // Widest arithmetic first. `none` is last: an op whose rows sum nothing has rows of no other order.
-constexpr Order kPreference[] = {Order::avx512_bf16, Order::avx512_f32, Order::avx2_i16,
-                                 Order::avx2_f32,    Order::lanes_f32,  Order::mma_k512,
-                                 Order::mma_pages,   Order::cuda_f64,   Order::none};
+constexpr Order kPreference[] = {
+    Order::avx512_bf16, Order::avx512_f32, Order::avx2_i16,  Order::avx2_f32, Order::lanes_f32,
+    Order::mma_k512,    Order::wgmma_bf16, Order::mma_pages, Order::cuda_f64, Order::none};
 
 /// Whether the ranges leave no m >= 1 unserved.
 bool serves_every_m(std::vector<RowRange> ranges) {

@@ -58,9 +58,11 @@ enum class Order : std::uint8_t {
   avx2_f32,     // 8 float32 lanes
   avx2_i16,     // 16-bit integers within a group: cpu/avx2/i16_tile.hpp
   avx512_f32,   // 16 float32 lanes
+  avx512_i16,   // 16-bit integers within a group, groups in turn: cpu/avx512vnni
   avx512_bf16,  // VDPBF16PS pairs
   cuda_f64,     // `any` of CUDA: see its file
   mma_k512,     // tensor cores, chains of 512: cuda/sm80/flat_units.cuh
+  wgmma_bf16,   // tensor cores, one chain, weights rounded to bf16: cuda/sm90/prompt_tile.cuh
   mma_pages     // tensor cores over chunks of 64 positions: cuda/sm80/attention_tiles.cuh
 };
 /// The axis a Slice counts.
@@ -91,7 +93,8 @@ struct KernelFields {
   std::uint8_t groups = kAllGroups;
   std::uint8_t w_types = kAllTypes;  // affine scale types, or types of a dense weight
   std::uint8_t x_types = kAllTypes;
-  std::uint8_t f32_y_from = kAllTypes;            // types of x that may give a float32 y
+  std::uint8_t f32_y_from = kAllTypes;  // types of x that may give a float32 y
+  std::uint8_t y_types = kAllTypes;
   std::int64_t most_head = kernels::kMaxHeadDim;  // attn: elements of a head
   Layout layout = Layout::mapped;
   Order order = Order::none;

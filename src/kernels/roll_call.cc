@@ -74,6 +74,8 @@ std::string_view to_string(Order order) {
       return "cuda_f64";
     case Order::mma_k512:
       return "mma_k512";
+    case Order::wgmma_bf16:
+      return "wgmma_bf16";
     case Order::mma_pages:
       return "mma_pages";
   }

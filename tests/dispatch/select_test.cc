@@ -97,6 +97,15 @@ TEST(WhyNot, ScaleTypesMatterInAffineModeOnly) {
   EXPECT_EQ(why_not(row, p, zen4()), "");
 }
 
+TEST(WhyNot, ResultTypesMayBeFew) {
+  const Kernel row = made_up({.y_types = kTypeBf16});
+  Problem p = qmm();
+  p.y_type = DType::bf16;
+  EXPECT_EQ(why_not(row, p, zen4()), "");
+  p.y_type = DType::f32;
+  EXPECT_EQ(why_not(row, p, zen4()), "gives bf16, not f32");
+}
+
 TEST(WhyNot, ComplexIsForDotProducts) {
   Kernel row = made_up({});
   row.is.act.reset(), row.is.mode.reset(), row.is.bits = 0;

@@ -169,6 +169,7 @@ bool accepts(const Kernel& kernel, const Format& f) {
   if (kernel.is.act && *kernel.is.act != f.x_type) return false;
   if ((kernel.fields.x_types & type_bit(f.x_type)) == 0) return false;
   if (f.y_type == DType::f32 && (kernel.fields.f32_y_from & type_bit(f.x_type)) == 0) return false;
+  if ((kernel.fields.y_types & type_bit(f.y_type)) == 0) return false;
   const bool typed = !f.packed || f.spec.mode == Mode::affine;
   if (typed && (kernel.fields.w_types & type_bit(f.w_type)) == 0) return false;
   if (!f.packed) return true;

@@ -1,0 +1,374 @@
+// Products of many rows (prompts) by warpgroups, in an order of their own.
+//
+// Order wgmma_bf16: a weight is fma(scale, code, bias) rounded once to bf16. Steps of 64 k follow
+// each other from 0 on, in each four products of 16 k (flat_units.cuh says which), all into one
+// float32 sum. Every output is summed alone, by the same instructions whatever tile it lies in: so
+// tiles, and m, change no bit.
+//
+// A block is a warpgroup that brings x and packed weights to rings in shared memory, and two that
+// each multiply 64 outputs by kCols rows of x: weights become A operands in registers, a batch
+// ahead of the tensor cores. Under load the card's power bounds this, not the loop. Tried and not
+// kept, at 13824 x 5120 and 2048 rows: 128 outputs a warpgroup (18 % slower), x for two blocks of a
+// cluster at once (equal or slower), the decoded weight in memory and both operands in shared
+// memory (21 % slower; in slabs of n 45 %).
+#pragma once
+#include "kernels/cuda/sm90/prompt_line.cuh"
+#include "kernels/cuda/sm90/prompt_x.cuh"
+
+namespace stepless::kernels::sm90 {
+
+constexpr int kMakers = 2, kPromptThreads = 128 * (1 + kMakers), kWeightWarps = 2;
+constexpr int kStoreCols = 64;  // rows of x that go through shared memory on their way to y
+constexpr int kStorePitch = 64 * 2 + 16;
+
+/// What a block computes at once, and its shared memory. `batch`: products of 16 k that the tensor
+/// cores get at once.
+template <int cols, int x_stages, int unit_stages, int batch>
+struct PromptShape {
+  static constexpr int kCols = cols, kBatch = batch;
+  static constexpr int kXStages = x_stages, kUnitStages = unit_stages;
+  static constexpr int kOutputs = 64 * kMakers;
+  static constexpr int kSums = cols / 2;  // of a thread
+  static constexpr int kOperandBytes = 32;
+  static constexpr int kXBytes = cols * kStepK * 2, kWeightBytes = kOutputs * kRowBytes;
+  static constexpr int kStoreBytes = kStoreCols * kStorePitch;
+  static constexpr int kWeights = kXStages * kXBytes;
+  static constexpr int kStore = kWeights + kUnitStages * kWeightBytes;
+  static constexpr int kBarriers = kStore + kMakers * kStoreBytes;
+  static constexpr int kBytes = kBarriers + 2 * (kXStages + kUnitStages) * 8;
+};
+
+/// A place in a ring of stages, each with a barrier that says it is full and one that it is empty.
+template <int kStages>
+struct Ring {
+  uint32_t barriers;
+  int stage = 0;
+  uint32_t parity = 0;
+  __device__ __forceinline__ uint32_t full() const { return barriers + stage * 8; }
+  __device__ __forceinline__ uint32_t empty() const { return full() + kStages * 8; }
+  __device__ __forceinline__ uint32_t empty_before() const {
+    return barriers + (kStages + (stage == 0 ? kStages - 1 : stage - 1)) * 8;
+  }
+  __device__ __forceinline__ void advance() {
+    if (++stage == kStages) stage = 0, parity ^= 1;
+  }
+  __device__ __forceinline__ void wait_full() const { wait(full(), parity); }
+  __device__ __forceinline__ void wait_empty() const { wait(empty(), parity ^ 1); }
+};
+
+struct PromptArgs {
+  FlatWeight w;
+  const uint8_t* x;  // prepared
+  void* y;
+  int64_t y_stride;
+  int m;
+  PromptLine line;
+  int band;         // tiles of rows at a time
+  float4* left;     // sums that blocks leave
+  unsigned* flags;  // whether they are there, one for each warpgroup
+};
+
+template <class Shape>
+struct PromptRings {
+  Ring<Shape::kXStages> x;
+  Ring<Shape::kUnitStages> units;
+  static __device__ PromptRings at(uint32_t shared) {
+    const uint32_t barriers = shared + Shape::kBarriers;
+    return {{barriers}, {barriers + 2 * Shape::kXStages * 8}};
+  }
+  __device__ void make() const {
+    for (int i = 0; i < Shape::kXStages; ++i) {
+      make_barrier(x.barriers + i * 8, 1);
+      make_barrier(x.barriers + (Shape::kXStages + i) * 8, 4 * kMakers);
+    }
+    for (int i = 0; i < Shape::kUnitStages; ++i) {
+      make_barrier(units.barriers + i * 8, 32 * kWeightWarps);
+      make_barrier(units.barriers + (Shape::kUnitStages + i) * 8, 4 * kMakers);
+    }
+    publish_barriers();
+  }
+};
+
+/// One thread: x of all the block's pieces.
+template <class Shape>
+static __device__ void bring_x(const PromptArgs& a, uint32_t shared) {
+  constexpr int kBlocks = Shape::kCols / kBlockRows;
+  auto ring = PromptRings<Shape>::at(shared).x;
+  const int steps = a.w.k / kStepK, row_blocks = (a.m + kBlockRows - 1) / kBlockRows;
+  Piece piece;
+  for (int i = 0; find_piece(a.line, blockIdx.x, i, piece); ++i) {
+    const int block0 = place_of(a.line, piece.tile, a.band).row_tile * kBlocks;
+    const int blocks = row_blocks - block0 < kBlocks ? row_blocks - block0 : kBlocks;
+    const uint8_t* from =
+        a.x + (static_cast<int64_t>(block0) * steps + piece.unit * kSteps) * kBlockBytes;
+    for (int step = 0; step < piece.units * kSteps; ++step, from += kBlockBytes, ring.advance()) {
+      ring.wait_empty();
+      expect_bytes(ring.full(), blocks * kBlockBytes);
+      for (int j = 0; j < blocks; ++j)
+        copy_expected(shared + ring.stage * Shape::kXBytes + j * kBlockBytes,
+                      from + static_cast<int64_t>(j) * steps * kBlockBytes, kBlockBytes,
+                      ring.full());
+    }
+  }
+}
+
+/// kWeightWarps warps: packed weights. Rows beyond n are the last one again: what they give is not
+/// stored.
+template <class Shape, int kGroup>
+static __device__ void bring_weights(const PromptArgs& a, uint32_t shared, int warp) {
+  constexpr int kScaleBytes = kUnitK / kGroup * 2, kRows = Shape::kOutputs / kWeightWarps;
+  auto ring = PromptRings<Shape>::at(shared).units;
+  const FlatWeight& w = a.w;
+  const int lane = threadIdx.x % 32, last = w.n - 1;
+  const int64_t row_bytes = w.k / 2, row_scales = w.k / kGroup * 2;
+  Piece piece;
+  for (int i = 0; find_piece(a.line, blockIdx.x, i, piece); ++i) {
+    const int row0 =
+        place_of(a.line, piece.tile, a.band).output_tile * Shape::kOutputs + warp * kRows;
+    for (int u = piece.unit; u < piece.unit + piece.units; ++u, ring.advance()) {
+      ring.wait_empty();
+      const uint32_t to = shared + Shape::kWeights + ring.stage * Shape::kWeightBytes +
+                          static_cast<uint32_t>(warp * kRows * kRowBytes);
+      const uint8_t* const codes = w.codes + u * (kUnitK / 2) + lane % 8 * 16;
+#pragma unroll 8
+      for (int r = lane / 8; r < kRows; r += 4)
+        copy_async<16>(to + static_cast<uint32_t>(r * kRowBytes + lane % 8 * 16),
+                       codes + min(row0 + r, last) * row_bytes);
+#pragma unroll
+      for (int r = lane; r < kRows; r += 32) {
+        const int64_t at = min(row0 + r, last) * row_scales + u * kScaleBytes;
+        copy_async<kScaleBytes>(to + static_cast<uint32_t>(r * kRowBytes + kScalesAt),
+                                w.scales + at);
+        copy_async<kScaleBytes>(to + static_cast<uint32_t>(r * kRowBytes + kBiasesAt),
+                                w.biases + at);
+      }
+      arrive_after_copies(ring.full());
+    }
+  }
+}
+
+/// The codes, scales and biases of a lane's two rows in a step.
+struct StepWeights {
+  StepCodes codes;
+  uint32_t s[2], b[2];  // twice the same bf16
+};
+template <int kGroup>
+static __device__ __forceinline__ StepWeights load_weights(uint32_t row, int step, int t) {
+  const int group = step * kStepK / kGroup * 2;
+  StepWeights w;
+  w.codes = load_codes(row, step, t);
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    w.s[i] = load_shared_twice(row + i * 8 * kRowBytes + kScalesAt + group);
+    w.b[i] = load_shared_twice(row + i * 8 * kRowBytes + kBiasesAt + group);
+  }
+  return w;
+}
+/// The A operand j of a step: fma(scale, code, bias), rounded once.
+static __device__ __forceinline__ void decode(const StepWeights& w, int j, uint32_t (&a)[4]) {
+  operand(w.codes, j, a);
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+    a[i] = fma_bf16x2(w.s[i % 2], add_bf16x2(a[i], 0xC300C300u), w.b[i % 2]);
+}
+
+/// One of the warpgroups that multiply.
+template <class Shape, int kGroup>
+struct PromptMaker {
+  static constexpr int kSums = Shape::kSums, kBatch = Shape::kBatch;
+  static constexpr int kStepBatches = 4 / kBatch, kBatches = kStepBatches * kSteps;  // of a unit
+  using Operands = uint32_t[2][kBatch][4];
+
+  const PromptArgs& a;
+  const uint32_t shared;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+  const int maker = static_cast<int>(threadIdx.x) / 128 - 1;
+  PromptRings<Shape> rings = PromptRings<Shape>::at(shared);
+  float sums[kSums];
+  StepWeights weights;
+
+  __device__ __forceinline__ void sync() const {
+    asm volatile("bar.sync %0,128;" ::"r"(1 + maker) : "memory");
+  }
+  __device__ __forceinline__ void release(uint32_t empty) const {
+    __syncwarp();
+    if (lane == 0) arrive(empty);
+  }
+  /// Starts the loads of a step's weights.
+  __device__ __forceinline__ void load(int step) {
+    const uint32_t unit = shared + Shape::kWeights + rings.units.stage * Shape::kWeightBytes +
+                          ((maker * 4 + warp) * kTileRows + lane / 4) * kRowBytes;
+    weights = load_weights<kGroup>(unit, step, lane % 4);
+  }
+
+  __device__ __forceinline__ void make_operands(int batch, uint32_t (&to)[kBatch][4]) const {
+#pragma unroll
+    for (int j = 0; j < kBatch; ++j) decode(weights, batch * kBatch % 4 + j, to[j]);
+  }
+  __device__ __forceinline__ void multiply(int batch, const uint32_t (&by)[kBatch][4]) {
+    if (batch % kStepBatches == 0) rings.x.wait_full();
+    const uint64_t x = operand_at(shared + rings.x.stage * Shape::kXBytes);
+    begin_products();
+#pragma unroll
+    for (int j = 0; j < kBatch; ++j)
+      Wgmma<Shape::kCols>::add(sums, by[j],
+                               x + (batch * kBatch % 4 + j) * (Shape::kOperandBytes / 16));
+    commit_products();
+  }
+  /// Weights of the step behind the one that `batch` ends.
+  __device__ __forceinline__ void load_next(int batch, bool more) {
+    const int step = batch / kStepBatches + 1;
+    if (step < kSteps) return load(step);
+    release(rings.units.empty());
+    rings.units.advance();
+    if (!more) return;
+    rings.units.wait_full();
+    load(0);
+  }
+
+  /// Makes a batch's operands while the tensor cores are at the batch before.
+  __device__ __forceinline__ void add_batch(int batch, bool more, Operands& operands) {
+    const bool begins = batch % kStepBatches == 0;
+    const bool ends = batch % kStepBatches == kStepBatches - 1;
+    make_operands(batch, operands[batch % 2]);
+    multiply(batch, operands[batch % 2]);
+    if (ends) load_next(batch, more);
+    wait_products<1>();
+#pragma unroll
+    for (int j = 0; j < kBatch; ++j) pin(operands[1 - batch % 2][j]);
+    if (begins) release(rings.x.empty_before());
+    if (ends) rings.x.advance();
+  }
+
+  /// sums += weights · x over `units`.
+  __device__ __forceinline__ void add(int units) {
+    Operands operands;
+    pin(sums);
+    rings.units.wait_full();
+    load(0);
+    make_operands(0, operands[0]);
+    multiply(0, operands[0]);
+    if (kStepBatches == 1) load_next(0, true), rings.x.advance();
+    for (;; --units) {
+#pragma unroll
+      for (int batch = 1; batch < kBatches; ++batch) add_batch(batch, units > 1, operands);
+      if (units == 1) break;
+      add_batch(0, true, operands);
+    }
+    wait_products<0>();
+    pin(sums);
+    release(rings.x.empty_before());
+  }
+
+  __device__ __forceinline__ float4* left_by(int block) const {
+    return a.left + static_cast<int64_t>(block) * (kSums / 4 * 128 * kMakers) + (threadIdx.x - 128);
+  }
+  __device__ void leave_sums() const {
+    float4* const to = left_by(blockIdx.x);
+#pragma unroll
+    for (int i = 0; i < kSums / 4; ++i)
+      to[i * 128 * kMakers] =
+          make_float4(sums[4 * i], sums[4 * i + 1], sums[4 * i + 2], sums[4 * i + 3]);
+    sync();
+    if (threadIdx.x % 128 == 0) store_release(a.flags + blockIdx.x * kMakers + maker, 1);
+  }
+  __device__ void take_sums() {
+    unsigned* const flag = a.flags + (blockIdx.x - 1) * kMakers + maker;
+    if (threadIdx.x % 128 == 0) {
+      while (load_acquire(flag) == 0) {
+      }
+      *flag = 0;  // for the next launch
+    }
+    sync();
+    const float4* const from = left_by(blockIdx.x - 1);
+#pragma unroll
+    for (int i = 0; i < kSums / 4; ++i) {
+      const float4 v = load_l2(from + i * 128 * kMakers);
+      sums[4 * i] = v.x, sums[4 * i + 1] = v.y, sums[4 * i + 2] = v.z, sums[4 * i + 3] = v.w;
+    }
+  }
+
+  /// By way of shared memory, kStoreCols rows of y at a time.
+  __device__ void store_sums(PromptPlace place, bool eighths) const {
+    constexpr int kChunks = 8;  // of 8 outputs in a row
+    const uint32_t room = shared + Shape::kStore + maker * Shape::kStoreBytes;
+    const int n0 = place.output_tile * Shape::kOutputs + maker * 64;
+    const int local = threadIdx.x % 128;
+    auto* const y = static_cast<uint16_t*>(a.y);
+#pragma unroll
+    for (int part = 0; part < Shape::kCols / kStoreCols; ++part) {
+      const int m0 = place.row_tile * Shape::kCols + part * kStoreCols;
+      if (m0 >= a.m) break;
+      sync();  // the part before has been read
+#pragma unroll
+      for (int i = 0; i < kStoreCols / 8; i += 2) {
+        const float* const d = sums + part * kStoreCols / 2 + 4 * i;
+        store_transposed(room + (8 * i + lane / 16 * 8 + lane % 8) * kStorePitch +
+                             (warp * 16 + lane / 8 % 2 * 8) * 2,
+                         bf16x2(d[0], d[1]), bf16x2(d[2], d[3]), bf16x2(d[4], d[5]),
+                         bf16x2(d[6], d[7]));
+      }
+      sync();
+      for (int i = local; i < kStoreCols * kChunks; i += 128) {
+        const int row = i / kChunks, n = n0 + i % kChunks * 8;
+        if (m0 + row >= a.m || n >= a.w.n) continue;
+        const uint4 v = load_shared16(room + row * kStorePitch + i % kChunks * 16);
+        uint16_t* const to = y + (m0 + row) * a.y_stride + n;
+        if (eighths && n + 8 <= a.w.n) {
+          *reinterpret_cast<uint4*>(to) = v;
+          continue;
+        }
+        const uint32_t words[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+        for (int e = 0; e < 8; ++e)
+          if (n + e < a.w.n) to[e] = static_cast<uint16_t>(words[e / 2] >> (e % 2 * 16));
+      }
+    }
+  }
+
+  __device__ void run() {
+    const bool eighths = a.y_stride % 8 == 0 && reinterpret_cast<uint64_t>(a.y) % 16 == 0;
+    wait_for_inputs();
+    Piece piece;
+    for (int i = 0; find_piece(a.line, blockIdx.x, i, piece); ++i) {
+      if (piece.goes_on) {
+        take_sums();
+      } else {
+#pragma unroll
+        for (int j = 0; j < kSums; ++j) sums[j] = 0;
+      }
+      add(piece.units);
+      if (piece.leaves)
+        leave_sums();
+      else
+        store_sums(place_of(a.line, piece.tile, a.band), eighths);
+    }
+  }
+};
+
+template <class Shape, int kGroup>
+static __global__ void __launch_bounds__(kPromptThreads, 1)
+    prompt_product(const __grid_constant__ PromptArgs a) {
+  extern __shared__ __align__(1024) uint8_t dynamic[];
+  const uint32_t shared = shared_address(dynamic);
+  let_next_start();
+  if (threadIdx.x == 0) PromptRings<Shape>::at(shared).make();
+  __syncthreads();
+  const int warp = threadIdx.x / 32;
+  if (warp < 4) {
+    give_registers<40>();
+    if (warp == 0) {
+      if (threadIdx.x == 0) {
+        wait_for_inputs();
+        bring_x<Shape>(a, shared);
+      }
+    } else if (warp <= kWeightWarps) {
+      bring_weights<Shape, kGroup>(a, shared, warp - 1);
+    }
+  } else {
+    take_registers<232>();
+    PromptMaker<Shape, kGroup>{a, shared}.run();
+  }
+}
+
+}  // namespace stepless::kernels::sm90

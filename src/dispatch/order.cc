@@ -16,7 +16,10 @@ namespace {
 // Widest arithmetic first. `none` is last: an op whose rows sum nothing has rows of no other order.
 constexpr Order kPreference[] = {
     Order::avx512_bf16, Order::avx512_f32, Order::avx2_i16,  Order::avx2_f32, Order::lanes_f32,
-    Order::mma_k512,    Order::wgmma_bf16, Order::mma_pages, Order::cuda_f64, Order::none};
+    Order::wgmma_bf16,  Order::mma_k512,   Order::mma_pages, Order::cuda_f64, Order::none};
+
+/// Orders that only prompt rows have: what they win is lost where rows are few.
+bool is_for_prompts(Order order) { return order == Order::wgmma_bf16; }
 
 /// Whether the ranges leave no m >= 1 unserved.
 bool serves_every_m(std::vector<RowRange> ranges) {
@@ -36,6 +39,7 @@ std::span<const Order> order_preference() { return kPreference; }
 
 Order choose_order(const Problem& problem, const Machine& machine) {
   for (const Order order : kPreference) {
+    if (is_for_prompts(order) && problem.role != Role::prompt) continue;
     std::vector<RowRange> ranges;
     for (const Kernel& kernel : roll_call())
       if (kernel.fields.order == order && why_not_any_m(kernel, problem, machine).empty())

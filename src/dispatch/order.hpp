@@ -1,5 +1,5 @@
-// In which order k is summed: a property of a weight on an ISA set, never of m, of the thread count
-// or of measured speed.
+// In which order k is summed: a property of a weight on an ISA set and of what rows are for
+// (Problem::role), never of m, of the thread count or of measured speed.
 #pragma once
 #include <span>
 #include <vector>

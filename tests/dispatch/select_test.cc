@@ -122,6 +122,26 @@ TEST(Order, IsKnownForEveryOrderOfTheRollCall) {
         << row.name << ": order.cc does not list " << to_string(row.fields.order);
 }
 
+TEST(Order, PromptRowsHaveOneOfTheirOwnOnHopperWhateverTheirCount) {
+  Problem p;
+  p.n = p.k = 4096;
+  for (const std::int64_t m : {1, 64, 65, 2048}) {
+    p.m = m;
+    for (const char* name : {"h200", "a100", "server_avx512bf16", "desktop_avx2"}) {
+      const Machine& machine = find_machine(name);
+      p.role = Role::decode, p.y_type = DType::bf16;
+      const Order order = select(p, machine, {}).order;
+      EXPECT_NE(order, Order::wgmma_bf16) << name << ", m " << m;
+      p.role = Role::prompt;
+      EXPECT_EQ(select(p, machine, {}).order,
+                machine.has(Isa::sm90) ? Order::wgmma_bf16 : order)
+          << name << ", m " << m;
+      p.y_type = DType::f32;  // logits and residuals in float32 keep the order of all rows
+      EXPECT_NE(select(p, machine, {}).order, Order::wgmma_bf16) << name << ", m " << m;
+    }
+  }
+}
+
 TEST(Select, RefusesRowsBelowOne) {
   Problem p = qmm();
   p.m = 0;

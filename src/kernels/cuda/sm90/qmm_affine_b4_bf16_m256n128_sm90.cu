@@ -1,4 +1,4 @@
-// y = x · wᵀ in bf16 for m from 65 on, in an order of its own (prompt_tile.cuh).
+// y = x · wᵀ in bf16 for prompts, in an order of its own (prompt_tile.cuh).
 //
 // Workspace, whatever n: x as operands, 2 k bytes for each row up to a multiple of 64, and 19 MB of
 // sums that blocks leave to each other.

@@ -121,6 +121,7 @@ constexpr int kPeakSteps = 100000;
   }
 STEPLESS_PEAK(peak_avx2, "avx2,fma", "vfmadd231ps", "ymm", 16)
 STEPLESS_PEAK(peak_avx512, "avx512f", "vfmadd231ps", "zmm", 32)
+STEPLESS_PEAK(peak_avx512vnni, "avx512f,avx512vnni", "vpdpbusd", "zmm", 64)  // one plane of two
 STEPLESS_PEAK(peak_avx512bf16, "avx512f,avx512bf16", "vdpbf16ps", "zmm", 64)
 #undef STEPLESS_PEAK
 
@@ -146,10 +147,11 @@ bool machine_has(Isa isa) {
       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     case Isa::avx512:
       return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    case Isa::avx512vnni:
+      return __builtin_cpu_supports("avx512vnni") != 0;
     case Isa::avx512bf16:
       return __builtin_cpu_supports("avx512bf16") != 0;
     case Isa::avxvnni:
-    case Isa::avx512vnni:
     case Isa::avx512vbmi:
     case Isa::neon:
     case Isa::neondot:
@@ -166,6 +168,7 @@ bool machine_has(Isa isa) {
 double peak_flops(const Kernel& row) {
   const Isa isa = row.is.isa;
   if (row.fields.order == Order::avx2_i16) return peak_avx2_i16();
+  if (isa == Isa::avx512vnni) return peak_avx512vnni();
   if (isa == Isa::avx512bf16) return peak_avx512bf16();
   if (isa == Isa::avx512) return peak_avx512();
   return peak_avx2();

@@ -117,8 +117,9 @@ double best_rate(const Problem& p, const Machine& machine) {
   if (p.x_type == DType::bf16) rate = std::max(rate, machine.bf16_gflops);
   if (p.x_type == DType::f16) rate = std::max(rate, machine.bf16_gflops / 2);
   // Codes are integers, and 16 bits hold what either x is rounded to; E4M3 needs more.
+  // Two planes of bytes hold them as well.
   if (p.op == KernelOp::qmm && p.x_type != DType::f32 && p.quant.mode != Mode::mxfp8)
-    rate = std::max(rate, machine.int16_gops);
+    rate = std::max({rate, machine.int16_gops, machine.int8_gops / 2});
   return 1e3 * rate * machine.threads;
 }
 
@@ -127,6 +128,8 @@ double kernel_rate(const Kernel& kernel, const Problem& p, const Machine& machin
   if (kernel.is.isa == Isa::avx512bf16 && machine.bf16_gflops > 0)
     rate = p.x_type == DType::bf16 ? machine.bf16_gflops : machine.bf16_gflops / 2;
   if (kernel.fields.order == Order::avx2_i16 && machine.int16_gops > 0) rate = machine.int16_gops;
+  if (kernel.fields.order == Order::avx512_i16 && machine.int8_gops > 0)
+    rate = machine.int8_gops / 2;
   if (kernel.is.isa >= Isa::sm80) rate = std::max(rate, machine.bf16_gflops);
   return 1e3 * rate * machine.threads;
 }

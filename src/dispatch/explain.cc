@@ -59,7 +59,8 @@ std::string equation(const Problem& p) {
 std::string_view rate_name(const Problem& p, const Machine& machine) {
   const double rate = best_rate(p, machine) / machine.threads;
   if (rate == 1e3 * machine.f32_gflops) return "f32";
-  return rate == 1e3 * machine.int16_gops ? "int16" : "bf16";
+  const double planes = p.x_type == DType::f16 ? 2 : 1;
+  return rate == 1e3 * machine.bf16_gflops / planes ? "bf16" : "int16";
 }
 
 std::string machine_line(const Problem& p, const Machine& machine) {

@@ -35,9 +35,10 @@ bool is_built(Isa isa) {
 
 /// The line of machines.inc for an instruction set; the nearest below for sets without numbers of
 /// their own.
-std::string_view class_of(const std::vector<Isa>& isas) {
+std::string_view class_of(const std::vector<Isa>& isas, std::string_view vendor) {
   const auto has = [&](Isa isa) { return std::ranges::find(isas, isa) != isas.end(); };
-  if (has(Isa::avx512bf16)) return "server_avx512bf16";
+  if (has(Isa::avx512bf16))
+    return vendor == "GenuineIntel" ? "xeon_avx512bf16" : "server_avx512bf16";
   if (has(Isa::avx512)) return "server_avx512vnni";
   if (has(Isa::avx2)) return "desktop_avx2";
   if (has(Isa::neon)) return "aarch64";
@@ -81,7 +82,7 @@ Machine with_threads(Machine machine, int threads) {
 
 Machine this_machine(int threads) {
   std::vector<Isa> isas = probe_isas();
-  Machine machine = with_threads(find_machine(class_of(isas)), threads);
+  Machine machine = with_threads(find_machine(class_of(isas, probe_cpu_vendor())), threads);
   const std::string name = probe_cpu_name();
   if (!name.empty()) machine.name = name;
   std::erase_if(isas, [](Isa isa) { return isa != Isa::cpu && !is_built(isa); });

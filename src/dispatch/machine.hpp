@@ -46,6 +46,8 @@ Machine with_threads(Machine machine, int threads);
 /// The instruction sets of this CPU that the operating system lets programs use, Isa::cpu first;
 /// built or not.
 std::vector<Isa> probe_isas();
+/// Who made it, e.g. "AuthenticAMD"; "" when it does not tell.
+std::string probe_cpu_vendor();
 /// The CPU's own name, e.g. "AMD EPYC 9R14"; "" when it does not tell.
 std::string probe_cpu_name();
 /// The token of an instruction set, as --max-isa takes it. Throws Error (invalid_argument) naming

@@ -15,11 +15,18 @@ namespace {
 
 // Widest arithmetic first. `none` is last: an op whose rows sum nothing has rows of no other order.
 constexpr Order kPreference[] = {
-    Order::avx512_bf16, Order::avx512_f32, Order::avx2_i16,  Order::avx2_f32, Order::lanes_f32,
-    Order::wgmma_bf16,  Order::mma_k512,   Order::mma_pages, Order::cuda_f64, Order::none};
+    Order::avx512_bf16, Order::avx512_i16, Order::avx512_f32, Order::avx2_i16,
+    Order::avx2_f32,    Order::lanes_f32,  Order::wgmma_bf16, Order::mma_k512,
+    Order::mma_pages,   Order::cuda_f64,   Order::none};
 
 /// Orders that only prompt rows have: what they win is lost where rows are few.
 bool is_for_prompts(Order order) { return order == Order::wgmma_bf16; }
+
+/// Intel's processors have VDPBF16PS at half the rate of plain fma: there it is not the wider
+/// arithmetic. The rates of a machine are numbers of its line, which nothing measures anew.
+bool is_wide(Order order, const Machine& machine) {
+  return order != Order::avx512_bf16 || machine.bf16_gflops >= machine.f32_gflops;
+}
 
 /// Whether the ranges leave no m >= 1 unserved.
 bool serves_every_m(std::vector<RowRange> ranges) {
@@ -40,6 +47,7 @@ std::span<const Order> order_preference() { return kPreference; }
 Order choose_order(const Problem& problem, const Machine& machine) {
   for (const Order order : kPreference) {
     if (is_for_prompts(order) && problem.role != Role::prompt) continue;
+    if (!is_wide(order, machine)) continue;
     std::vector<RowRange> ranges;
     for (const Kernel& kernel : roll_call())
       if (kernel.fields.order == order && why_not_any_m(kernel, problem, machine).empty())

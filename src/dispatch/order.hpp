@@ -14,7 +14,8 @@ namespace stepless {
 std::span<const Order> order_preference();
 
 /// The first order of the list whose kernels, legal here for some m, together serve every m from 1
-/// on. Looks at mode, bits, group, types, n, k and the ISA set. Throws Error (unsupported) when
+/// on. Looks at mode, bits, group, types, n, k, the ISA set and whether the machine does bf16 dots
+/// faster than fma. Throws Error (unsupported) when
 /// there is none.
 Order choose_order(const Problem& problem, const Machine& machine);
 

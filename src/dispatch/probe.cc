@@ -62,6 +62,14 @@ std::vector<Isa> probe_isas() {
   return isas;
 }
 
+std::string probe_cpu_vendor() {
+  const Leaf r = cpuid(0);
+  std::string vendor;
+  for (const unsigned word : {r.ebx, r.edx, r.ecx})
+    for (int byte = 0; byte < 4; ++byte) vendor += static_cast<char>((word >> (8 * byte)) & 0xffu);
+  return vendor;
+}
+
 std::string probe_cpu_name() {
   if (cpuid(0x80000000u).eax < 0x80000004u) return "";
   std::string name;
@@ -90,11 +98,13 @@ std::vector<Isa> probe_isas() {
   return isas;
 }
 
+std::string probe_cpu_vendor() { return ""; }
 std::string probe_cpu_name() { return ""; }
 
 #else
 
 std::vector<Isa> probe_isas() { return {Isa::cpu}; }
+std::string probe_cpu_vendor() { return ""; }
 std::string probe_cpu_name() { return ""; }
 
 #endif

@@ -68,6 +68,8 @@ std::string_view to_string(Order order) {
       return "avx2_i16";
     case Order::avx512_f32:
       return "avx512_f32";
+    case Order::avx512_i16:
+      return "avx512_i16";
     case Order::avx512_bf16:
       return "avx512_bf16";
     case Order::cuda_f64:

@@ -17,6 +17,11 @@
 #else
 #define STEPLESS_BUILT_avx512(entry) nullptr
 #endif
+#ifdef STEPLESS_HAS_avx512vnni
+#define STEPLESS_BUILT_avx512vnni(entry) entry
+#else
+#define STEPLESS_BUILT_avx512vnni(entry) nullptr
+#endif
 #ifdef STEPLESS_HAS_avx512bf16
 #define STEPLESS_BUILT_avx512bf16(entry) entry
 #else
@@ -42,6 +47,7 @@
 #define STEPLESS_ENTRY_cpu CpuEntry
 #define STEPLESS_ENTRY_avx2 CpuEntry
 #define STEPLESS_ENTRY_avx512 CpuEntry
+#define STEPLESS_ENTRY_avx512vnni CpuEntry
 #define STEPLESS_ENTRY_avx512bf16 CpuEntry
 #define STEPLESS_ENTRY_cuda CudaEntry
 #define STEPLESS_ENTRY_sm80 CudaEntry

@@ -32,7 +32,8 @@ TEST(Machines, HaveNumbersAndSources) {
         << machine.name;
     EXPECT_FALSE(machine.source.empty());
   }
-  for (const char* name : {"desktop_avx2", "server_avx512bf16", "server_avx512vnni", "aarch64"})
+  for (const char* name :
+       {"desktop_avx2", "server_avx512bf16", "server_avx512vnni", "xeon_avx512bf16", "aarch64"})
     EXPECT_EQ(find_machine(name).name, name);
 }
 

@@ -98,13 +98,13 @@ constexpr const char* kPortable =
     "four lanes, and weights decoded one by one: for correctness first";
 constexpr const char* kAssumed = "shares assumed low until they are measured: measured.inc";
 constexpr Debt kDebts[] = {
-    {KernelOp::qmm, Isa::cpu, kPortable},      {KernelOp::qmmn, Isa::cpu, kPortable},
-    {KernelOp::mm, Isa::cpu, kPortable},       {KernelOp::qmm, Isa::avx2, kAssumed},
-    {KernelOp::mm, Isa::avx2, kAssumed},       {KernelOp::qmm, Isa::avx512, kAssumed},
-    {KernelOp::mm, Isa::avx512, kAssumed},     {KernelOp::qmm, Isa::avx512bf16, kAssumed},
-    {KernelOp::mm, Isa::avx512bf16, kAssumed}, {KernelOp::conv, Isa::cpu, kPortable},
-    {KernelOp::qmm, Isa::sm80, kAssumed},      {KernelOp::qmm, Isa::cuda, kPortable},
-    {KernelOp::mm, Isa::cuda, kPortable},
+    {KernelOp::qmm, Isa::cpu, kPortable},       {KernelOp::qmmn, Isa::cpu, kPortable},
+    {KernelOp::mm, Isa::cpu, kPortable},        {KernelOp::qmm, Isa::avx2, kAssumed},
+    {KernelOp::mm, Isa::avx2, kAssumed},        {KernelOp::qmm, Isa::avx512, kAssumed},
+    {KernelOp::mm, Isa::avx512, kAssumed},      {KernelOp::qmm, Isa::avx512bf16, kAssumed},
+    {KernelOp::mm, Isa::avx512bf16, kAssumed},  {KernelOp::conv, Isa::cpu, kPortable},
+    {KernelOp::qmm, Isa::avx512vnni, kAssumed}, {KernelOp::qmm, Isa::sm80, kAssumed},
+    {KernelOp::qmm, Isa::cuda, kPortable},      {KernelOp::mm, Isa::cuda, kPortable},
 };
 
 const Debt* debt_of(const Kernel& kernel) {

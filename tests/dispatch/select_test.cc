@@ -42,6 +42,17 @@ std::string message_of(ErrorCode code, F&& call) {
   return "";
 }
 
+TEST(ChooseOrder, PassesOverBf16DotsThatAreSlowerThanFma) {
+  Machine xeon = find_machine("xeon_avx512bf16");
+  const Problem packed = qmm(),
+                dense = test::dense_problem(KernelOp::mm, DType::bf16, DType::bf16, {4096, 4096});
+  EXPECT_EQ(choose_order(packed, xeon), Order::avx512_i16);
+  EXPECT_EQ(choose_order(dense, xeon), Order::avx512_f32);
+  xeon.bf16_gflops = xeon.f32_gflops;
+  EXPECT_EQ(choose_order(packed, xeon), Order::avx512_bf16);
+  EXPECT_EQ(choose_order(dense, xeon), Order::avx512_bf16);
+}
+
 /// A row made up for a test of legality; never entered in the roll call.
 Kernel made_up(KernelFields fields) {
   KernelName name;

@@ -43,11 +43,12 @@ KERNEL_RULE = "a kernel includes kernels/args.hpp, headers of its own folder and
 
 def kernel_file(path, bracket, name):
     """What a file under kernels/cpu/<isa> may include: args.hpp, headers of its own folder and of `any` (all static, as
-    isa-leak sees to), C headers and intrinsics."""
+    isa-leak sees to), of plain avx512 where the folder's own set contains it, C headers and intrinsics."""
     folder = path.removeprefix("src/").rsplit("/", 1)[0] + "/"
     if bracket == "<":
         return KERNEL_SYSTEM.fullmatch(name) is not None
-    return name in KERNEL_HEADERS or name.startswith((folder, "kernels/cpu/any/"))
+    narrower = ("kernels/cpu/avx512/",) if folder.startswith("kernels/cpu/avx512") else ()
+    return name in KERNEL_HEADERS or name.startswith((folder, "kernels/cpu/any/", *narrower))
 
 
 def cuda_file(path, bracket, name):

@@ -1,0 +1,127 @@
+// A strip of sixteen weight rows, of which a lane of a vector holds one. Mapped rows are turned by
+// dwords (eight codes). Static only: nothing here is exported.
+#pragma once
+#include "kernels/cpu/avx512vnni/planes.hpp"
+
+namespace stepless::kernels {
+
+static constexpr int64_t kStrip = 16;
+
+/// An array's rows n0 to n0 + 15: lane 4 q + j reads from base[q] + step[j]. No pointer per row: to
+/// load those as well costs a third of the speed at m = 1.
+struct Rows {
+  const uint8_t* base[4];
+  int64_t step[4];
+};
+
+/// Quarter q of the lanes begins with this row of the `left` that there are; with fewer than
+/// sixteen, quarters overlap.
+static inline int64_t first_of(int64_t q, int64_t left) {
+  return left < 4 ? 0 : least(4 * q, left - 4);
+}
+
+static inline Rows rows_at(const uint8_t* from, int64_t stride, int64_t left) {
+  Rows rows;
+  for (int64_t q = 0; q < 4; ++q) {
+    rows.base[q] = from + first_of(q, left) * stride;
+    rows.step[q] = least(q, left - 1) * stride;
+  }
+  return rows;
+}
+
+struct Strip {
+  Rows codes, scales, biases;
+  __m512i order;  // the lane of each row
+};
+
+static inline Strip strip_at(const MatmulArgs& args, int64_t n0) {
+  const int64_t left = args.n - n0, scale_bytes = args.k / args.group_size * 2;
+  alignas(64) int32_t lanes[kStrip];
+  for (int64_t i = 0; i < kStrip; ++i)
+    lanes[i] = static_cast<int32_t>(i < left ? i / 4 * 4 + i - first_of(i / 4, left) : i);
+  return {rows_at(args.w + n0 * args.w_row_bytes, args.w_row_bytes, left),
+          rows_at(args.scales + n0 * scale_bytes, scale_bytes, left),
+          rows_at(args.biases + n0 * scale_bytes, scale_bytes, left), _mm512_load_si512(lanes)};
+}
+
+/// `count` outputs of row i from n0 on.
+static inline void store_strip(const MatmulArgs& args, const Strip& strip, int64_t i, int64_t n0,
+                               int64_t count, __m512 sums) {
+  store_f32(args.y, args.y_type, i * args.y_stride + n0, first16(count),
+            _mm512_permutexvar_ps(strip.order, sums));
+}
+
+template <bool kPart>
+static inline __m128i load16(const uint8_t* at, __mmask8 words) {
+  if constexpr (kPart) return _mm_maskz_loadu_epi16(words, at);
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+}
+
+/// Sixteen bytes of every row from byte `at` on, in part those in the mask of 16-bit words: lane r
+/// of v[d] gets dword d of its row.
+template <bool kPart>
+__attribute__((always_inline)) static inline void turn_rows(const Rows& rows, int64_t at,
+                                                            __mmask8 words, __m512i* v) {
+  __m512i a[4];  // quarter q of a[j]: row 4 q + j
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const int64_t from = at + rows.step[j];
+    a[j] = _mm512_castsi128_si512(load16<kPart>(rows.base[0] + from, words));
+    a[j] = _mm512_inserti32x4(a[j], load16<kPart>(rows.base[1] + from, words), 1);
+    a[j] = _mm512_inserti32x4(a[j], load16<kPart>(rows.base[2] + from, words), 2);
+    a[j] = _mm512_inserti32x4(a[j], load16<kPart>(rows.base[3] + from, words), 3);
+  }
+  const __m512i low01 = _mm512_unpacklo_epi32(a[0], a[1]),
+                low23 = _mm512_unpacklo_epi32(a[2], a[3]);
+  const __m512i high01 = _mm512_unpackhi_epi32(a[0], a[1]),
+                high23 = _mm512_unpackhi_epi32(a[2], a[3]);
+  v[0] = _mm512_unpacklo_epi64(low01, low23);
+  v[1] = _mm512_unpackhi_epi64(low01, low23);
+  v[2] = _mm512_unpacklo_epi64(high01, high23);
+  v[3] = _mm512_unpackhi_epi64(high01, high23);
+}
+
+/// The lower 16 bits of every lane as float32.
+static inline __m512 widen(__m512i v, DType type) {
+  return type == DType::f16 ? _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v))
+                            : _mm512_castsi512_ps(_mm512_slli_epi32(v, 16));
+}
+
+/// Scales or biases of groups g to g + count - 1 of every row; up to eight at a time.
+static inline void read_scales(const Rows& rows, int64_t g, int64_t count, DType type,
+                               float (*to)[kStrip]) {
+  for (int64_t at = 0; at < count; at += 8) {
+    __m512i v[4];
+    if (count - at >= 8)
+      turn_rows<false>(rows, 2 * (g + at), 0xFF, v);
+    else
+      turn_rows<true>(rows, 2 * (g + at), static_cast<__mmask8>((1u << (count - at)) - 1), v);
+#pragma GCC unroll 4
+    for (int d = 0; d < 4; ++d) {
+      _mm512_store_ps(to[at + 2 * d], widen(v[d], type));
+      _mm512_store_ps(to[at + 2 * d + 1], widen(_mm512_srli_epi32(v[d], 16), type));
+    }
+  }
+}
+
+/// Asks for a later strip's bytes, in the order of memory, while this strip is decoded: its rows
+/// are read in step, and sixteen short streams are too many for the hardware to follow. Into L2; to
+/// L1, or in the order of reading, or every second line (the hardware fetches pairs) is slower.
+struct Ahead {
+  const uint8_t *codes, *scales, *biases;
+
+  static void ask(const uint8_t*& at, int64_t lines) {
+    for (int64_t i = 0; i < lines; ++i, at += 64) _mm_prefetch(at, _MM_HINT_T1);
+  }
+};
+
+/// The same place some strips on, a multiple of those read in step, 16 KiB or more.
+static inline Ahead ahead_of(const MatmulArgs& args, const Strip& strip, int64_t together) {
+  const int64_t bytes = together * kStrip * args.w_row_bytes;
+  const int64_t strips = together * (bytes >= 16384 ? 1 : 16383 / bytes + 1);
+  const int64_t scale_bytes = strips * kStrip * (args.k / args.group_size * 2);
+  return {strip.codes.base[0] + strips * kStrip * args.w_row_bytes,
+          strip.scales.base[0] + scale_bytes, strip.biases.base[0] + scale_bytes};
+}
+
+}  // namespace stepless::kernels

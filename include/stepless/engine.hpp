@@ -72,7 +72,8 @@ struct EngineOptions {
   std::int64_t sequences = 1;
   std::int64_t prefill_rows = 0;  // prompt tokens per step; 0: the model's step_rows
   /// Whole KV pages of prompts and answers serve later requests that begin with exactly the same
-  /// tokens, until their memory is needed. Changes no bit on CPUs. Off beside a draft model.
+  /// tokens, until their memory is needed. Changes no bit on CPUs; of GPUs docs/prefix-reuse.md
+  /// tells. Off beside a draft model.
   bool prefix_reuse = true;
 
   // --- drafts: tokens guessed ahead and checked together. They change speed, never a byte. ---

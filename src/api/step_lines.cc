@@ -31,6 +31,8 @@ struct Place {
 
   const Program& program() const { return *model.program; }
   std::int64_t rows() const { return step.sequences * step.rows; }
+  /// Rows of one sequence that fill a page are a prompt's.
+  Role role() const { return step.rows >= kKvPageTokens ? Role::prompt : Role::decode; }
   bool reads_sampled_rows() const {
     if (const auto* linear = std::get_if<LinearOp>(&node.op))
       return value_of(program(), linear->x).rows == Rows::sampled;
@@ -54,8 +56,9 @@ void fill_product(const Place& at, const Matrix& w, StepLine& line) {
     line.bytes *= times / static_cast<double>(w.experts);
   }
   const std::int64_t m = std::max<std::int64_t>(line.m, 1);
-  const Plan& plan = plan_for(at.program(), at.node, at.part, m);
-  const Problem problem = problem_of(at.program(), at.node, at.part, m);
+  const Plan& plan = plan_for(at.program(), at.node, at.part, m, at.role());
+  Problem problem = problem_of(at.program(), at.node, at.part, m);
+  problem.role = at.role();
   line.weight = &w, line.x_type = problem.x_type, line.format = format_text(problem);
   // As planned, at the largest m of the bucket; by other ceilings at the m of the step.
   line.floor_us =
@@ -117,7 +120,8 @@ StepLine line_of(const Place& at) {
     fill_delta(at, *delta, line);
   else
     line.predicted_us = at.model.machine.fixed_us;
-  const Plan& plan = plan_for(at.program(), at.node, at.part, std::max<std::int64_t>(line.m, 1));
+  const Plan& plan =
+      plan_for(at.program(), at.node, at.part, std::max<std::int64_t>(line.m, 1), at.role());
   line.kernel = std::string(plan.kernel->name);
   return line;
 }

@@ -133,7 +133,8 @@ std::string format_text(const Problem& p) {
 }
 
 std::string problem_text(const Problem& p) {
-  return fmt::format("{}  m={} n={} k={}", format_text(p), p.m, p.n, p.k);
+  return fmt::format("{}{}  m={} n={} k={}", format_text(p),
+                     p.role == Role::prompt ? " prompt" : "", p.m, p.n, p.k);
 }
 
 std::string explain_text(const Problem& p, const Machine& machine, const Plan& plan,

@@ -54,12 +54,12 @@ struct PageBytes {
 /// What one step computes: rows of any sequences; those of one stand in order. Plain data; must
 /// stay alive until collect(). Page 0 belongs to no sequence.
 struct RowGroup {
-  std::vector<std::int32_t> tokens;   // (m) ids, each below the vocabulary
-  std::vector<kernels::SeqRow> seq;   // (m) position and pages; pages of a row stay alive too
+  std::vector<std::int32_t> tokens;  // (m) ids, each below the vocabulary
+  std::vector<kernels::SeqRow> seq;  // (m) position and pages; pages of a row stay alive too
   /// (m), or empty for none: which rows lie in a page of prompt tokens alone. Such a page may be
   /// computed in an order of its own: whoever computes it sees the same.
   std::vector<std::uint8_t> prompt;
-  std::vector<std::int32_t> sampled;  // indices of rows whose next token is drawn
+  std::vector<std::int32_t> sampled;         // indices of rows whose next token is drawn
   std::vector<kernels::SampleRow> sampling;  // one per sampled row
   std::int32_t top_logprobs = 0;             // the most that a sampled row asks for
   float* logits = nullptr;  // (sampled, vocab) copied out when not null: tests and selftest

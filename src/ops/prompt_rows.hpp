@@ -1,5 +1,5 @@
-// A step whose prompt rows are computed in an order of their own runs in two parts: those rows, then
-// the others, which may read what the first wrote.
+// A step whose prompt rows are computed in an order of their own runs in two parts: those rows,
+// then the others, which may read what the first wrote.
 #pragma once
 #include "ops/backend.hpp"
 

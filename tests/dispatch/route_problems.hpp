@@ -71,6 +71,9 @@ inline void add_packed(std::vector<Problem>& problems) {
     Problem logits = packed_problem(KernelOp::qmm, standard, x, x, {151936, 1024});
     logits.y_type = DType::f32;  // a model's head
     if (x != DType::f32) problems.push_back(logits);
+    Problem prompt = packed_problem(KernelOp::qmm, standard, x, x, {4096, 4096});
+    prompt.role = Role::prompt;
+    problems.push_back(prompt);
   }
 }
 
@@ -149,8 +152,9 @@ inline std::string routes_text(const Machine& machine) {
   const auto line = [&](const Problem& p, std::int64_t first, std::int64_t last, const Plan& plan) {
     const std::string rows =
         first == last ? fmt::format("m={}", first) : fmt::format("m={}..{}", first, last);
-    text += fmt::format("{}  n={} k={}  {}  {}  order {}  splits {}\n", format_text(p), p.n, p.k,
-                        rows, plan.kernel->name, to_string(plan.order), plan.splits);
+    text += fmt::format("{}{}  n={} k={}  {}  {}  order {}  splits {}\n", format_text(p),
+                        p.role == Role::prompt ? " prompt" : "", p.n, p.k, rows, plan.kernel->name,
+                        to_string(plan.order), plan.splits);
   };
   for (const Problem& p : route_problems(machine)) {
     const std::vector<std::int64_t> rows = route_rows(p);

@@ -144,8 +144,7 @@ TEST(Order, PromptRowsHaveOneOfTheirOwnOnHopperWhateverTheirCount) {
       const Order order = select(p, machine, {}).order;
       EXPECT_NE(order, Order::wgmma_bf16) << name << ", m " << m;
       p.role = Role::prompt;
-      EXPECT_EQ(select(p, machine, {}).order,
-                machine.has(Isa::sm90) ? Order::wgmma_bf16 : order)
+      EXPECT_EQ(select(p, machine, {}).order, machine.has(Isa::sm90) ? Order::wgmma_bf16 : order)
           << name << ", m " << m;
       p.y_type = DType::f32;  // logits and residuals in float32 keep the order of all rows
       EXPECT_NE(select(p, machine, {}).order, Order::wgmma_bf16) << name << ", m " << m;

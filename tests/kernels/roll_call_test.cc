@@ -210,7 +210,7 @@ TEST_P(EachMatmul, RowAloneEqualsRowInCompany) {
 TEST_P(EachMatmul, RowsOfManyDoNotKnowHowMany) {
   const bool many = row().fields.rows.least > kInvariantRows ||
                     row().fields.order == Order::wgmma_bf16;  // whose tiles grow with m
-  if (!many) return;  // RowAloneEqualsRowInCompany
+  if (!many) return;                                          // RowAloneEqualsRowInCompany
   for (const Format& f : some_formats(row(), 3)) {
     const Operands o = random_operands(row().is.op, f, 2048, outputs_for(row(), f, 2300),
                                        inner_for(row(), f, 700), 13);

@@ -13,12 +13,12 @@
 #include "ops/cuda/joined.hpp"
 #include "ops/cuda/kv_pages.hpp"
 #include "ops/cuda/launch.hpp"
-#include "ops/prompt_rows.hpp"
 #include "ops/cuda/step_inputs.hpp"
 #include "ops/cuda/weights.hpp"
 #include "ops/gpu.hpp"
 #include "ops/kv_memory.hpp"
 #include "ops/plan_program.hpp"
+#include "ops/prompt_rows.hpp"
 
 namespace stepless {
 namespace {

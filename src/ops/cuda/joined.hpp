@@ -1,5 +1,5 @@
-// Operations that one launch serves together (ops/joins.hpp says which may be). Which kernels run is
-// planned for each operation as ever; this only asks whether the kernel planned can take its
+// Operations that one launch serves together (ops/joins.hpp says which may be). Which kernels run
+// is planned for each operation as ever; this only asks whether the kernel planned can take its
 // neighbours along (CudaJoined), which changes no bit.
 #pragma once
 #include <optional>

@@ -7,10 +7,10 @@ namespace {
 using sm80::launch_few;
 
 // Warps and stages: the best of three sweeps on an H100. Twelve warps of at most 168 registers won
-// over 8, 10, 16 and 20; two blocks of 8 or 10 warps per multiprocessor lost. Up to 8 rows only half
-// a chain's x stays in registers: 136 of them leave room for the small kernels of a step beside a
-// block, which shortens a layer's products and norms on an H200 from 42.5 to 40.7 us (1 row) and
-// from 52.3 to 47.0 (8).
+// over 8, 10, 16 and 20; two blocks of 8 or 10 warps per multiprocessor lost. Up to 8 rows only
+// half a chain's x stays in registers: 136 of them leave room for the small kernels of a step
+// beside a block, which shortens a layer's products and norms on an H200 from 42.5 to 40.7 us (1
+// row) and from 52.3 to 47.0 (8).
 int32_t launch_together(const MatmulArgs* parts, int64_t count, const GluArgs* glu,
                         const CudaContext& context) {
   const sm80::FlatCall call{parts, count, glu};

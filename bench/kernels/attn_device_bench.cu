@@ -88,10 +88,6 @@ __global__ void own_rows(Own own, Act act) {
     if (act != Act::keep) there = act == Act::write ? own.kept[i] : ~0u;
   }
 }
-__global__ void count_unequal(const uint32_t* a, const uint32_t* b, int64_t count, unsigned* out) {
-  for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll)
-    if (a[i] != b[i]) atomicAdd(out, 1u);
-}
 
 struct Bench {
   cudaStream_t stream;

@@ -40,6 +40,11 @@ static __global__ void fill(uint64_t* p, int64_t count, uint64_t seed) {
   for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll)
     p[i] = mixed(static_cast<uint64_t>(i) + seed);
 }
+static __global__ void count_unequal(const uint32_t* a, const uint32_t* b, int64_t count,
+                                     unsigned* out) {
+  for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll)
+    if (a[i] != b[i]) atomicAdd(out, 1u);
+}
 static __global__ void read_all(const uint4* p, int64_t count, uint32_t* out) {
   uint32_t bits = 0;
   const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;

@@ -38,10 +38,6 @@ __global__ void copy_late(const uint32_t* from, uint32_t* to, int64_t count) {
   for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll)
     to[i] = from[i];
 }
-__global__ void count_unequal(const uint32_t* a, const uint32_t* b, int64_t count, unsigned* out) {
-  for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll)
-    if (a[i] != b[i]) atomicAdd(out, 1u);
-}
 struct Bench {
   cudaStream_t stream;
   cudaDeviceProp device;

@@ -19,6 +19,20 @@ struct CeilingEntry {
   int64_t (*int16)(int64_t steps);  // pairs of int16 into int32
   int64_t (*int8)(int64_t steps);   // int8 into int32
 };
+/// Calls `add` on kChains sums in turn, `steps` times: so many sums that none waits for its own. In
+/// `add` an empty asm statement keeps what the compiler could compute once. Returns the calls.
+template <int kChains, class Sum, class Add>
+static inline int64_t in_chains(int64_t steps, Sum start, Add add) {
+  static_assert(kChains <= 16, "the loops below are unrolled");
+  Sum sums[kChains];
+#pragma GCC unroll 16
+  for (int i = 0; i < kChains; ++i) sums[i] = start;
+  for (int64_t s = 0; s < steps; ++s)
+#pragma GCC unroll 16
+    for (int i = 0; i < kChains; ++i) add(sums[i]);
+  return steps * kChains;
+}
+
 /// Defines the exported symbol: STEPLESS_CEILING(ceilings_avx2) = {read, f32, ...};
 #define STEPLESS_CEILING(name)    \
   extern const CeilingEntry name; \

@@ -25,54 +25,33 @@ static void read(const uint8_t* at, int64_t bytes) {
 }
 
 static int64_t f32(int64_t steps) {
-  constexpr int kChains = 10;
   const __m256 half = _mm256_set1_ps(0.5f);
-  __m256 sums[kChains];
-#pragma GCC unroll 10
-  for (int i = 0; i < kChains; ++i) sums[i] = half;
-  for (int64_t s = 0; s < steps; ++s)
-#pragma GCC unroll 10
-    for (int i = 0; i < kChains; ++i) {
-      sums[i] = _mm256_fmadd_ps(sums[i], half, half);
-      asm volatile("" : "+x"(sums[i]));
-    }
-  return steps * kChains * 8 * 2;
+  return 8 * 2 * in_chains<10>(steps, half, [&](__m256& sum) {
+           sum = _mm256_fmadd_ps(sum, half, half);
+           asm volatile("" : "+x"(sum));
+         });
 }
 
 /// Products and the add that sums them: 16 of each per pair of instructions.
 static int64_t int16(int64_t steps) {
-  constexpr int kChains = 8;
   __m256i x = _mm256_set1_epi16(3);
   const __m256i y = _mm256_set1_epi16(5);
-  __m256i sums[kChains];
-#pragma GCC unroll 8
-  for (int i = 0; i < kChains; ++i) sums[i] = _mm256_setzero_si256();
-  for (int64_t s = 0; s < steps; ++s)
-#pragma GCC unroll 8
-    for (int i = 0; i < kChains; ++i) {
-      asm volatile("" : "+x"(x));
-      sums[i] = _mm256_add_epi32(sums[i], _mm256_madd_epi16(x, y));
-      asm volatile("" : "+x"(sums[i]));
-    }
-  return steps * kChains * 16 * 2;
+  return 16 * 2 * in_chains<8>(steps, _mm256_setzero_si256(), [&](__m256i& sum) {
+           asm volatile("" : "+x"(x));
+           sum = _mm256_add_epi32(sum, _mm256_madd_epi16(x, y));
+           asm volatile("" : "+x"(sum));
+         });
 }
 
 /// Without a dot instruction: products of bytes, pairs widened, the add.
 static int64_t int8(int64_t steps) {
-  constexpr int kChains = 8;
   __m256i x = _mm256_set1_epi8(3);
   const __m256i y = _mm256_set1_epi8(5), ones = _mm256_set1_epi16(1);
-  __m256i sums[kChains];
-#pragma GCC unroll 8
-  for (int i = 0; i < kChains; ++i) sums[i] = _mm256_setzero_si256();
-  for (int64_t s = 0; s < steps; ++s)
-#pragma GCC unroll 8
-    for (int i = 0; i < kChains; ++i) {
-      asm volatile("" : "+x"(x));
-      sums[i] = _mm256_add_epi32(sums[i], _mm256_madd_epi16(_mm256_maddubs_epi16(x, y), ones));
-      asm volatile("" : "+x"(sums[i]));
-    }
-  return steps * kChains * 32 * 2;
+  return 32 * 2 * in_chains<8>(steps, _mm256_setzero_si256(), [&](__m256i& sum) {
+           asm volatile("" : "+x"(x));
+           sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(x, y), ones));
+           asm volatile("" : "+x"(sum));
+         });
 }
 
 STEPLESS_CEILING(ceilings_avx2) = {read, f32, nullptr, int16, int8};

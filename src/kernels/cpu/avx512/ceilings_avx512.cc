@@ -22,54 +22,33 @@ static void read(const uint8_t* at, int64_t bytes) {
 }
 
 static int64_t f32(int64_t steps) {
-  constexpr int kChains = 12;
   const __m512 half = _mm512_set1_ps(0.5f);
-  __m512 sums[kChains];
-#pragma GCC unroll 12
-  for (int i = 0; i < kChains; ++i) sums[i] = half;
-  for (int64_t s = 0; s < steps; ++s)
-#pragma GCC unroll 12
-    for (int i = 0; i < kChains; ++i) {
-      sums[i] = _mm512_fmadd_ps(sums[i], half, half);
-      asm volatile("" : "+v"(sums[i]));
-    }
-  return steps * kChains * 16 * 2;
+  return 16 * 2 * in_chains<12>(steps, half, [&](__m512& sum) {
+           sum = _mm512_fmadd_ps(sum, half, half);
+           asm volatile("" : "+v"(sum));
+         });
 }
 
 /// Products and the add that sums them: 32 of each per pair of instructions.
 static int64_t int16(int64_t steps) {
-  constexpr int kChains = 12;
   __m512i x = _mm512_set1_epi16(3);
   const __m512i y = _mm512_set1_epi16(5);
-  __m512i sums[kChains];
-#pragma GCC unroll 12
-  for (int i = 0; i < kChains; ++i) sums[i] = _mm512_setzero_si512();
-  for (int64_t s = 0; s < steps; ++s)
-#pragma GCC unroll 12
-    for (int i = 0; i < kChains; ++i) {
-      asm volatile("" : "+v"(x));
-      sums[i] = _mm512_add_epi32(sums[i], _mm512_madd_epi16(x, y));
-      asm volatile("" : "+v"(sums[i]));
-    }
-  return steps * kChains * 32 * 2;
+  return 32 * 2 * in_chains<12>(steps, _mm512_setzero_si512(), [&](__m512i& sum) {
+           asm volatile("" : "+v"(x));
+           sum = _mm512_add_epi32(sum, _mm512_madd_epi16(x, y));
+           asm volatile("" : "+v"(sum));
+         });
 }
 
 /// Without a dot instruction: products of bytes, pairs widened, the add.
 static int64_t int8(int64_t steps) {
-  constexpr int kChains = 12;
   __m512i x = _mm512_set1_epi8(3);
   const __m512i y = _mm512_set1_epi8(5), ones = _mm512_set1_epi16(1);
-  __m512i sums[kChains];
-#pragma GCC unroll 12
-  for (int i = 0; i < kChains; ++i) sums[i] = _mm512_setzero_si512();
-  for (int64_t s = 0; s < steps; ++s)
-#pragma GCC unroll 12
-    for (int i = 0; i < kChains; ++i) {
-      asm volatile("" : "+v"(x));
-      sums[i] = _mm512_add_epi32(sums[i], _mm512_madd_epi16(_mm512_maddubs_epi16(x, y), ones));
-      asm volatile("" : "+v"(sums[i]));
-    }
-  return steps * kChains * 64 * 2;
+  return 64 * 2 * in_chains<12>(steps, _mm512_setzero_si512(), [&](__m512i& sum) {
+           asm volatile("" : "+v"(x));
+           sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(x, y), ones));
+           asm volatile("" : "+v"(sum));
+         });
 }
 
 STEPLESS_CEILING(ceilings_avx512) = {read, f32, nullptr, int16, int8};

@@ -6,19 +6,12 @@
 namespace stepless::kernels {
 
 static int64_t bf16(int64_t steps) {
-  constexpr int kChains = 12;
   const __m512i half = _mm512_set1_epi16(0x3F00);
   const __m512bh x = reinterpret_cast<const __m512bh&>(half);
-  __m512 sums[kChains];
-#pragma GCC unroll 12
-  for (int i = 0; i < kChains; ++i) sums[i] = _mm512_set1_ps(1.0f);
-  for (int64_t s = 0; s < steps; ++s)
-#pragma GCC unroll 12
-    for (int i = 0; i < kChains; ++i) {
-      sums[i] = _mm512_dpbf16_ps(sums[i], x, x);
-      asm volatile("" : "+v"(sums[i]));
-    }
-  return steps * kChains * 32 * 2;
+  return 32 * 2 * in_chains<12>(steps, _mm512_set1_ps(1.0f), [&](__m512& sum) {
+           sum = _mm512_dpbf16_ps(sum, x, x);
+           asm volatile("" : "+v"(sum));
+         });
 }
 
 STEPLESS_CEILING(ceilings_avx512bf16) = {nullptr, nullptr, bf16, nullptr, nullptr};

@@ -105,18 +105,6 @@ static __device__ void fold(Sums<1, kCols>& all, const Sums<1, kCols>& share) {
   }
 }
 
-/// Whether this block is the last of `count` to come here; what the others wrote is then seen.
-static __device__ bool is_last(unsigned* ticket, unsigned count) {
-  __shared__ unsigned before;
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    before = take_ticket(ticket);
-    if (before + 1 == count) *ticket = 0;  // for the next launch
-  }
-  __syncthreads();
-  return before + 1 == count;
-}
-
 template <DType type, int kCols>
 struct FewTile : AttnTile<type, 1, kCols> {
   using AttnTile<type, 1, kCols>::AttnTile;

@@ -100,6 +100,18 @@ static __device__ __forceinline__ unsigned take_ticket(unsigned* ticket) {
   return before;
 }
 
+/// Whether this block is the last of `count` to come here; what the others wrote is seen then.
+static __device__ __forceinline__ bool is_last(unsigned* ticket, unsigned count) {
+  __shared__ unsigned before;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    before = take_ticket(ticket);
+    if (before + 1 == count) *ticket = 0;  // for the next launch
+  }
+  __syncthreads();
+  return before + 1 == count;
+}
+
 static __device__ __forceinline__ float low_bf16(uint32_t pair) {
   return __uint_as_float(pair << 16);
 }

@@ -53,15 +53,9 @@ static __global__ void prepare_wide(const void* x, int64_t x_row_bytes, int m, i
   const int block = item % kBlocks, step = item / kBlocks % steps, tile = item / kBlocks / steps;
   const int row = tile * kCols + block * 8 + g;
   if (tile * kCols >= m) return;
-  uint4 p = make_uint4(0, 0, 0, 0), q = p;
-  if (row < m) {
-    const uint8_t* const from =
-        static_cast<const uint8_t*>(x) + row * x_row_bytes + (step * kStepK + t * 16) * 2;
-    p = load_input16(from), q = load_input16(from + 16);
-  }
   uint32_t b[8];
   float sums[4];
-  permute_x(p, q, b);
+  load_operands(x, x_row_bytes, row, m, step, t, b);
   offset_sums(b, sums);
   uint8_t* const at = to + (static_cast<int64_t>(tile) * steps + step) * WideStep<kCols>::kBytes;
 #pragma unroll
@@ -246,18 +240,6 @@ struct WideTile {
   }
 };
 
-/// Whether this block is the last of its tile to come here; what the others wrote is seen then.
-static __device__ bool is_last(unsigned* ticket, int slices) {
-  __shared__ unsigned before;
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    before = take_ticket(ticket);
-    if (before + 1 == static_cast<unsigned>(slices)) *ticket = 0;  // for the next launch
-  }
-  __syncthreads();
-  return before + 1 == static_cast<unsigned>(slices);
-}
-
 template <int kCols, int kGroup>
 static __global__ void __launch_bounds__(kWideThreads, 1)
     flat_wide(FlatWeight w, const uint8_t* x, void* y, int64_t y_stride, DType y_type, int m,
@@ -296,7 +278,7 @@ static __global__ void __launch_bounds__(kWideThreads, 1)
                                units - unit0 < most ? units - unit0 : most};
   tile.run();
   if (partials != nullptr) {
-    if (!is_last(&split.tickets[place], split.slices)) return;
+    if (!is_last(&split.tickets[place], static_cast<unsigned>(split.slices))) return;
     tile.add_parts(partials, parts);
   }
   __syncthreads();  // the totals have been read

@@ -35,14 +35,8 @@ static __global__ void prepare_rows(const void* x, int64_t x_row_bytes, int m, i
   const int item = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
   const int step = item % steps, eighth = item / steps, row = eighth * 8 + g;
   if (eighth * 8 >= (m + kBlockRows - 1) / kBlockRows * kBlockRows) return;
-  uint4 p = make_uint4(0, 0, 0, 0), q = p;
-  if (row < m) {
-    const uint8_t* const from =
-        static_cast<const uint8_t*>(x) + row * x_row_bytes + (step * kStepK + t * 16) * 2;
-    p = load_input16(from), q = load_input16(from + 16);
-  }
   uint32_t b[8];
-  permute_x(p, q, b);
+  load_operands(x, x_row_bytes, row, m, step, t, b);
   uint8_t* const at = to + (static_cast<int64_t>(eighth / 8) * steps + step) * kBlockBytes +
                       (eighth % 8 * 8 + g) * 128;
 #pragma unroll

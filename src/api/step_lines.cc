@@ -57,8 +57,7 @@ void fill_product(const Place& at, const Matrix& w, StepLine& line) {
   }
   const std::int64_t m = std::max<std::int64_t>(line.m, 1);
   const Plan& plan = plan_for(at.program(), at.node, at.part, m, at.role());
-  Problem problem = problem_of(at.program(), at.node, at.part, m);
-  problem.role = at.role();
+  const Problem problem = problem_of(at.program(), at.node, at.part, m, at.role());
   line.weight = &w, line.x_type = problem.x_type, line.format = format_text(problem);
   // As planned, at the largest m of the bucket; by other ceilings at the m of the step.
   line.floor_us =

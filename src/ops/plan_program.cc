@@ -55,11 +55,8 @@ void plan_prompts(Program& program, Node& node, Planner& planner) {
   bool other = false;
   for (std::size_t part = 0; part < node.plans.size(); ++part) {
     std::vector<PlanPtr>& plans = node.prompt_plans.emplace_back();
-    for (const std::int64_t m : program.buckets) {
-      Problem problem = problem_of(program, node, part, m);
-      problem.role = Role::prompt;
-      plans.push_back(planner.plan(problem));
-    }
+    for (const std::int64_t m : program.buckets)
+      plans.push_back(planner.plan(problem_of(program, node, part, m, Role::prompt)));
     other = other || plans.front()->order != node.plans[part].front()->order;
   }
   if (!other) node.prompt_plans.clear();

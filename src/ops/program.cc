@@ -104,7 +104,8 @@ KvShape kv_shape(const Program& program) {
   return shape;
 }
 
-Problem problem_of(const Program& program, const Node& node, std::size_t part, std::int64_t m) {
+Problem problem_of(const Program& program, const Node& node, std::size_t part, std::int64_t m,
+                   Role role) {
   const DType act = program.act;
   const auto shape = [&](ValueId id) { return at(program, id).width; };
   return std::visit(
@@ -114,6 +115,7 @@ Problem problem_of(const Program& program, const Node& node, std::size_t part, s
           Problem p = matrix_problem(program, op.parts[part].weight, m);
           p.x_type = at(program, op.x).type;
           p.y_type = at(program, op.parts[part].y).type;
+          p.role = role;
           return p;
         } else if constexpr (std::is_same_v<T, EmbedOp>) {
           Problem p = matrix_problem(program, op.table, m);

@@ -199,7 +199,8 @@ struct Program {
 int layer_count(const Program& program);
 
 /// The problem that part `part` of a node poses for m rows; what plan_program() gives to select().
-Problem problem_of(const Program& program, const Node& node, std::size_t part, std::int64_t m);
+Problem problem_of(const Program& program, const Node& node, std::size_t part, std::int64_t m,
+                   Role role = Role::decode);
 
 /// Calls f(ValueId, bool written) for every value the operation touches; ids are passed by
 /// reference.

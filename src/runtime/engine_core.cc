@@ -182,7 +182,7 @@ void EngineCore::fill_group(const StepPlan& plan) {
     for (std::int64_t p = item.first; p < item.first + item.count; ++p) {
       group_.tokens.push_back(s.tokens[static_cast<std::size_t>(p)]);
       group_.seq.push_back(s.pages.row(layout_, p));
-      group_.prompt.push_back((p / kKvPageTokens + 1) * kKvPageTokens <= s.prompt ? 1 : 0);
+      group_.prompt.push_back((p / kv_.page_tokens + 1) * kv_.page_tokens <= s.prompt ? 1 : 0);
       s.state.bind(group_.seq.back(), item.first, p - item.first,
                    item.drafts > 0 ? RowsAre::drafts : RowsAre::certain);
     }

@@ -59,7 +59,7 @@ std::size_t JoinedLaunches::run_products(const DeviceRun& run, const Step& step,
                                               gate ? &args_of<kernels::GluArgs>(*gate) : nullptr,
                                               context_of(run, kernel)),
                kernel);
-  return gate ? 2 : 1;
+  return nodes_of(joins_[at]);
 }
 
 std::size_t JoinedLaunches::run(const DeviceRun& run, const Step& step, std::size_t at) const {
@@ -77,7 +77,7 @@ std::size_t JoinedLaunches::run(const DeviceRun& run, const Step& step, std::siz
                                                         args_of<kernels::NormArgs>(norm),
                                                         context_of(run, *norm.kernel)),
                    *norm.kernel);
-      return 2;
+      return nodes_of(joins_[at]);
     }
     case Join::put_turned: {
       const BoundCall q = bind(step, node[0], 0), k = bind(step, node[1], 0);
@@ -87,7 +87,7 @@ std::size_t JoinedLaunches::run(const DeviceRun& run, const Step& step, std::siz
                        args_of<kernels::RopeArgs>(q), args_of<kernels::RopeArgs>(k),
                        args_of<kernels::KvPutArgs>(put), context_of(run, *put.kernel)),
                    *put.kernel);
-      return 3;
+      return nodes_of(joins_[at]);
     }
   }
   return 0;

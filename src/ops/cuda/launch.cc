@@ -71,12 +71,14 @@ DeviceRoom room_of(const Program& program) {
   step.program = &program;
   step.kv = &kv;
   step.state = &state;
+  std::vector<Role> roles = {Role::decode};
+  if (has_prompt_plans(program)) roles.push_back(Role::prompt);
   for (const std::int64_t bucket : program.buckets) {
     step.rows = std::min(bucket, program.max_rows);
     step.sampled = std::min(bucket, program.max_sampled);
-    for (step.role = Role::decode;; step.role = Role::prompt) {
+    for (const Role role : roles) {
+      step.role = role;
       make_room_for_step(room, step);
-      if (step.role == Role::prompt || !has_prompt_plans(program)) break;
     }
   }
   return room;

@@ -1,4 +1,5 @@
-"""tools/peers/run with the real stepless and peers that are scripts: rows, ratios and refusals, whatever the times are."""
+"""tools/peers/run and batches with the real stepless and peers that are scripts: rows, ratios and refusals, whatever the times
+are."""
 import json
 import os
 import pathlib
@@ -9,13 +10,20 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("STEPLESS_TEST_BUILD", ROOT / "build/dev"))
-RUN = ROOT / "tools/peers/run"
+RUN, BATCHES = ROOT / "tools/peers/run", ROOT / "tools/peers/batches"
 MLX = """#!/bin/sh
 echo '{"version": "mlx 1, mlx-lm 2", "pp_s": 1000, "tg_s": 2000}'
 """
 LLAMA = """#!/bin/sh
 echo '[{"build_commit": "abc", "model_type": "m", "n_prompt": 4, "n_gen": 0, "avg_ns": 1000000000},
        {"n_prompt": 0, "n_gen": 2, "avg_ns": 4000000000}]'
+"""
+
+# Slower with --no-repack in prompts, faster in answers.
+LLAMA_ONCE = """#!/bin/sh
+pp=100 tg=200
+for word in "$@"; do [ "$word" = --no-repack ] && pp=400 tg=50; done
+echo '{"version": "llama.cpp 1", "rows": [{"batch": 1, "pp_s": '$pp', "tg_s": '$tg'}, {"batch": 2, "pp_s": 4, "tg_s": 8}]}'
 """
 
 
@@ -56,6 +64,20 @@ class Peers(unittest.TestCase):
         shown = subprocess.run([str(BUILD / "bin/stepless"), "bench", "report", str(page)], capture_output=True, text=True,
                                check=False)
         self.assertIn("| llama.cpp ", shown.stdout)
+
+    def test_batches_name_the_peers_best(self):
+        words = ["--stepless", BUILD / "bin/stepless", "--llama-python", self.script("llama", LLAMA_ONCE), "--gguf", "a.gguf",
+                 "--npp", "4", "--ntg", "2", "--npl", "1,2", "-r", "1"]
+        done = subprocess.run([sys.executable, str(BATCHES), *map(str, words)], capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        result = json.loads(done.stdout)
+        rows = {(row["batch"], row["program"]): row for row in result["rows"]}
+        self.assertEqual(len(rows), 2 * 4)
+        self.assertEqual(rows[2, "llama.cpp a"]["prompt_tokens_per_second"], 2)
+        best = rows[1, "llama.cpp, best"]
+        self.assertEqual((best["prompt_tokens_per_second"], best["answer_tokens_per_second"]), (0.04, 0.04))
+        self.assertGreater(rows[1, "llama.cpp a"]["answer_ratio"], best["answer_ratio"])
+        self.assertEqual(rows[1, "stepless"]["answer_ratio"], 1)
 
     def test_what_cannot_be_is_refused(self):
         self.assertIn("no peer", self.run_peers().stderr)

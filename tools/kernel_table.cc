@@ -77,6 +77,7 @@ std::string limits(const Kernel& row) {
   if (f.rows.least > 1 || f.rows.most != kAnyRows) add(rows_text(f.rows));
   if (f.n_multiple > 1) add("n a multiple of " + std::to_string(f.n_multiple));
   if (f.k_multiple > 1) add("k a multiple of " + std::to_string(f.k_multiple));
+  if (f.head_multiple > 1) add("heads a multiple of " + std::to_string(f.head_multiple));
   if (f.groups != kAllGroups)
     add("groups " + joined({{(f.groups & kG16) != 0, "16"},
                             {(f.groups & kG32) != 0, "32"},

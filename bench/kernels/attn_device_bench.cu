@@ -2,18 +2,26 @@
 // of their own, and prompts. Each call of a rotation reads another layer's cold cache; the rotation
 // is one CUDA graph with programmatic dependent launch, the read ceiling beside it. Before a time
 // is printed rows must have the bits of rows alone, also when what the step itself writes comes
-// late.
+// late. usage: attn_device_bench [CONTEXT]: shapes of that context only.
 #include "bench/kernels/device_bench.cuh"
 
 namespace stepless::kernels {
-extern const CudaEntry attn_full_b16_fany_h64_sm80;
+extern const CudaEntry attn_full_b16_fany_h64_sm80, attn_full_b16_fany_h128_sm90;
 }
 
 namespace {
 using namespace stepless::bench;  // NOLINT: a program of one file
 using stepless::DType;
-using stepless::kernels::attn_full_b16_fany_h64_sm80;
-using stepless::kernels::AttnArgs, stepless::kernels::SeqRow;
+using stepless::kernels::AttnArgs, stepless::kernels::CudaEntry, stepless::kernels::SeqRow;
+
+struct Row {
+  const char* name;
+  const CudaEntry* entry;
+};
+constexpr Row kAny = {"attn_full_b16_fany_h64_sm80",
+                      &stepless::kernels::attn_full_b16_fany_h64_sm80};
+constexpr Row kPrompts = {"attn_full_b16_fany_h128_sm90",
+                          &stepless::kernels::attn_full_b16_fany_h128_sm90};
 
 constexpr int64_t kHeads = 24, kKvHeads = 8, kDim = 128, kPageTokens = 64;
 constexpr int64_t kPageBytes = kKvHeads * kPageTokens * kDim * 2, kRowBytes = kHeads * kDim * 2;
@@ -24,6 +32,7 @@ struct Shape {
   const char* name;
   int64_t rows, context;
   bool is_prompt;
+  Row row = kAny;
 
   int64_t sequences() const { return is_prompt ? 1 : rows; }
   int64_t pages() const { return sequences() * ((context + kPageTokens - 1) / kPageTokens); }
@@ -36,11 +45,24 @@ struct Shape {
   }
 };
 constexpr Shape kShapes[] = {
-    {"decode", 1, 32, false},      {"decode", 8, 32, false},   {"decode", 32, 32, false},
-    {"decode", 1, 256, false},     {"decode", 8, 256, false},  {"decode", 32, 256, false},
-    {"decode", 1, 4096, false},    {"decode", 8, 4096, false}, {"decode", 32, 4096, false},
-    {"decode", 1, 32768, false},   {"prompt", 512, 512, true}, {"prompt", 2048, 2048, true},
+    {"decode", 1, 32, false},
+    {"decode", 8, 32, false},
+    {"decode", 32, 32, false},
+    {"decode", 1, 256, false},
+    {"decode", 8, 256, false},
+    {"decode", 32, 256, false},
+    {"decode", 1, 4096, false},
+    {"decode", 8, 4096, false},
+    {"decode", 32, 4096, false},
+    {"decode", 1, 32768, false},
+    {"prompt", 512, 512, true},
+    {"prompt", 2048, 2048, true},
     {"prompt", 2048, 10240, true},
+    {"prompt", 100, 100, true, kPrompts},
+    {"prompt", 512, 512, true, kPrompts},
+    {"prompt", 2048, 2048, true, kPrompts},
+    {"prompt", 2000, 10199, true, kPrompts},
+    {"prompt", 2048, 10240, true, kPrompts},
 };
 
 /// About N(0, 1) by four uniform numbers.
@@ -97,14 +119,16 @@ struct Bench {
   SeqRow* seq;
   int32_t* tables;
   unsigned* unequal;
+  double* squares;
 
   void start();
   void place(const Shape& shape) const;
   AttnArgs args(const Shape& shape, int64_t copy, int64_t first, int64_t rows) const;
-  void attend(const AttnArgs& args) const {
+  void attend(const Row& row, const AttnArgs& args) const {
     const CudaContext context{stream, workspace, device.multiProcessorCount, true};
-    check(static_cast<cudaError_t>(attn_full_b16_fany_h64_sm80.launch(&args, context)), "attn");
+    check(static_cast<cudaError_t>(row.entry->launch(&args, context)), row.name);
   }
+  double apart(const Shape& shape) const;
   unsigned differing(int64_t row, int64_t rows) const;
   unsigned stale(const Shape& shape) const;
   unsigned variant(const Shape& shape) const;
@@ -116,7 +140,7 @@ void Bench::start() {
   check(cudaStreamCreate(&stream), "stream");
   read_bytes_per_us = measure_reading(stream);
   AttnArgs largest = args(kShapes[0], 0, 0, kMostRows);
-  const int64_t room = attn_full_b16_fany_h64_sm80.workspace_bytes(&largest);
+  const int64_t room = kAny.entry->workspace_bytes(&largest);
   const auto take = [](auto** to, int64_t bytes, const char* what) {
     check(cudaMalloc(reinterpret_cast<void**>(to), bytes), what);
   };
@@ -124,7 +148,7 @@ void Bench::start() {
   for (uint8_t** p : {&q, &late_q, &y, &alone}) take(p, kMostRows * kRowBytes, "rows");
   take(&kept, kMostRows * kKvHeads * kDim * 4, "rows"), take(&workspace, room, "workspace");
   take(&seq, kMostRows * sizeof(SeqRow), "rows"), take(&tables, 1 << 20, "tables");
-  take(&unequal, 4, "count");
+  take(&unequal, 4, "count"), take(&squares, 16, "squares");
   cudaMemset(workspace, 0, room);
   for (uint8_t* p : {keys, values})
     fill_bf16<<<1024, 256, 0, stream>>>(reinterpret_cast<uint32_t*>(p), kMostKeyBytes / 4,
@@ -173,16 +197,42 @@ unsigned Bench::differing(int64_t row, int64_t rows) const {
   return count;
 }
 
+/// squares: of a - b, and of b.
+__global__ void add_squares(const uint16_t* a, const uint16_t* b, int64_t count, double* squares) {
+  double apart = 0, all = 0;
+  for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll) {
+    const float u = __uint_as_float(uint32_t{a[i]} << 16),
+                v = __uint_as_float(uint32_t{b[i]} << 16);
+    apart += static_cast<double>(u - v) * (u - v), all += static_cast<double>(v) * v;
+  }
+  atomicAdd(squares, apart), atomicAdd(squares + 1, all);
+}
+/// How far y is from the other row's, relative.
+double Bench::apart(const Shape& shape) const {
+  attend(kAny, args(shape, 0, 0, shape.rows));
+  cudaMemcpyAsync(alone, y, shape.rows * kRowBytes, cudaMemcpyDeviceToDevice, stream);
+  cudaMemsetAsync(y, 0xff, shape.rows * kRowBytes, stream);
+  attend(shape.row, args(shape, 0, 0, shape.rows));
+  cudaMemsetAsync(squares, 0, 16, stream);
+  add_squares<<<264, 256, 0, stream>>>(reinterpret_cast<uint16_t*>(y),
+                                       reinterpret_cast<uint16_t*>(alone),
+                                       shape.rows * kRowBytes / 2, squares);
+  double sums[2];
+  cudaMemcpyAsync(sums, squares, 16, cudaMemcpyDeviceToHost, stream);
+  check(cudaStreamSynchronize(stream), "compare");
+  return std::sqrt(sums[0] / sums[1]);
+}
+
 /// Words that change when rows are computed alone.
 unsigned Bench::variant(const Shape& shape) const {
   cudaMemsetAsync(y, 0xff, shape.rows * kRowBytes, stream);
-  attend(args(shape, 0, 0, shape.rows));
+  attend(shape.row, args(shape, 0, 0, shape.rows));
   cudaMemcpyAsync(alone, y, shape.rows * kRowBytes, cudaMemcpyDeviceToDevice, stream);
   unsigned count = 0;
   for (int64_t row = 0; row < shape.rows; row += 1 + shape.rows / 16) {
     const int64_t rows = std::min<int64_t>(1 + row % 7, shape.rows - row);
     cudaMemsetAsync(y, 0xff, shape.rows * kRowBytes, stream);
-    attend(args(shape, 0, row, rows));
+    attend(shape.row, args(shape, 0, row, rows));
     count += differing(row, rows);
   }
   return count;
@@ -201,45 +251,49 @@ unsigned Bench::stale(const Shape& shape) const {
   own_rows<<<32, 256, 0, stream>>>(own, Act::spoil);
   cudaMemsetAsync(y, 0xff, shape.rows * kRowBytes, stream);
   own_rows<<<32, 256, 0, stream>>>(own, Act::write);
-  attend(a);
+  attend(shape.row, a);
   return differing(0, shape.rows);
 }
 
 bool Bench::run(const Shape& shape, bool last) const {
   place(shape);
+  const double far = apart(shape);
   const unsigned variants = variant(shape), stales = stale(shape);
   const int64_t each = shape.pages() * kPageBytes;
   const int64_t room = kMostKeyBytes / each;
   const int copies = static_cast<int>(std::min(room, kRotationBytes / (2 * each) + 2));
   const int calls = shape.is_prompt ? copies : copies * std::max(1, 60 / copies);
-  const Times t =
-      time_graph(stream, calls, [&](int i) { attend(args(shape, i % copies, 0, shape.rows)); });
+  const Times t = time_graph(
+      stream, calls, [&](int i) { attend(shape.row, args(shape, i % copies, 0, shape.rows)); });
   const double floor = shape.bytes() / read_bytes_per_us;
   std::printf(
-      "  {\"rows\": \"%s\", \"m\": %lld, \"context\": %lld, \"row_variant\": %u, \"stale\": %u, "
+      "  {\"kernel\": \"%s\", \"rows\": \"%s\", \"from_sm80\": %.2e, \"m\": %lld, \"context\": "
+      "%lld, \"row_variant\": %u, \"stale\": %u, "
       "\"us\": %.2f, \"least\": %.2f, \"most\": %.2f, \"floor_us\": %.2f, \"of_floor\": %.3f, "
       "\"tflops\": %.1f}%s\n",
-      shape.name, static_cast<long long>(shape.rows), static_cast<long long>(shape.context),
-      variants, stales, t.median, t.least, t.most, floor, floor / t.median,
-      shape.flops() / t.median / 1e6, last ? "" : ",");
+      shape.row.name, shape.name, far, static_cast<long long>(shape.rows),
+      static_cast<long long>(shape.context), variants, stales, t.median, t.least, t.most, floor,
+      floor / t.median, shape.flops() / t.median / 1e6, last ? "" : ",");
   return variants + stales == 0;
 }
 
 }  // namespace
 
-int main() {
+int main(int count, char** words) {
+  const int64_t only = count > 1 ? std::atoll(words[1]) : 0;
   Bench bench{};
   bench.start();
   std::printf(
       "{\"device\": \"%s\", \"commit\": \"%s\", \"read_tb_per_s\": %.3f, \"repeats\": %d,\n"
-      " \"command\": \"tools/device/run\", \"kernel\": \"attn_full_b16_fany_h64_sm80\", \"heads\": "
+      " \"command\": \"tools/device/run\", \"heads\": "
       "%lld, \"kv_heads\": %lld, \"dim\": %lld, \"shapes\": [\n",
       bench.device.name, std::getenv("COMMIT") ? std::getenv("COMMIT") : "unknown",
       bench.read_bytes_per_us / 1e6, kRepeats, static_cast<long long>(kHeads),
       static_cast<long long>(kKvHeads), static_cast<long long>(kDim));
   bool right = true;
   for (const Shape& shape : kShapes)
-    right = bench.run(shape, &shape == std::end(kShapes) - 1) && right;
+    if (only == 0 || shape.context == only)
+      right = bench.run(shape, &shape == std::end(kShapes) - 1) && right;
   std::puts("]}");
   return right ? 0 : 2;
 }

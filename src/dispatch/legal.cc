@@ -101,6 +101,9 @@ std::string why_not_any_m(const Kernel& kernel, const Problem& p, const Machine&
   if (std::string reason = type_reason(kernel, p); !reason.empty()) return reason;
   if (p.head > kernel.fields.most_head)
     return fmt::format("heads of up to {} elements, not {}", kernel.fields.most_head, p.head);
+  if (p.head % kernel.fields.head_multiple != 0)
+    return fmt::format("heads of {} elements or a multiple, not {}", kernel.fields.head_multiple,
+                       p.head);
   if (p.n % kernel.fields.n_multiple != 0)
     return fmt::format("n = {} is no multiple of {}", p.n, kernel.fields.n_multiple);
   if (p.k % kernel.fields.k_multiple != 0)

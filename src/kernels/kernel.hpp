@@ -63,7 +63,8 @@ enum class Order : std::uint8_t {
   cuda_f64,     // `any` of CUDA: see its file
   mma_k512,     // tensor cores, chains of 512: cuda/sm80/flat_units.cuh
   wgmma_bf16,   // tensor cores, one chain, weights rounded to bf16: cuda/sm90/prompt_tile.cuh
-  mma_pages     // tensor cores over chunks of 64 positions: cuda/sm80/attention_tiles.cuh
+  mma_pages,    // tensor cores over chunks of 64 positions: cuda/sm80/attention_tiles.cuh
+  wgmma_pages   // the same, one chunk after the other: cuda/sm90/prompt_attention.cuh
 };
 /// The axis a Slice counts.
 enum class Unit : std::uint8_t { outputs, rows, row_heads, dot_blocks };
@@ -96,6 +97,7 @@ struct KernelFields {
   std::uint8_t f32_y_from = kAllTypes;  // types of x that may give a float32 y
   std::uint8_t y_types = kAllTypes;
   std::int64_t most_head = kernels::kMaxHeadDim;  // attn: elements of a head
+  std::int64_t head_multiple = 1;
   Layout layout = Layout::mapped;
   Order order = Order::none;
   Unit unit = Unit::rows;

@@ -80,6 +80,8 @@ std::string_view to_string(Order order) {
       return "wgmma_bf16";
     case Order::mma_pages:
       return "mma_pages";
+    case Order::wgmma_pages:
+      return "wgmma_pages";
   }
   return "?";
 }

@@ -11,12 +11,12 @@ namespace stepless {
 namespace {
 
 using Key = std::tuple<KernelOp, Mode, int, int, bool, DType, DType, DType, std::int64_t,
-                       std::int64_t, std::int64_t, Role>;
+                       std::int64_t, std::int64_t, std::int64_t, Role>;
 
 Key key_of(const Problem& p) {
   return {p.op,     p.quant.mode, p.quant.bits, p.quant.group_size,
           p.packed, p.x_type,     p.w_type,     p.y_type,
-          p.m,      p.n,          p.k,          p.role};
+          p.m,      p.n,          p.k,          p.head,      p.role};
 }
 
 std::size_t parts_of(const Node& node) {
@@ -47,11 +47,13 @@ class Planner {
   std::map<Key, PlanPtr> known_;
 };
 
-/// Prompt rows may have an order of their own where nothing but products depends on it: a
-/// recurrent state passes from row to row within a step.
+/// Prompt rows may have an order of their own in products and attention, unless a recurrent state
+/// passes from row to row within a step.
 void plan_prompts(Program& program, Node& node, Planner& planner) {
   node.prompt_plans.clear();
-  if (!std::holds_alternative<LinearOp>(node.op) || !program.state_layers.empty()) return;
+  const bool may =
+      std::holds_alternative<LinearOp>(node.op) || std::holds_alternative<AttnOp>(node.op);
+  if (!may || !program.state_layers.empty()) return;
   bool other = false;
   for (std::size_t part = 0; part < node.plans.size(); ++part) {
     std::vector<PlanPtr>& plans = node.prompt_plans.emplace_back();

@@ -139,6 +139,7 @@ Problem problem_of(const Program& program, const Node& node, std::size_t part, s
           const KvLayerShape& kv = program.kv_layers[static_cast<std::size_t>(op.kv_layer)];
           Problem p = cached(program, plain(KernelOp::attn, act, act, m, shape(op.y)));
           p.head = std::max(kv.k_dim, kv.v_dim);
+          p.role = role;
           return p;
         } else if constexpr (std::is_same_v<T, SplitOp>) {
           const DType type = at(program, op.x).type;

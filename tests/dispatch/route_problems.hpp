@@ -95,6 +95,9 @@ inline std::vector<Problem> route_problems() {
       problems.push_back(row_problem(KernelOp::dot, type, 1, k));
   for (const DType type : kFloats) {
     problems.push_back(row_problem(KernelOp::attn, type, 2048, 1024));
+    Problem prompt = problems.back();
+    prompt.role = Role::prompt, prompt.head = 128;
+    problems.push_back(prompt);
     for (const int bits : {4, 8})
       for (const KernelOp op : {KernelOp::attn, KernelOp::kvpack}) {
         Problem cached = row_problem(op, type, 2048, op == KernelOp::attn ? 1024 : 1);

@@ -152,6 +152,21 @@ TEST(Order, PromptRowsHaveOneOfTheirOwnOnHopperWhateverTheirCount) {
   }
 }
 
+TEST(Order, PromptRowsAreAttendedToInOneOfTheirOwnOnHopper) {
+  Problem p;
+  p.op = KernelOp::attn, p.packed = false, p.x_type = p.y_type = p.w_type = DType::bf16;
+  p.m = 64, p.n = 3072, p.k = 1024;
+  for (const std::int64_t head : {64, 80, 128, 256}) {
+    p.head = head, p.role = Role::decode;
+    EXPECT_EQ(select(p, find_machine("h200"), {}).order, Order::mma_pages) << head;
+    p.role = Role::prompt;
+    EXPECT_EQ(select(p, find_machine("h200"), {}).order,
+              head == 64 || head == 128 ? Order::wgmma_pages : Order::mma_pages)
+        << head;
+    EXPECT_EQ(select(p, find_machine("a100"), {}).order, Order::mma_pages) << head;
+  }
+}
+
 TEST(Select, RefusesRowsBelowOne) {
   Problem p = qmm();
   p.m = 0;

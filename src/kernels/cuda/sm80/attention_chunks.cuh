@@ -58,16 +58,6 @@ static __device__ __forceinline__ void copy_queries(const AttnSlab& slab, const 
   }
 }
 
-/// Where a position lies: in which of its sequence's pages, and where in that.
-struct PagePlace {
-  int page, slot;
-  static __device__ PagePlace of(const AttnSlab& slab, int at) {
-    const auto page =
-        static_cast<int>(static_cast<uint64_t>(at) * slab.page_magic >> slab.page_shift);
-    return {page, at - page * static_cast<int>(slab.args.cache.page_tokens)};
-  }
-};
-
 /// A chunk, and what of it one thread copies: positions kRowsAtOnce * i + thread / kLanesOfRow.
 struct Chunk {
   int first;      // its first position

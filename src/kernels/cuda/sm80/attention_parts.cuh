@@ -139,6 +139,16 @@ struct RowPlace {
   }
 };
 
+/// Where a position lies: in which of its sequence's pages, and where in that.
+struct PagePlace {
+  int page, slot;
+  static __device__ PagePlace of(const AttnSlab& slab, int at) {
+    const auto page =
+        static_cast<int>(static_cast<uint64_t>(at) * slab.page_magic >> slab.page_shift);
+    return {page, at - page * static_cast<int>(slab.args.cache.page_tokens)};
+  }
+};
+
 /// Rows [first, first + rows) of the slab, all of one sequence and in order, and heads [head, head
 /// + heads), all of one KV head.
 struct Tile {
@@ -177,6 +187,27 @@ static __device__ __forceinline__ float power_of_2(float x) {
   float power;
   asm("ex2.approx.ftz.f32 %0,%1;" : "=f"(power) : "f"(x));
   return power;
+}
+
+/// With shift - 31 the binary logarithm, rounded up: what the magic number is too large by is below
+/// 1 in 2^31 then.
+static void set_page_tokens(AttnSlab& slab) {
+  const auto tokens = static_cast<uint64_t>(slab.args.cache.page_tokens);
+  slab.page_shift = 31;
+  while (uint64_t{1} << (slab.page_shift - 31) < tokens) ++slab.page_shift;
+  slab.page_magic = static_cast<uint32_t>(((uint64_t{1} << slab.page_shift) + tokens - 1) / tokens);
+}
+
+/// A slab of no rows yet. Host side.
+static AttnSlab slab_of(const AttnArgs& a) {
+  AttnSlab slab{};
+  slab.args = a;
+  set_page_tokens(slab);
+  slab.whole_pages =
+      a.cache.page_tokens % kChunk == 0 && a.cache.k_dim % 8 == 0 && a.cache.v_dim % 8 == 0;
+  slab.scale = a.softcap != 0.0f ? a.scale / a.softcap : a.scale * kLog2e;
+  slab.cap = a.softcap * kLog2e;
+  return slab;
 }
 
 /// How the sums of a row take in those of its next share: both shrink to the larger peak.

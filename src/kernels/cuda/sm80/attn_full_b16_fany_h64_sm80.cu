@@ -86,29 +86,14 @@ cudaError_t launch_type(const AttnSlab& slab, const CudaContext& context) {
                           : launch_many<type, 2, 8>(slab, context);
 }
 
-/// With shift - 31 the binary logarithm, rounded up: what the magic number is too large by is below
-/// 1 in 2^31 then.
-void set_page_tokens(AttnSlab& slab) {
-  const auto tokens = static_cast<uint64_t>(slab.args.cache.page_tokens);
-  slab.page_shift = 31;
-  while (uint64_t{1} << (slab.page_shift - 31) < tokens) ++slab.page_shift;
-  slab.page_magic = static_cast<uint32_t>(((uint64_t{1} << slab.page_shift) + tokens - 1) / tokens);
-}
-
 int64_t rows_of_slab(const AttnArgs& a) { return a.rows < kSlabRows ? a.rows : kSlabRows; }
 int pitch_of(const AttnArgs& a) { return static_cast<int>((a.cache.v_dim + 3) / 4 * 4); }
 
 int32_t launch(const void* opaque, const CudaContext& context) {
-  AttnSlab slab{};
-  slab.args = *static_cast<const AttnArgs*>(opaque);
+  AttnSlab slab = slab_of(*static_cast<const AttnArgs*>(opaque));
   const AttnArgs& a = slab.args;
   if (a.type != a.cache.type) return cudaErrorInvalidValue;
-  set_page_tokens(slab);
   slab.pitch = pitch_of(a);
-  slab.whole_pages =
-      a.cache.page_tokens % kChunk == 0 && a.cache.k_dim % 8 == 0 && a.cache.v_dim % 8 == 0;
-  slab.scale = a.softcap != 0.0f ? a.scale / a.softcap : a.scale * kLog2e;
-  slab.cap = a.softcap * kLog2e;
   slab.tickets = reinterpret_cast<unsigned*>(context.workspace);
   slab.sums = reinterpret_cast<float2*>(context.workspace + kTicketBytes);
   slab.values = reinterpret_cast<float*>(slab.sums + rows_of_slab(a) * a.heads * kShares);

@@ -68,6 +68,11 @@ static __device__ __forceinline__ uint4 load_shared16(uint32_t from) {
                : "r"(from));
   return v;
 }
+static __device__ __forceinline__ void store_shared16(uint32_t to, uint4 v) {
+  asm volatile("st.shared.v4.u32 [%0],{%1,%2,%3,%4};" ::"r"(to), "r"(v.x), "r"(v.y), "r"(v.z),
+               "r"(v.w)
+               : "memory");
+}
 
 /// What an earlier kernel of the stream wrote. Never ld.global.nc or __ldg: the compiler moves
 /// those above wait_for_inputs() and reads what was there before.

@@ -28,29 +28,63 @@ using std::uint32_t;
 #define STEPLESS_D32(i) STEPLESS_D8(i), STEPLESS_D8(i + 8), STEPLESS_D8(i + 16), STEPLESS_D8(i + 24)
 #define STEPLESS_D64(i) STEPLESS_D32(i), STEPLESS_D32(i + 32)
 #define STEPLESS_D128(i) STEPLESS_D64(i), STEPLESS_D64(i + 64)
-/// `inputs`: the places of a's four words and of b's descriptor behind the accumulators.
-#define STEPLESS_WGMMA(n, names, inputs, accumulators)                                        \
-  asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" names "}," inputs \
-               ",1,1,1,0;"                                                                    \
-               : accumulators                                                                 \
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
+/// `inputs`: the places of a's four words, of b's descriptor, and of two numbers behind the
+/// accumulators: whether d is added to, and whether b's columns lie side by side.
+#define STEPLESS_WGMMA(n, type, names, inputs, ...)                                       \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." type "." type " {" names \
+               "}," inputs ";"                                                            \
+               : __VA_ARGS__                                                              \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(kAdds), "n"(kSideBySide))
+#define STEPLESS_WGMMA_OF(n, names, inputs, ...)           \
+  if constexpr (type == DType::bf16)                       \
+    STEPLESS_WGMMA(n, "bf16", names, inputs, __VA_ARGS__); \
+  else                                                     \
+    STEPLESS_WGMMA(n, "f16", names, inputs, __VA_ARGS__)
 
-/// d += a · b by a warpgroup: a is (64, 16), warp w's lanes hold rows 16w.. as mma.sync's A; b is
-/// (16, n) in shared memory (operand_at()); d has columns 8i + 2t, + 1 of rows g, g + 8 in d[4i..4i
-/// + 3].
-template <int n>
+/// d += a · b by a warpgroup (without kAdds, d = a · b): a is (64, 16), warp w's lanes hold rows
+/// 16w.. as mma.sync's A; b is (16, n) in shared memory, by its descriptor; d has columns 8i + 2t,
+/// + 1 of rows g, g + 8 in d[4i..4i + 3].
+template <int n, DType type = DType::bf16, int kSideBySide = 0, int kAdds = 1>
 struct Wgmma {
   static __device__ __forceinline__ void add(float (&d)[n / 2], const uint32_t (&a)[4],
                                              uint64_t b) {
     static_assert(n == 64 || n == 128 || n == 256);
-    if constexpr (n == 64)
-      STEPLESS_WGMMA(64, STEPLESS_NAMES_32, "{%32,%33,%34,%35},%36", STEPLESS_D32(0));
-    else if constexpr (n == 128)
-      STEPLESS_WGMMA(128, STEPLESS_NAMES_64, "{%64,%65,%66,%67},%68", STEPLESS_D64(0));
-    else
-      STEPLESS_WGMMA(256, STEPLESS_NAMES_128, "{%128,%129,%130,%131},%132", STEPLESS_D128(0));
+    if constexpr (n == 64) {
+      STEPLESS_WGMMA_OF(64, STEPLESS_NAMES_32, "{%32,%33,%34,%35},%36,%37,1,1,%38",
+                        STEPLESS_D32(0));
+    } else if constexpr (n == 128) {
+      STEPLESS_WGMMA_OF(128, STEPLESS_NAMES_64, "{%64,%65,%66,%67},%68,%69,1,1,%70",
+                        STEPLESS_D64(0));
+    } else {
+      STEPLESS_WGMMA_OF(256, STEPLESS_NAMES_128, "{%128,%129,%130,%131},%132,%133,1,1,%134",
+                        STEPLESS_D128(0));
+    }
   }
 };
+#define STEPLESS_WGMMA_SHARED(n, type, names, inputs, ...)                                \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." type "." type " {" names \
+               "}," inputs ";"                                                            \
+               : __VA_ARGS__                                                              \
+               : "l"(a), "l"(b), "n"(kAdds))
+#define STEPLESS_WGMMA_SHARED_OF(n, names, inputs, ...)           \
+  if constexpr (type == DType::bf16)                              \
+    STEPLESS_WGMMA_SHARED(n, "bf16", names, inputs, __VA_ARGS__); \
+  else                                                            \
+    STEPLESS_WGMMA_SHARED(n, "f16", names, inputs, __VA_ARGS__)
+
+/// The same with a in shared memory, as operand_at() has b.
+template <int n, DType type, int kAdds>
+static __device__ __forceinline__ void add_shared(float (&d)[n / 2], uint64_t a, uint64_t b) {
+  static_assert(n == 64 || n == 128);
+  if constexpr (n == 64) {
+    STEPLESS_WGMMA_SHARED_OF(64, STEPLESS_NAMES_32, "%32,%33,%34,1,1,0,0", STEPLESS_D32(0));
+  } else {
+    STEPLESS_WGMMA_SHARED_OF(128, STEPLESS_NAMES_64, "%64,%65,%66,1,1,0,0", STEPLESS_D64(0));
+  }
+}
+#undef STEPLESS_WGMMA_SHARED_OF
+#undef STEPLESS_WGMMA_SHARED
+#undef STEPLESS_WGMMA_OF
 #undef STEPLESS_WGMMA
 #undef STEPLESS_D128
 #undef STEPLESS_D64
@@ -81,6 +115,15 @@ static __device__ __forceinline__ uint64_t operand_at(uint32_t shared) {
          kSwizzle128;
 }
 
+/// The descriptor of b where it is (k, n), n side by side: 64 columns have 128 bytes, chunk c of
+/// row r at place c ^ r % 8; 8 rows have 1024, and columns from 64 on begin `columns64` bytes
+/// further.
+static __device__ __forceinline__ uint64_t operand_across(uint32_t shared, uint32_t columns64) {
+  constexpr uint64_t kEightRows = 1024 >> 4, kSwizzle128 = uint64_t{1} << 62;
+  return static_cast<uint64_t>((shared & 0x3ffff) >> 4) |
+         static_cast<uint64_t>(columns64 >> 4) << 16 | kEightRows << 32 | kSwizzle128;
+}
+
 static __device__ __forceinline__ void begin_products() {
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
@@ -100,6 +143,12 @@ static __device__ __forceinline__ void pin(float (&d)[n]) {
 }
 static __device__ __forceinline__ void pin(uint32_t (&a)[4]) {
   asm volatile("" : "+r"(a[0]), "+r"(a[1]), "+r"(a[2]), "+r"(a[3])::"memory");
+}
+
+/// What this thread wrote to shared memory by plain stores and copies is seen by products and bulk
+/// copies.
+static __device__ __forceinline__ void show_to_products() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
 static __device__ __forceinline__ void make_barrier(uint32_t at, uint32_t arrivals) {

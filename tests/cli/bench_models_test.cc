@@ -63,6 +63,12 @@ TEST(BenchModels, NamesTestsAsLlamaBenchDoes) {
                                    "pp16 @ d64", "tg2 @ d64", "pp8+tg4 @ d64", "pp4+tg2 @ d64"));
 }
 
+TEST(BenchModels, AShorterPromptLeavesALongerOneNothing) {
+  const Finished done = table({"-p", "64,128", "-n", "0", "--json"});
+  ASSERT_EQ(done.exit, 0) << done.err;
+  EXPECT_THAT(tests_in(done.out), testing::ElementsAre("pp64", "pp128"));
+}
+
 TEST(BenchModels, RowsHaveLlamasKeysAndAddUp) {
   const Finished done = table({"-p", "8", "-n", "4", "-r", "3", "--json"});
   ASSERT_EQ(done.exit, 0) << done.err;

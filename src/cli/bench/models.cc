@@ -79,14 +79,16 @@ class Instance {
         engine_(model_, engine_options()),
         us_(tests_.size()) {}
 
-  /// One sample of one test. `sample` makes its tokens differ from those of other samples.
+  /// One sample of one test. Its tokens differ from those of other samples and tests, whose pages
+  /// would be found again.
   void run(std::size_t at, std::uint64_t sample, bool counts) {
     const Test& test = tests_[at];
     const std::int64_t vocab = model_.info().vocab;
     const std::vector<std::int32_t> before = random_tokens(test.depth, vocab, 1);
     if (test.depth > 0 && test.prompt > 0) engine_.run({{before, 1}});
     std::vector<std::int32_t> tokens = before;
-    const auto more = random_tokens(test.before_decode() - test.depth, vocab, sample + 2);
+    const std::uint64_t seed = sample * tests_.size() + at + 2;
+    const auto more = random_tokens(test.before_decode() - test.depth, vocab, seed);
     tokens.insert(tokens.end(), more.begin(), more.end());
     const std::int64_t draws = counts ? test.gen + 1 : std::min<std::int64_t>(test.gen, 1) + 1;
     const Told told = engine_.run({{tokens, draws}})[0];

@@ -10,7 +10,7 @@ JOBS ?= $(shell awk -v cores=$$(nproc 2>/dev/null || echo 1) '/MemAvailable/ { f
           print fit < 1 ? 1 : fit < cores ? fit : cores }' /proc/meminfo)
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test asan tsan check tidy format docs install clean deps help cuda bench fuzz oracle deb wheel image
+.PHONY: build demo test asan tsan aarch64 check tidy format docs install clean deps help cuda bench fuzz oracle deb wheel image
 .NOTPARALLEL:
 export PYTHONDONTWRITEBYTECODE := 1
 STARTED := $(shell date +%s)
@@ -43,6 +43,17 @@ asan: cuda deps  ## the test suite under address and undefined-behaviour sanitiz
 tsan: cuda deps  ## the test suite under the thread sanitizer
 	$(call build_and_test,tsan,--limit 3600)
 
+# cli_test runs the program itself, which only a kernel with qemu registered could.
+ARM_TESTS := base format text kernels dispatch ops model runtime api issues fuzz
+QEMU_CPU ?= max
+aarch64: deps  ## the tests of the library built for 64-bit ARM, in qemu (g++-aarch64-linux-gnu, qemu-user); half an hour and more
+	@tools/arm_root $(BUILD)/arm_root
+	cmake --preset aarch64 -B $(BUILD)/aarch64 -DSTEPLESS_ARM_ROOT=$(abspath $(BUILD)/arm_root) >$(BUILD)/aarch64.log 2>&1 || \
+	  { cat $(BUILD)/aarch64.log; exit 1; }
+	cmake --build $(BUILD)/aarch64 -j $(JOBS) --target $(ARM_TESTS:%=%_test)
+	@tools/run_tests --build $(BUILD)/aarch64 --jobs $(JOBS) --limit 3600 \
+	  --emulator "qemu-aarch64 -cpu $(QEMU_CPU) -L $(abspath $(BUILD)/arm_root)" $(ARM_TESTS)
+
 fuzz: cuda deps  ## fuzzes every parser for FUZZ_SECONDS of CPU time; needs clang and libfuzzer-14-dev
 	@command -v clang++ >/dev/null || { echo "error: clang++: not installed; apt-get install clang libfuzzer-14-dev" >&2; exit 1; }
 	@mkdir -p $(BUILD)
@@ -71,7 +82,7 @@ install: build  ## installs under PREFIX (and DESTDIR); the result may be moved
 	cmake --install $(BUILD)/release --prefix $(PREFIX)
 
 clean:  ## removes what the targets above made
-	rm -rf out $(foreach preset,release dev asan tsan bench fuzz,$(BUILD)/$(preset) $(BUILD)/$(preset).log)
+	rm -rf out $(foreach preset,release dev asan tsan aarch64 bench fuzz,$(BUILD)/$(preset) $(BUILD)/$(preset).log)
 
 deps:
 	@tools/install_deps
@@ -90,5 +101,5 @@ missing_wheel := the Python bindings are not written yet
 missing_image := the container file comes with the server
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):[a-z ]*  ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z0-9]*\):[a-z ]*  ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 	@echo "variables: PREFIX=$(PREFIX) CUDA=auto|on|off JOBS=$(JOBS) BUILD=$(BUILD) FUZZ_SECONDS=$(FUZZ_SECONDS)"

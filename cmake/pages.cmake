@@ -1,6 +1,7 @@
 # Manual pages and completions: the program that was just built writes them, without the settings of whoever builds.
 set(pages ${CMAKE_BINARY_DIR}/pages)
-set(run ${CMAKE_COMMAND} -E env --unset=HOME --unset=XDG_CONFIG_HOME $<TARGET_FILE:stepless_cli>)
+set(run ${CMAKE_COMMAND} -E env --unset=HOME --unset=XDG_CONFIG_HOME ${CMAKE_CROSSCOMPILING_EMULATOR}
+    $<TARGET_FILE:stepless_cli>)
 add_custom_command(OUTPUT ${pages}/stamp
   COMMAND ${CMAKE_COMMAND} -E make_directory ${pages}/completions
   COMMAND ${run} man --dir ${pages}/man1

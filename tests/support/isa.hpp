@@ -1,5 +1,9 @@
 // Which instruction sets the machine under the tests has, asked of the compiler's own probe.
 #pragma once
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
+
 #include "kernels/kernel.hpp"
 #include "tests/support/device.hpp"
 
@@ -37,15 +41,20 @@ inline bool runs_here(Isa isa) {
     case Isa::avx512vbmi:
       return false;
 #endif
-    case Isa::neon:
 #if defined(__aarch64__)
+    case Isa::neon:
       return true;
+    case Isa::neondot:
+      return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+    case Isa::neonbf16:
+      return runs_here(Isa::neondot) && (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0 &&
+             (getauxval(AT_HWCAP2) & HWCAP2_BF16) != 0;
 #else
-      return false;
-#endif
+    case Isa::neon:
     case Isa::neondot:
     case Isa::neonbf16:
       return false;
+#endif
     case Isa::cuda:
     case Isa::sm80:
     case Isa::sm90:

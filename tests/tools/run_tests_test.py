@@ -47,6 +47,14 @@ class RunProgram(unittest.TestCase):
         self.assertEqual(done.failures, [("A.Bad", "a.cc:3\n1 is not 2")])
         self.assertEqual(sorted(done.skips), ["disabled in its source", "no shared folder"])
 
+    def test_an_emulator_starts_the_program(self):
+        path = self.folder / "b_test"  # no program by itself
+        path.write_text("echo '[ RUN      ] B.One'\necho '[       OK ] B.One (0 ms)'\n")
+        done = run_tests.run_program(path, 60, "", dict(os.environ), "sh -e")
+        self.assertEqual((done.passed, done.failures), (1, []))
+        with self.assertRaises(PermissionError):
+            run_tests.run_program(path, 60, "", dict(os.environ))
+
     def test_a_crash_fails_the_test_that_was_running(self):
         done = self.run_script("echo '[ RUN      ] A.One'\necho '[       OK ] A.One (0 ms)'\n"
                                "echo '[ RUN      ] A.Two'\nkill -SEGV $$\n")

@@ -130,6 +130,11 @@ double kernel_rate(const Kernel& kernel, const Problem& p, const Machine& machin
   if (kernel.fields.order == Order::avx2_i16 && machine.int16_gops > 0) rate = machine.int16_gops;
   if (kernel.fields.order == Order::avx512_i16 && machine.int8_gops > 0)
     rate = machine.int8_gops / 2;
+  if (kernel.fields.order == Order::neon_i16 && machine.int8_gops > 0) {
+    rate = machine.int8_gops / 2;
+    // SDOT does half of what SMMLA does, which the machine's rate is that of.
+    if (kernel.is.isa == Isa::neondot && machine.has(Isa::neonbf16)) rate /= 2;
+  }
   if (kernel.is.isa >= Isa::sm80) rate = std::max(rate, machine.bf16_gflops);
   return 1e3 * rate * machine.threads;
 }

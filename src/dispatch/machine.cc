@@ -41,7 +41,9 @@ std::string_view class_of(const std::vector<Isa>& isas, std::string_view vendor)
     return vendor == "GenuineIntel" ? "xeon_avx512bf16" : "server_avx512bf16";
   if (has(Isa::avx512)) return "server_avx512vnni";
   if (has(Isa::avx2)) return "desktop_avx2";
-  if (has(Isa::neon)) return "aarch64";
+  if (has(Isa::neonbf16)) return "aarch64_i8mm";
+  if (has(Isa::neondot)) return "aarch64";
+  if (has(Isa::neon)) return "aarch64_base";
   return "portable";
 }
 

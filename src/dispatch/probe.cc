@@ -88,13 +88,17 @@ std::string probe_cpu_name() {
 
 std::vector<Isa> probe_isas() {
   // Bits of the Linux kernel's AT_HWCAP words; named here because old headers lack some.
-  constexpr unsigned long kAsimd = 1ul << 1, kAsimdDp = 1ul << 20, kBf16 = 1ul << 14;
+  constexpr unsigned long kAsimd = 1ul << 1, kAsimdDp = 1ul << 20;
+  constexpr unsigned long kI8mm = 1ul << 13, kBf16 = 1ul << 14;
   std::vector<Isa> isas = {Isa::cpu};
   const unsigned long caps = getauxval(AT_HWCAP), caps2 = getauxval(AT_HWCAP2);
   if ((caps & kAsimd) == 0) return isas;
   isas.push_back(Isa::neon);
-  if ((caps & kAsimdDp) != 0) isas.push_back(Isa::neondot);
-  if ((caps2 & kBf16) != 0) isas.push_back(Isa::neonbf16);
+  if ((caps & kAsimdDp) == 0) return isas;
+  isas.push_back(Isa::neondot);
+  // The folder's flags are dotprod, i8mm and bf16: all three or none.
+  constexpr unsigned long kBoth = kI8mm | kBf16;
+  if ((caps2 & kBoth) == kBoth) isas.push_back(Isa::neonbf16);
   return isas;
 }
 

@@ -60,6 +60,8 @@ enum class Order : std::uint8_t {
   avx512_f32,   // 16 float32 lanes
   avx512_i16,   // 16-bit integers within a group, groups in turn: cpu/avx512vnni
   avx512_bf16,  // VDPBF16PS pairs
+  neon_f32,     // 8 float32 lanes with fma: cpu/neon/tile.hpp
+  neon_i16,     // 16-bit integers within a group, groups in turn: cpu/neondot/planes.hpp
   cuda_f64,     // `any` of CUDA: see its file
   mma_k512,     // tensor cores, chains of 512: cuda/sm80/flat_units.cuh
   wgmma_bf16,   // tensor cores, one chain, weights rounded to bf16: cuda/sm90/prompt_tile.cuh

@@ -72,6 +72,10 @@ std::string_view to_string(Order order) {
       return "avx512_i16";
     case Order::avx512_bf16:
       return "avx512_bf16";
+    case Order::neon_f32:
+      return "neon_f32";
+    case Order::neon_i16:
+      return "neon_i16";
     case Order::cuda_f64:
       return "cuda_f64";
     case Order::mma_k512:

@@ -27,6 +27,21 @@
 #else
 #define STEPLESS_BUILT_avx512bf16(entry) nullptr
 #endif
+#ifdef STEPLESS_HAS_neon
+#define STEPLESS_BUILT_neon(entry) entry
+#else
+#define STEPLESS_BUILT_neon(entry) nullptr
+#endif
+#ifdef STEPLESS_HAS_neondot
+#define STEPLESS_BUILT_neondot(entry) entry
+#else
+#define STEPLESS_BUILT_neondot(entry) nullptr
+#endif
+#ifdef STEPLESS_HAS_neonbf16
+#define STEPLESS_BUILT_neonbf16(entry) entry
+#else
+#define STEPLESS_BUILT_neonbf16(entry) nullptr
+#endif
 #ifdef STEPLESS_HAS_cuda_any
 #define STEPLESS_BUILT_cuda(entry) entry
 #else
@@ -49,6 +64,9 @@
 #define STEPLESS_ENTRY_avx512 CpuEntry
 #define STEPLESS_ENTRY_avx512vnni CpuEntry
 #define STEPLESS_ENTRY_avx512bf16 CpuEntry
+#define STEPLESS_ENTRY_neon CpuEntry
+#define STEPLESS_ENTRY_neondot CpuEntry
+#define STEPLESS_ENTRY_neonbf16 CpuEntry
 #define STEPLESS_ENTRY_cuda CudaEntry
 #define STEPLESS_ENTRY_sm80 CudaEntry
 #define STEPLESS_ENTRY_sm90 CudaEntry

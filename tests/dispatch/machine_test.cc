@@ -11,6 +11,7 @@
 #include "kernels/roll_call.hpp"
 #include "stepless/error.hpp"
 #include "tests/dispatch/route_problems.hpp"
+#include "tests/support/isa.hpp"
 #include "tests/support/paths.hpp"
 #include "tests/support/throws.hpp"
 
@@ -32,8 +33,8 @@ TEST(Machines, HaveNumbersAndSources) {
         << machine.name;
     EXPECT_FALSE(machine.source.empty());
   }
-  for (const char* name :
-       {"desktop_avx2", "server_avx512bf16", "server_avx512vnni", "xeon_avx512bf16", "aarch64"})
+  for (const char* name : {"desktop_avx2", "server_avx512bf16", "server_avx512vnni",
+                           "xeon_avx512bf16", "aarch64", "aarch64_i8mm"})
     EXPECT_EQ(find_machine(name).name, name);
 }
 
@@ -136,8 +137,13 @@ TEST(ThisMachine, KnowsWhatTheCompilerKnows) {
   EXPECT_EQ(has(Isa::avx512vnni), has(Isa::avx512) && __builtin_cpu_supports("avx512vnni"));
   EXPECT_EQ(has(Isa::avx512bf16), has(Isa::avx512) && __builtin_cpu_supports("avx512bf16"));
   EXPECT_EQ(has(Isa::avx512vbmi), has(Isa::avx512) && __builtin_cpu_supports("avx512vbmi"));
+#elif defined(__aarch64__)
+  const std::vector<Isa> probed = probe_isas();
+  for (const Isa isa : {Isa::neon, Isa::neondot, Isa::neonbf16})
+    EXPECT_EQ(std::ranges::find(probed, isa) != probed.end(), test::runs_here(isa))
+        << to_string(isa);
 #else
-  GTEST_SKIP() << "the compiler's own probe is used on x86-64 only";
+  GTEST_SKIP() << "the compiler's own probe is used on x86-64 and AArch64 only";
 #endif
 }
 

@@ -16,9 +16,15 @@
 
 namespace stepless::test {
 
-inline constexpr std::array kRouteMachines = {
-    "desktop_avx2", "server_avx512bf16", "server_avx512vnni", "xeon_avx512bf16", "aarch64", "h200",
-    "a100"};
+inline constexpr std::array kRouteMachines = {"portable",
+                                              "desktop_avx2",
+                                              "server_avx512bf16",
+                                              "server_avx512vnni",
+                                              "xeon_avx512bf16",
+                                              "aarch64",
+                                              "aarch64_i8mm",
+                                              "h200",
+                                              "a100"};
 inline constexpr std::array kFloats = {DType::f32, DType::f16, DType::bf16};
 inline constexpr std::int64_t kMostRouteRows = 2048;
 

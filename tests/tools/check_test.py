@@ -85,6 +85,12 @@ class Layers(Part):
                                                 '#include "kernels/cpu/avx512/b.hpp"\n')
         self.assert_wrong("layers", "kernels/cpu/avx512/b.hpp")
 
+    def test_a_kernel_may_build_on_a_set_that_its_own_contains(self):
+        self.write("src/kernels/cpu/neonbf16/a.cc", '#include "kernels/cpu/neondot/b.hpp"\n#include "kernels/cpu/neon/b.hpp"\n')
+        self.assert_clean("layers")
+        self.write("src/kernels/cpu/neondot/a.cc", '#include "kernels/cpu/neonbf16/b.hpp"\n')
+        self.assert_wrong("layers", "kernels/cpu/neonbf16/b.hpp")
+
     def test_a_folder_nobody_drew(self):
         self.write("src/utils/a.cc", "")
         self.assert_wrong("layers", "src/utils")

@@ -38,16 +38,22 @@ DOORS = (
 KERNEL_SYSTEM = re.compile(r"[\w/]+\.h|c(stdint|stddef|string|math|float|limits|assert)")
 
 KERNEL_HEADERS = {"kernels/args.hpp", "kernels/ceiling_entry.hpp", "kernels/philox.hpp"}  # static or plain data
+# Folders under kernels/cpu whose headers wider sets may include; the first line that fits.
+NARROWER = (
+    ("kernels/cpu/avx512", ("kernels/cpu/avx512/",)),
+    ("kernels/cpu/neondot", ("kernels/cpu/neon/",)),
+    ("kernels/cpu/neonbf16", ("kernels/cpu/neon/", "kernels/cpu/neondot/")),
+)
 KERNEL_RULE = "a kernel includes kernels/args.hpp, headers of its own folder and of its device's `any`, and C headers"
 
 
 def kernel_file(path, bracket, name):
     """What a file under kernels/cpu/<isa> may include: args.hpp, headers of its own folder and of `any` (all static, as
-    isa-leak sees to), of plain avx512 where the folder's own set contains it, C headers and intrinsics."""
+    isa-leak sees to), of folders whose set the folder's own contains, C headers and intrinsics."""
     folder = path.removeprefix("src/").rsplit("/", 1)[0] + "/"
     if bracket == "<":
         return KERNEL_SYSTEM.fullmatch(name) is not None
-    narrower = ("kernels/cpu/avx512/",) if folder.startswith("kernels/cpu/avx512") else ()
+    narrower = next((also for begin, also in NARROWER if folder.startswith(begin)), ())
     return name in KERNEL_HEADERS or name.startswith((folder, "kernels/cpu/any/", *narrower))
 
 

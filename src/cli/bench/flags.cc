@@ -27,7 +27,8 @@ void add_run_flags(CLI::App& app, BenchFlags& f, Scopes& scopes) {
              {"", "ceilings", "qmm", "gather", "dot"}, kGroup);
   scopes.add(
       app.add_option("--max-isa", f.max_isa,
-                     "use no instruction set beyond: cpu, avx2, avx512, avx512vnni, avx512bf16"),
+                     "use no instruction set beyond: cpu, avx2, avx512, avx512vnni, avx512bf16; "
+                     "neon, neondot, neonbf16"),
       kMeasured, kGroup);
   scopes.add(app.add_flag("--warm", f.warm, "one copy of what is read, which may stay in cache"),
              {"qmm", "gather", "dot"}, kGroup);

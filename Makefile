@@ -46,7 +46,7 @@ tsan: cuda deps  ## the test suite under the thread sanitizer
 # cli_test runs the program itself, which only a kernel with qemu registered could.
 ARM_TESTS := base format text kernels dispatch ops model runtime api issues fuzz
 QEMU_CPU ?= max
-aarch64: deps  ## the tests of the library built for 64-bit ARM, in qemu (g++-aarch64-linux-gnu, qemu-user); half an hour and more
+aarch64: deps  ## the library and its tests for 64-bit ARM, cross-compiled, run in qemu; half an hour and more
 	@tools/arm_root $(BUILD)/arm_root
 	cmake --preset aarch64 -B $(BUILD)/aarch64 -DSTEPLESS_ARM_ROOT=$(abspath $(BUILD)/arm_root) >$(BUILD)/aarch64.log 2>&1 || \
 	  { cat $(BUILD)/aarch64.log; exit 1; }

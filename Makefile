@@ -51,6 +51,7 @@ aarch64: deps  ## the library and its tests for 64-bit ARM, cross-compiled, run 
 	cmake --preset aarch64 -B $(BUILD)/aarch64 -DSTEPLESS_ARM_ROOT=$(abspath $(BUILD)/arm_root) >$(BUILD)/aarch64.log 2>&1 || \
 	  { cat $(BUILD)/aarch64.log; exit 1; }
 	cmake --build $(BUILD)/aarch64 -j $(JOBS) --target $(ARM_TESTS:%=%_test)
+	@tools/check --build $(BUILD)/aarch64 isa-leak
 	@tools/run_tests --build $(BUILD)/aarch64 --jobs $(JOBS) --limit 3600 \
 	  --emulator "qemu-aarch64 -cpu $(QEMU_CPU) -L $(abspath $(BUILD)/arm_root)" $(ARM_TESTS)
 

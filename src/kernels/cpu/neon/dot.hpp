@@ -19,7 +19,7 @@ static inline float32x4_t load_four(const uint8_t* at) {
 }
 
 struct DotLanes {
-  float64x2_t of[4] = {vdupq_n_f64(0), vdupq_n_f64(0), vdupq_n_f64(0), vdupq_n_f64(0)};
+  float64x2_t of[4];
 };
 
 /// Eight elements of both.
@@ -48,7 +48,8 @@ static void lay_out(const void* base, int64_t stride, int64_t first, int64_t cou
 template <DType kType>
 static double block_sum(const DotArgs& args, int64_t k, int64_t end) {
   constexpr int64_t kSize = kType == DType::f32 ? 4 : 2;
-  DotLanes lanes;
+  const float64x2_t zero = vdupq_n_f64(0);
+  DotLanes lanes = {{zero, zero, zero, zero}};
   if (args.a_stride == 1 && args.b_stride == 1)
     for (; k + 8 <= end; k += 8)
       add_eight<kType>(static_cast<const uint8_t*>(args.a) + k * kSize,

@@ -15,6 +15,8 @@ static inline uint8x16_t zip_halves(uint8x16_t a, uint8x16_t b) {
   return vreinterpretq_u8_u64(kUpper ? vzip2q_u64(x, y) : vzip1q_u64(x, y));
 }
 
+namespace {
+
 template <Mode mode, int kBits>
 struct Tiles {
   static constexpr Mode kMode = mode;
@@ -149,4 +151,5 @@ struct Tiles {
   };
 };
 
+}  // namespace
 }  // namespace stepless::kernels

@@ -30,6 +30,8 @@ static inline void turn(const uint8x16_t* rows, uint8x16_t* to) {
   to[3] = zip_high(high[0], high[1]);
 }
 
+namespace {
+
 template <Mode mode, int kBits>
 struct Dots {
   static constexpr Mode kMode = mode;
@@ -153,4 +155,5 @@ struct Dots {
   };
 };
 
+}  // namespace
 }  // namespace stepless::kernels

@@ -81,6 +81,8 @@ static void run_units(const MatmulArgs& args, Slice units) {
       }
 }
 
+namespace {
+
 /// The entry points of one kernel, T<mode, bits>: affine takes its width from the arguments.
 template <template <Mode, int> class T>
 struct AffineEntry {
@@ -120,4 +122,5 @@ struct OneEntry {
   }
 };
 
+}  // namespace
 }  // namespace stepless::kernels

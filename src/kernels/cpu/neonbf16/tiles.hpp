@@ -8,13 +8,6 @@
 
 namespace stepless::kernels {
 
-/// The lower (kUpper: upper) eight bytes of both.
-template <bool kUpper>
-static inline uint8x16_t zip_halves(uint8x16_t a, uint8x16_t b) {
-  const uint64x2_t x = vreinterpretq_u64_u8(a), y = vreinterpretq_u64_u8(b);
-  return vreinterpretq_u8_u64(kUpper ? vzip2q_u64(x, y) : vzip1q_u64(x, y));
-}
-
 namespace {
 
 template <Mode mode, int kBits>

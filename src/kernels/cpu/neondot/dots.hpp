@@ -6,14 +6,6 @@
 
 namespace stepless::kernels {
 
-static inline uint8x16_t zip_low(uint8x16_t a, uint8x16_t b) {
-  return vreinterpretq_u8_u64(vzip1q_u64(vreinterpretq_u64_u8(a), vreinterpretq_u64_u8(b)));
-}
-
-static inline uint8x16_t zip_high(uint8x16_t a, uint8x16_t b) {
-  return vreinterpretq_u8_u64(vzip2q_u64(vreinterpretq_u64_u8(a), vreinterpretq_u64_u8(b)));
-}
-
 /// Lane r of to[d] gets dword d of rows[r].
 static inline void turn(const uint8x16_t* rows, uint8x16_t* to) {
   uint8x16_t low[2], high[2];  // of rows 0 and 1, 2 and 3: dwords 0 and 2, 1 and 3 in turn
@@ -24,10 +16,10 @@ static inline void turn(const uint8x16_t* rows, uint8x16_t* to) {
     low[h] = vreinterpretq_u8_u32(vtrn1q_u32(a, b));
     high[h] = vreinterpretq_u8_u32(vtrn2q_u32(a, b));
   }
-  to[0] = zip_low(low[0], low[1]);
-  to[1] = zip_low(high[0], high[1]);
-  to[2] = zip_high(low[0], low[1]);
-  to[3] = zip_high(high[0], high[1]);
+  to[0] = zip_halves<false>(low[0], low[1]);
+  to[1] = zip_halves<false>(high[0], high[1]);
+  to[2] = zip_halves<true>(low[0], low[1]);
+  to[3] = zip_halves<true>(high[0], high[1]);
 }
 
 namespace {

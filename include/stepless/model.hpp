@@ -55,6 +55,9 @@ struct ModelInfo {
   /// think, none.
   std::string tool_style = "none", reasoning_style = "none";
   std::string notes;  // what is odd but no error, a line each
+  /// With ModelOptions::fast_int8: the measured error of products and which weights stay exact, in
+  /// words; else empty. A model planned for another machine has none.
+  std::string fast_int8;
 };
 
 /// What encode_chat_part() returns of a rendered conversation: all up to the end of the last

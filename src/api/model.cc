@@ -7,6 +7,7 @@
 #include "api/chat_part.hpp"
 #include "api/device.hpp"
 #include "api/explain_model.hpp"
+#include "api/int8_error.hpp"
 #include "api/model_state.hpp"
 #include "base/cpus.hpp"
 #include "base/error.hpp"
@@ -26,13 +27,19 @@ Machine machine_of(const ModelOptions& options, int threads, const std::optional
   return gpu ? gpu_machine(*gpu) : this_machine(threads);
 }
 
+Overrides overrides_of(const ModelOptions& options) {
+  Overrides overrides;
+  if (!options.max_isa.empty()) overrides.max_isa = parse_isa(options.max_isa);
+  overrides.kernel = options.kernel;
+  overrides.fast_int8 = options.fast_int8;
+  return overrides;
+}
+
 LoadOptions load_options(const ModelOptions& options, int threads, const std::optional<Gpu>& gpu) {
   LoadOptions load;
   if (options.act_dtype != "auto") load.act = parse_float_dtype(options.act_dtype, "act-dtype");
   load.machine = machine_of(options, threads, gpu);
-  if (!options.max_isa.empty()) load.overrides.max_isa = parse_isa(options.max_isa);
-  load.overrides.kernel = options.kernel;
-  load.overrides.fast_int8 = options.fast_int8;
+  load.overrides = overrides_of(options);
   load.chat_template = options.chat_template;
   if (options.step_rows < 1)
     fail(ErrorCode::invalid_argument, "step rows: {}; at least 1", options.step_rows);
@@ -104,6 +111,8 @@ Model make(std::shared_ptr<const LoadedModel> loaded, int threads, const ModelOp
   if (gpu) state->gpu = gpu->index;
   state->info.device = gpu ? fmt::format("cuda:{}", gpu->index) : "cpu";
   state->foreign = !options.machine.empty();
+  if (options.fast_int8 && !state->foreign)
+    state->info.fast_int8 = measure_int8(*state->loaded, overrides_of(options));
   return Model(std::move(state));
 }
 

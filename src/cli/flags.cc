@@ -139,7 +139,8 @@ void add_device_flags(CLI::App& app, ModelFlags& f, const char* model_names) {
       ->group(kModelGroup);
   app.add_option("--kernel", f.kernel, "run this kernel where it can run; see docs/kernels.md")
       ->group(kModelGroup);
-  app.add_flag("--fast-int8", f.fast_int8, "8-bit activations; refused until it is built")
+  app.add_flag("--fast-int8", f.fast_int8,
+               "round activations to 8 bits: faster, less exact; prints its error")
       ->group(kModelGroup);
   app.add_flag("--trust-remote-code", f.trust_remote_code,
                "no-op: a checkpoint's code is never run")
@@ -215,6 +216,7 @@ Model open_model(const ModelFlags& flags, const std::string& machine) {
   const auto start = std::chrono::steady_clock::now();
   const auto opened = [&](Model model) {
     check_context(flags, model.info());
+    if (!model.info().fast_int8.empty()) note(model.info().fast_int8);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
     log_line(LogDepth::info,
              fmt::format("model {} {:.3f}s family={} act={}",

@@ -55,6 +55,11 @@ double weight_bytes(const Problem& p) {
   return elements * (p.quant.bits / 8.0 + per_group / p.quant.group_size);
 }
 
+/// VPMADDUBSW and its add take twice the products of VPMADDWD and its own.
+double int8_rate(const Machine& machine) {
+  return std::max(machine.int8_gops, 2 * machine.int16_gops);
+}
+
 }  // namespace
 
 Traffic traffic_of(const Problem& p) {
@@ -110,7 +115,7 @@ double read_rate(const Machine& machine) {
   return 1e3 * (machine.threads > 1 ? machine.read_gbps_all : machine.read_gbps);
 }
 
-double best_rate(const Problem& p, const Machine& machine) {
+double best_rate(const Problem& p, const Machine& machine, Precision precision) {
   // bf16 x is one bf16 plane, f16 two; float32 would take three and lose to plain fma (kernels.md,
   // CPU 2).
   double rate = machine.f32_gflops;
@@ -120,6 +125,8 @@ double best_rate(const Problem& p, const Machine& machine) {
   // Two planes of bytes hold them as well.
   if (p.op == KernelOp::qmm && p.x_type != DType::f32 && p.quant.mode != Mode::mxfp8)
     rate = std::max({rate, machine.int16_gops, machine.int8_gops / 2});
+  if (p.op == KernelOp::qmm && precision == Precision::int8)
+    rate = std::max(rate, int8_rate(machine));
   return 1e3 * rate * machine.threads;
 }
 
@@ -134,6 +141,10 @@ double kernel_rate(const Kernel& kernel, const Problem& p, const Machine& machin
     rate = machine.int8_gops / 2;
     // SDOT does half of what SMMLA does, which the machine's rate is that of.
     if (kernel.is.isa == Isa::neondot && machine.has(Isa::neonbf16)) rate /= 2;
+  }
+  if (kernel.fields.order == Order::int8_groups) {
+    const bool vnni = kernel.is.isa == Isa::avx512vnni;
+    rate = std::max(rate, vnni ? machine.int8_gops : 2 * machine.int16_gops);
   }
   if (kernel.is.isa >= Isa::sm80) rate = std::max(rate, machine.bf16_gflops);
   return 1e3 * rate * machine.threads;
@@ -152,8 +163,9 @@ double memory_floor_us(const Problem& p, const Machine& machine) {
   return traffic_of(p).bytes() / read_rate(machine);
 }
 
-double floor_us(const Problem& p, const Machine& machine) {
-  return std::max(memory_floor_us(p, machine), traffic_of(p).flop / best_rate(p, machine));
+double floor_us(const Problem& p, const Machine& machine, Precision precision) {
+  return std::max(memory_floor_us(p, machine),
+                  traffic_of(p).flop / best_rate(p, machine, precision));
 }
 
 double cost_us(const Kernel& kernel, const Problem& p, const Machine& machine) {

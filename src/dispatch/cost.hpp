@@ -18,9 +18,10 @@ struct Traffic {
 Traffic traffic_of(const Problem& problem);
 
 /// Bytes per us that all threads read together, and flop per us of the best exact arithmetic for
-/// x's type.
+/// x's type, or of 8-bit x.
 double read_rate(const Machine& machine);
-double best_rate(const Problem& problem, const Machine& machine);
+double best_rate(const Problem& problem, const Machine& machine,
+                 Precision precision = Precision::exact);
 /// Flop per us at this kernel's own arithmetic, at a share of 1.
 double kernel_rate(const Kernel& kernel, const Problem& problem, const Machine& machine);
 
@@ -32,7 +33,8 @@ struct Share {
 Share share_of(const Kernel& kernel, const Machine& machine);
 
 double memory_floor_us(const Problem& problem, const Machine& machine);
-double floor_us(const Problem& problem, const Machine& machine);
+double floor_us(const Problem& problem, const Machine& machine,
+                Precision precision = Precision::exact);
 double cost_us(const Kernel& kernel, const Problem& problem, const Machine& machine);
 
 /// The pin of prefer.inc for this kernel and m; "" when there is none.

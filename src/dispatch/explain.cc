@@ -56,21 +56,22 @@ std::string equation(const Problem& p) {
   return y;
 }
 
-std::string_view rate_name(const Problem& p, const Machine& machine) {
+std::string_view rate_name(const Problem& p, const Machine& machine, const Plan& plan) {
+  if (plan.precision() == Precision::int8) return "int8";
   const double rate = best_rate(p, machine) / machine.threads;
   if (rate == 1e3 * machine.f32_gflops) return "f32";
   const double planes = p.x_type == DType::f16 ? 2 : 1;
   return rate == 1e3 * machine.bf16_gflops / planes ? "bf16" : "int16";
 }
 
-std::string machine_line(const Problem& p, const Machine& machine) {
+std::string machine_line(const Problem& p, const Machine& machine, const Plan& plan) {
   const std::string threads =
       machine.threads == 1 ? "1 thread" : fmt::format("{} threads", machine.threads);
   std::string source = machine.source;
   if (machine.profile != machine.name) source = machine.profile + ": " + source;
   return fmt::format("machine   {}, {}   read {:.1f} GB/s, {} {:.0f} GFLOP/s   ({})\n",
-                     machine.name, threads, read_rate(machine) / 1e3, rate_name(p, machine),
-                     best_rate(p, machine) / 1e3, source);
+                     machine.name, threads, read_rate(machine) / 1e3, rate_name(p, machine, plan),
+                     best_rate(p, machine, plan.precision()) / 1e3, source);
 }
 
 std::string bytes_line(const Traffic& t, const Plan& plan) {
@@ -86,8 +87,8 @@ std::string floor_line(const Problem& p, const Machine& machine, const Plan& pla
   const double memory = memory_floor_us(p, machine);
   if (plan.floor_us <= memory)
     return fmt::format("floor     {}   bound by memory (arithmetic {}, {:.2f} GFLOP)\n",
-                       time_text(plan.floor_us), time_text(t.flop / best_rate(p, machine)),
-                       t.flop / 1e9);
+                       time_text(plan.floor_us),
+                       time_text(t.flop / best_rate(p, machine, plan.precision())), t.flop / 1e9);
   return fmt::format("floor     {}   bound by arithmetic, {:.2f} GFLOP (memory {})\n",
                      time_text(plan.floor_us), t.flop / 1e9, time_text(memory));
 }
@@ -147,7 +148,8 @@ std::string explain_text(const Problem& p, const Machine& machine, const Plan& p
                             : "";
   std::string text = fmt::format("problem   {}   {}   x {}{} → y {}\n", equation(p), format,
                                  to_string(p.x_type), w, to_string(p.y_type));
-  text += machine_line(p, machine) + bytes_line(traffic_of(p), plan) + floor_line(p, machine, plan);
+  text += machine_line(p, machine, plan) + bytes_line(traffic_of(p), plan) +
+          floor_line(p, machine, plan);
   std::size_t width = 6;
   for (const Candidate& c : plan.candidates) width = std::max(width, c.kernel->name.size());
   text += fmt::format("  {:<{}}  {:>11}  {:>7}  why\n", "kernel", width, "predicted", "% floor");
@@ -180,7 +182,7 @@ OrderedJson explain_json(const Problem& p, const Machine& machine, const Plan& p
                      {"profile", machine.profile},
                      {"threads", machine.threads},
                      {"read_gbps", read_rate(machine) / 1e3},
-                     {"gflops", best_rate(p, machine) / 1e3},
+                     {"gflops", best_rate(p, machine, plan.precision()) / 1e3},
                      {"source", machine.source}};
   const Traffic t = traffic_of(p);
   json["bytes"] = {{"weights", t.weight_bytes}, {"x", t.x_bytes}, {"y", t.y_bytes}};

@@ -13,11 +13,12 @@
 namespace stepless {
 namespace {
 
-// Widest arithmetic first. `none` is last: an op whose rows sum nothing has rows of no other order.
+// Widest arithmetic first; the least exact before all, for whoever asked for it. `none` is last: an
+// op whose rows sum nothing has rows of no other order.
 constexpr Order kPreference[] = {
-    Order::avx512_bf16, Order::avx512_i16, Order::avx512_f32, Order::avx2_i16,    Order::avx2_f32,
-    Order::neon_i16,    Order::neon_f32,   Order::lanes_f32,  Order::wgmma_bf16,  Order::mma_k512,
-    Order::wgmma_pages, Order::mma_pages,  Order::cuda_f64,   Order::none};
+    Order::int8_groups, Order::avx512_bf16, Order::avx512_i16, Order::avx512_f32, Order::avx2_i16,
+    Order::avx2_f32,    Order::neon_i16,    Order::neon_f32,   Order::lanes_f32,  Order::wgmma_bf16,
+    Order::mma_k512,    Order::wgmma_pages, Order::mma_pages,  Order::cuda_f64,   Order::none};
 
 /// Orders that only prompt rows have: what they win is lost where rows are few.
 bool is_for_prompts(Order order) {
@@ -46,10 +47,11 @@ bool serves_every_m(std::vector<RowRange> ranges) {
 
 std::span<const Order> order_preference() { return kPreference; }
 
-Order choose_order(const Problem& problem, const Machine& machine) {
+Order choose_order(const Problem& problem, const Machine& machine, Precision precision) {
   for (const Order order : kPreference) {
     if (is_for_prompts(order) && problem.role != Role::prompt) continue;
     if (!is_wide(order, machine)) continue;
+    if (order == Order::int8_groups && precision == Precision::exact) continue;
     std::vector<RowRange> ranges;
     for (const Kernel& kernel : roll_call())
       if (kernel.fields.order == order && why_not_any_m(kernel, problem, machine).empty())

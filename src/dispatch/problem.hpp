@@ -12,6 +12,9 @@ namespace stepless {
 /// own; all others have one order together.
 enum class Role : std::uint8_t { decode, prompt };
 
+/// Whether activations may be rounded to 8 bits (--fast-int8). A wish, not part of a problem.
+enum class Precision : std::uint8_t { exact, int8 };
+
 struct Problem {
   KernelOp op = KernelOp::qmm;
   QuantSpec quant = {};  // qmm, qmmn, embed of a packed table

@@ -48,9 +48,21 @@ const Kernel* cheapest(const std::vector<Candidate>& candidates, Order order, co
   return best;
 }
 
-const Kernel* wished_kernel(const std::string& name, const Problem& p, const Machine& machine) {
+bool computes_in_int8(const Kernel& kernel) { return kernel.fields.order == Order::int8_groups; }
+
+/// Less exact rows need to be asked for, even by whoever names one.
+std::string why_not_wished(const Kernel& kernel, const Problem& p, const Machine& machine,
+                           const Overrides& overrides) {
+  std::string reason = why_not(kernel, p, machine);
+  if (reason.empty() && computes_in_int8(kernel) && !overrides.fast_int8)
+    reason = "8-bit activations need --fast-int8";
+  return reason;
+}
+
+const Kernel* wished_kernel(const Problem& p, const Machine& machine, const Overrides& overrides) {
+  const std::string& name = overrides.kernel;
   const Kernel* kernel = find_kernel(name);
-  if (const std::string reason = why_not(*kernel, p, machine); !reason.empty())
+  if (const std::string reason = why_not_wished(*kernel, p, machine, overrides); !reason.empty())
     fail(ErrorCode::invalid_argument, "kernel: {} cannot run {}: {}", name, problem_text(p),
          reason);
   return kernel;
@@ -90,9 +102,6 @@ std::int64_t workspace_bytes(const Kernel& kernel, const Problem& p) {
 }
 
 void check_overrides(const Overrides& overrides, const Machine& machine) {
-  if (overrides.fast_int8)
-    fail(ErrorCode::invalid_argument,
-         "fast-int8: no kernel of this build computes with 8-bit activations; leave it off");
   if (!overrides.kernel.empty() && find_kernel(overrides.kernel) == nullptr)
     fail(ErrorCode::invalid_argument,
          "kernel: \"{}\" is not in the roll call; docs/kernels.md lists every name",
@@ -104,16 +113,22 @@ void check_overrides(const Overrides& overrides, const Machine& machine) {
     fail(ErrorCode::invalid_argument, "max-isa: {} is not on {}; it has {}",
          to_string(*overrides.max_isa), machine.name, isas);
   }
+  const Machine limited = overrides.max_isa ? limited_to(machine, *overrides.max_isa) : machine;
+  if (overrides.fast_int8 && std::ranges::none_of(roll_call(), [&](const Kernel& kernel) {
+        return computes_in_int8(kernel) && limited.has(kernel.is.isa);
+      }))
+    fail(ErrorCode::invalid_argument,
+         "fast-int8: no kernel computes with 8-bit activations on {}; leave it off", limited.name);
 }
 
 Plan select(const Problem& p, const Machine& whole, const Overrides& overrides) {
   check_overrides(overrides, whole);
   const Machine machine = overrides.max_isa ? limited_to(whole, *overrides.max_isa) : whole;
   Plan plan;
-  plan.order = choose_order(p, machine);
+  plan.order = choose_order(p, machine, overrides.fast_int8 ? Precision::int8 : Precision::exact);
   for (const Kernel& kernel : roll_call()) {
     if (kernel.is.op != p.op) continue;
-    Candidate candidate{&kernel, 0, false, why_not(kernel, p, machine)};
+    Candidate candidate{&kernel, 0, false, why_not_wished(kernel, p, machine, overrides)};
     candidate.legal = candidate.why.empty();
     if (candidate.legal)
       candidate.cost_us = cost_us(kernel, p, machine);
@@ -123,7 +138,7 @@ Plan select(const Problem& p, const Machine& whole, const Overrides& overrides) 
   }
   plan.kernel = cheapest(plan.candidates, plan.order, p, machine);
   if (!overrides.kernel.empty()) {
-    plan.kernel = wished_kernel(overrides.kernel, p, machine);
+    plan.kernel = wished_kernel(p, machine, overrides);
     if (plan.kernel->fields.order != plan.order)
       plan.warning = fmt::format("row invariance is off: order {}, where the weight has {}",
                                  to_string(plan.kernel->fields.order), to_string(plan.order));
@@ -132,7 +147,7 @@ Plan select(const Problem& p, const Machine& whole, const Overrides& overrides) 
   if (plan.kernel == nullptr)  // m < 1: choose_order() found kernels for every m from 1 on
     fail(ErrorCode::invalid_argument, "{}: m = {}; expected 1 or more", problem_text(p), p.m);
   plan.cost_us = cost_us(*plan.kernel, p, machine);
-  plan.floor_us = floor_us(p, machine);
+  plan.floor_us = floor_us(p, machine, plan.precision());
   plan.workspace_bytes = workspace_bytes(*plan.kernel, p);
   say_why(plan, p, machine, !overrides.kernel.empty());
   return plan;

@@ -13,8 +13,8 @@ namespace stepless {
 /// Wishes of the user, read at the edge and passed down.
 struct Overrides {
   std::optional<Isa> max_isa;
-  std::string kernel;  // a name of the roll call; empty: none
-  bool fast_int8 = false;
+  std::string kernel;      // a name of the roll call; empty: none
+  bool fast_int8 = false;  // 8-bit activations; weights without a kernel for them stay exact
 };
 
 struct Candidate {
@@ -32,6 +32,10 @@ struct Plan {
   double cost_us = 0, floor_us = 0;
   std::string warning;  // what a wish costs: "row invariance is off: …"; the edge prints it once
   std::vector<Candidate> candidates;  // every kernel of the op, in the order of the roll call
+  /// int8 where x is rounded to 8 bits: against which ceiling the kernel is held.
+  Precision precision() const {
+    return order == Order::int8_groups ? Precision::int8 : Precision::exact;
+  }
 };
 
 /// No clock, device, environment or global. Throws Error: invalid_argument for an illegal wish,
@@ -40,7 +44,7 @@ struct Plan {
 Plan select(const Problem& problem, const Machine& machine, const Overrides& overrides = {});
 
 /// Throws Error (invalid_argument) for wishes that no problem on this machine can grant: an unknown
-/// kernel, an instruction set it lacks, fast_int8. select() checks the same.
+/// kernel, an instruction set it lacks, fast_int8 where no kernel has it. select() checks the same.
 void check_overrides(const Overrides& overrides, const Machine& machine);
 
 /// Bytes of workspace that this kernel needs for the problem's m. Throws Error (exhausted) when

@@ -62,6 +62,7 @@ enum class Order : std::uint8_t {
   avx512_bf16,  // VDPBF16PS pairs
   neon_f32,     // 8 float32 lanes with fma: cpu/neon/tile.hpp
   neon_i16,     // 16-bit integers within a group, groups in turn: cpu/neondot/planes.hpp
+  int8_groups,  // x rounded to 8 bits, groups in turn; --fast-int8 alone: cpu/any/byte_scale.hpp
   cuda_f64,     // `any` of CUDA: see its file
   mma_k512,     // tensor cores, chains of 512: cuda/sm80/flat_units.cuh
   wgmma_bf16,   // tensor cores, one chain, weights rounded to bf16: cuda/sm90/prompt_tile.cuh
@@ -113,7 +114,7 @@ struct KernelName {
   KernelOp op = KernelOp::qmm;
   std::optional<Mode> mode;    // empty: `wany`, or the op has none
   int bits = 0;                // 0: `bany`, or the op has none
-  std::optional<DType> act;    // empty: `fany`
+  std::optional<DType> act;    // empty: `fany`, or `i8`: any, rounded to 8 bits
   int tile_m = 1, tile_n = 1;  // m rows and n outputs per tile; v, r, h tiles set tile_n
   Isa isa = Isa::cpu;
 };

@@ -88,8 +88,9 @@ constexpr void parse_mode_word(std::string_view word, KernelName& name) {
     throw "a kernel name has an unknown mode";
 }
 
+/// fany: every float type. i8: every one as well, rounded to 8 bits.
 constexpr void parse_act_word(std::string_view word, KernelName& name) {
-  if (word == "fany") return;
+  if (word == "fany" || word == "i8") return;
   if (word == "f32")
     name.act = DType::f32;
   else if (word == "f16")

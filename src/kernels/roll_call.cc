@@ -76,6 +76,8 @@ std::string_view to_string(Order order) {
       return "neon_f32";
     case Order::neon_i16:
       return "neon_i16";
+    case Order::int8_groups:
+      return "int8_groups";
     case Order::cuda_f64:
       return "cuda_f64";
     case Order::mma_k512:

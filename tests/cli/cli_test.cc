@@ -182,7 +182,7 @@ TEST(Errors, WhatIsNotThereYetIsRefusedByName) {
                                              {"-ctk", "q8_0"},
                                              {"--adapter-path", "x"},
                                              {"-hf", "x"},
-                                             {"--fast-int8"},
+                                             {"--fast-int8", "--max-isa", "cpu"},
                                              {"--tensor-parallel", "2"},
                                              {"--device", "cuda:99"},
                                              {"--device", "tpu"},

@@ -200,11 +200,44 @@ TEST(Select, MaxIsaTakesTheWiderOnesAway) {
       HasSubstr("max-isa: neon is not on"));
 }
 
-TEST(Select, FastInt8IsRefusedByName) {
+TEST(Select, FastInt8IsTakenOnlyWhenAskedFor) {
   Overrides int8;
   int8.fast_int8 = true;
+  for (const std::string_view name : {"desktop_avx2", "server_avx512bf16", "xeon_avx512bf16"})
+    for (const std::int64_t m : {1, 13, 64, 512}) {
+      Problem p = qmm();
+      p.m = m;
+      const Machine& machine = find_machine(name);
+      const Plan plan = select(p, machine, int8), exact = select(p, machine);
+      EXPECT_EQ(plan.order, Order::int8_groups) << name << ", m " << m;
+      EXPECT_EQ(plan.kernel->is.isa, name == "desktop_avx2" ? Isa::avx2 : Isa::avx512vnni);
+      EXPECT_LE(plan.floor_us, exact.floor_us);
+      EXPECT_NE(exact.order, Order::int8_groups);
+      for (const Candidate& c : exact.candidates)
+        EXPECT_FALSE(c.legal && c.kernel->fields.order == Order::int8_groups) << c.kernel->name;
+      Overrides wish;
+      wish.kernel = plan.kernel->name;
+      EXPECT_THAT(message_of(ErrorCode::invalid_argument, [&] { select(p, machine, wish); }),
+                  HasSubstr("8-bit activations need --fast-int8"));
+    }
+}
+
+TEST(Select, WhatHasNoRowOfEightBitsStaysExact) {
+  Overrides int8;
+  int8.fast_int8 = true;
+  Problem dense = qmm();
+  dense.op = KernelOp::mm, dense.packed = false;
+  Problem mxfp8 = qmm();
+  mxfp8.quant = make_spec(Mode::mxfp8), mxfp8.w_type = DType::u8;
+  for (const Problem& p : {dense, mxfp8})
+    EXPECT_EQ(select(p, zen4(), int8).order, select(p, zen4()).order);
+  for (const std::string_view name : {"portable", "aarch64", "h200"})
+    EXPECT_THAT(
+        message_of(ErrorCode::invalid_argument, [&] { select(qmm(), find_machine(name), int8); }),
+        HasSubstr(fmt::format("fast-int8: no kernel computes with 8-bit activations on {}", name)));
+  int8.max_isa = Isa::cpu;
   EXPECT_THAT(message_of(ErrorCode::invalid_argument, [&] { select(qmm(), zen4(), int8); }),
-              HasSubstr("fast-int8"));
+              HasSubstr("on server_avx512bf16 up to cpu"));
 }
 
 TEST(Select, AWishedKernelIsTakenOrRefusedWithItsReason) {

@@ -209,7 +209,7 @@ TEST_P(EachPackedGolden, OneHotMagnitudesAndNonFiniteRows) {
 }
 
 INSTANTIATE_TEST_SUITE_P(RollCall, EachPackedGolden,
-                         ::testing::ValuesIn(built_rows({KernelOp::qmm, KernelOp::qmmn})),
+                         ::testing::ValuesIn(exact_rows({KernelOp::qmm, KernelOp::qmmn})),
                          row_name);
 
 class EachDenseGolden : public EachGolden {};
@@ -244,7 +244,7 @@ TEST_P(EachDenseGolden, InnerProductsOfMatrices) {
 
 INSTANTIATE_TEST_SUITE_P(
     RollCall, EachDenseGolden,
-    ::testing::ValuesIn(built_rows({KernelOp::qmm, KernelOp::qmmn, KernelOp::mm})), row_name);
+    ::testing::ValuesIn(exact_rows({KernelOp::qmm, KernelOp::qmmn, KernelOp::mm})), row_name);
 
 class EachDotGolden : public EachRow {};
 

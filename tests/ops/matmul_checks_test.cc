@@ -321,7 +321,7 @@ TEST(ContextErrors, OptionsAreCheckedWhenAContextIsMade) {
   refuse("max-isa: \"sse9\" is unknown", {1, "sse9", "", false});
   refuse("max-isa: sm90 is not on", {1, "sm90", "", false});
   refuse("kernel: \"fastest\" is not in the roll call", {1, "", "fastest", false});
-  refuse("fast-int8", {1, "", "", true});
+  refuse("fast-int8", {1, "cpu", "", true});
   refuse("threads", {-1, "", "", false});
   EXPECT_NE(make_context({1, "cpu", "", false}), nullptr);
 }

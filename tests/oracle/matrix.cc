@@ -1,5 +1,6 @@
 #include "tests/oracle/matrix.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -67,6 +68,20 @@ Matrix transposed(const Matrix& a) {
   for (std::int64_t i = 0; i < a.rows; ++i)
     for (std::int64_t j = 0; j < a.columns; ++j) b.at(j, i) = a.at(i, j);
   return b;
+}
+
+Matrix rounded_to_bytes(const Matrix& x, std::int64_t group) {
+  Matrix y(x.rows, x.columns);
+  for (std::int64_t i = 0; i < x.rows; ++i)
+    for (std::int64_t first = 0; first < x.columns; first += group) {
+      double most = 0;
+      for (std::int64_t k = first; k < first + group; ++k)
+        most = std::max(most, std::fabs(x.at(i, k)));
+      const float factor = most == 0 ? 0 : 127 / static_cast<float>(most);
+      for (std::int64_t k = first; k < first + group; ++k)
+        y.at(i, k) = std::nearbyint(static_cast<float>(x.at(i, k)) * factor) * (most / 127);
+    }
+  return y;
 }
 
 double norm(const Matrix& a) {

@@ -47,6 +47,9 @@ Matrix decode(const Stored& stored);
 /// y = x · wᵀ.
 Matrix product(const Matrix& x, const Matrix& w);
 Matrix transposed(const Matrix& a);
+/// Every `group` neighbours of a row as integers of -127 to 127 times their largest magnitude over
+/// 127: in float32 to the nearest, halves to even.
+Matrix rounded_to_bytes(const Matrix& x, std::int64_t group);
 double norm(const Matrix& a);
 
 /// The largest ‖y - ref‖ the contract allows for outputs of `type`; `expected` is E‖y‖.

@@ -20,6 +20,13 @@ inline std::vector<const Kernel*> built_rows(std::initializer_list<KernelOp> ops
   return rows;
 }
 
+/// Those without the ones that round x to 8 bits, which fixtures of exact products do not suit.
+inline std::vector<const Kernel*> exact_rows(std::initializer_list<KernelOp> ops) {
+  std::vector<const Kernel*> rows = built_rows(ops);
+  std::erase_if(rows, [](const Kernel* row) { return row->fields.order == Order::int8_groups; });
+  return rows;
+}
+
 inline std::string row_name(const ::testing::TestParamInfo<const Kernel*>& info) {
   return std::string(info.param->name);
 }

@@ -1,0 +1,25 @@
+// Affine weights of every width times activations that are rounded to 8 bits, in panels for every
+// m. Order int8_groups, as the row of four bits, which is faster where it can run.
+#include "kernels/cpu/avx512vnni/bytes.hpp"
+#include "kernels/cpu/avx512vnni/widths.hpp"
+
+namespace stepless::kernels {
+
+static void run(const void* opaque, Slice units) {
+  const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
+  static constexpr void (*kByBits[])(const MatmulArgs&, Slice) = {nullptr,
+                                                                  run_panels<1, Naturals<1>>,
+                                                                  run_panels<1, Naturals<2>>,
+                                                                  run_panels<1, Naturals<3>>,
+                                                                  run_panels<1, Naturals<4>>,
+                                                                  run_panels<1, Naturals<5>>,
+                                                                  run_panels<1, Naturals<6>>,
+                                                                  nullptr,
+                                                                  run_panels<1, Naturals<8>>};
+  kByBits[args.bits](args, units);
+}
+
+STEPLESS_KERNEL(qmm_affine_bany_i8_m12n32_avx512vnni) = {
+    prepare_planes<1, Elements::naturals, byte_scale, store_bytes>, run, nullptr};
+
+}  // namespace stepless::kernels

@@ -60,13 +60,11 @@ static inline int32_t sum_lanes(__m256i v) {
   return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xB1)));
 }
 
-/// In which order bytes hold 32 elements.
-enum class Elements { nibbles, naturals };
+/// In which order bytes hold 32 elements. `lone`: of every 64 the even ones, then the odd.
+enum class Elements { nibbles, naturals, lone };
 
 /// 32 elements as bytes; `lanes` grows by what adds up to their sum.
-template <Elements kElements>
-static inline void store_bytes(const MatmulArgs& args, int64_t at, __m256 factor, uint8_t* to,
-                               __m256i& lanes) {
+static inline __m256i to_bytes(const MatmulArgs& args, int64_t at, __m256 factor, __m256i& lanes) {
   __m256i v[4];
 #pragma GCC unroll 4
   for (int t = 0; t < 4; ++t) {
@@ -75,29 +73,47 @@ static inline void store_bytes(const MatmulArgs& args, int64_t at, __m256 factor
   }
   const __m256i mixed =
       _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
-  const __m256i natural =
-      _mm256_permutevar8x32_epi32(mixed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-  const __m256i order = _mm256_broadcastsi128_si256(
-      _mm_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15));
-  _mm256_store_si256(reinterpret_cast<__m256i*>(to), kElements == Elements::naturals
-                                                         ? natural
-                                                         : _mm256_shuffle_epi8(natural, order));
+  return _mm256_permutevar8x32_epi32(mixed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+/// Element k and those behind it, `v`, at `to`, or where a lone row of x at `to` has them.
+static inline void store_bytes(__m256i v, Elements elements, int64_t k, uint8_t* to) {
+  if (elements == Elements::lone) {
+    const __m256i parted =
+        _mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(_mm_setr_epi8(
+                                   0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15)));
+    v = _mm256_permute4x64_epi64(parted, _MM_SHUFFLE(3, 1, 2, 0));
+    to += k / 64 * 64 + k % 64 / 2;
+    _mm_store_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(v));
+    _mm_store_si128(reinterpret_cast<__m128i*>(to + 32), _mm256_extracti128_si256(v, 1));
+    return;
+  }
+  if (elements == Elements::nibbles)
+    v = _mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(_mm_setr_epi8(
+                                   0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15)));
+  _mm256_store_si256(reinterpret_cast<__m256i*>(to), v);
 }
 
 template <Elements kElements>
 static void prepare_rows(const void* opaque, Slice rows) {
   const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
+  const bool lone = kElements == Elements::nibbles && args.m == 1;
   for (int64_t i = rows.begin; i < rows.end; ++i) {
     const Block block = block_at(args, i / kTileM);
     const int64_t place = i - block.first, row = i * args.x_stride;
-    uint8_t* to = bytes_of(args, block) + place * kUnit;
+    uint8_t* const first = bytes_of(args, block);
     float *scale = x_scales_of(args, block) + place, *sum = x_sums_of(args, block) + place;
     for (int64_t k = 0; k < args.k; k += args.group_size) {
       const GroupScale both = byte_scale(largest_bits(args, row + k));
       const __m256 factor = _mm256_set1_ps(both.to_integers);
       __m256i lanes = _mm256_setzero_si256();
-      for (int64_t t = 0; t < args.group_size; t += kUnit, to += block.rows * kUnit)
-        store_bytes<kElements>(args, row + k + t, factor, to, lanes);
+      for (int64_t t = k; t < k + args.group_size; t += kUnit) {
+        const __m256i v = to_bytes(args, row + t, factor, lanes);
+        if (lone)
+          store_bytes(v, Elements::lone, t, first);
+        else
+          store_bytes(v, kElements, t, first + (t / kUnit * block.rows + place) * kUnit);
+      }
       *scale = both.from_integers;
       *sum = static_cast<float>(sum_lanes(lanes)) * both.from_integers;
       scale += block.rows, sum += block.rows;

@@ -6,17 +6,7 @@
 namespace stepless::kernels {
 
 static void run(const void* opaque, Slice units) {
-  const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
-  static constexpr void (*kByBits[])(const MatmulArgs&, Slice) = {nullptr,
-                                                                  run_panels<1, Naturals<1>>,
-                                                                  run_panels<1, Naturals<2>>,
-                                                                  run_panels<1, Naturals<3>>,
-                                                                  run_panels<1, Naturals<4>>,
-                                                                  run_panels<1, Naturals<5>>,
-                                                                  run_panels<1, Naturals<6>>,
-                                                                  nullptr,
-                                                                  run_panels<1, Naturals<8>>};
-  kByBits[args.bits](args, units);
+  run_widths<1>(*static_cast<const MatmulArgs*>(opaque), units);
 }
 
 STEPLESS_KERNEL(qmm_affine_bany_i8_m12n32_avx512vnni) = {

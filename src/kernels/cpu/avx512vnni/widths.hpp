@@ -44,4 +44,19 @@ struct Naturals {
   }
 };
 
+/// x in naturals; panels for every m.
+template <int kPlanes>
+static void run_widths(const MatmulArgs& args, Slice units) {
+  static constexpr void (*kByBits[])(const MatmulArgs&, Slice) = {nullptr,
+                                                                  run_panels<kPlanes, Naturals<1>>,
+                                                                  run_panels<kPlanes, Naturals<2>>,
+                                                                  run_panels<kPlanes, Naturals<3>>,
+                                                                  run_panels<kPlanes, Naturals<4>>,
+                                                                  run_panels<kPlanes, Naturals<5>>,
+                                                                  run_panels<kPlanes, Naturals<6>>,
+                                                                  nullptr,
+                                                                  run_panels<kPlanes, Naturals<8>>};
+  kByBits[args.bits](args, units);
+}
+
 }  // namespace stepless::kernels

@@ -1,0 +1,16 @@
+// Affine weights of every width times bf16 or f16 activations by integers (words.hpp), in panels
+// for every m. The order of the row of four bits, which is faster where it can run. Scales are
+// bf16: a weight of five bits or more with f16 scales would be rounded twice.
+#include "kernels/cpu/avx512vnni/widths.hpp"
+#include "kernels/cpu/avx512vnni/words.hpp"
+
+namespace stepless::kernels {
+
+static void run(const void* opaque, Slice units) {
+  run_widths<2>(*static_cast<const MatmulArgs*>(opaque), units);
+}
+
+STEPLESS_KERNEL(qmm_affine_bany_fany_m12n32_avx512vnni) = {
+    prepare_planes<2, Elements::naturals, word_scale, store_words>, run, nullptr};
+
+}  // namespace stepless::kernels

@@ -1,4 +1,4 @@
-// The flat 4-bit family on one GPU (Hopper: m > 64 by warpgroups): cold weights, the whole rotation
+// The flat 4-bit family on one GPU (Hopper: m > 8 by warpgroups): cold weights, the whole rotation
 // in one CUDA graph with programmatic dependent launch, the read ceiling beside it. Before a time
 // is printed the row's bits must be those of 64 rows together, also when x is written late by the
 // kernel before. Built and run by tools/device/run.
@@ -9,7 +9,7 @@
 #include "bench/kernels/device_bench.cuh"
 
 namespace stepless::kernels {
-extern const CudaEntry qmm_affine_b4_bf16_m16n16_sm80, qmm_affine_b4_bf16_m64n32_sm80,
+extern const CudaEntry qmm_affine_b4_bf16_m16n16_sm80, qmm_affine_b4_bf16_m64n64_sm90,
     qmm_affine_b4_bf16_m128n128_sm90;
 }
 
@@ -18,7 +18,7 @@ using namespace stepless::bench;  // NOLINT: a program of one file
 using stepless::DType, stepless::kernels::MatmulArgs;
 namespace kernels = stepless::kernels;
 
-constexpr int kMostRows = 2048, kFlatRows = 64;
+constexpr int kMostRows = 2048, kFewRows = 8, kFlatRows = 64;
 
 /// About N(0, size) by four uniform numbers.
 __global__ void fill_bf16(__nv_bfloat16* p, int64_t count, uint64_t seed, float size) {
@@ -45,8 +45,8 @@ struct Bench {
 
   void multiply(const MatmulArgs& a, uint8_t* workspace) const {
     const CudaContext context{stream, workspace, device.multiProcessorCount, true};
-    const auto& entry = a.m <= 16          ? kernels::qmm_affine_b4_bf16_m16n16_sm80
-                        : a.m <= kFlatRows ? kernels::qmm_affine_b4_bf16_m64n32_sm80
+    const auto& entry = a.m <= kFewRows    ? kernels::qmm_affine_b4_bf16_m16n16_sm80
+                        : a.m <= kFlatRows ? kernels::qmm_affine_b4_bf16_m64n64_sm90
                                            : kernels::qmm_affine_b4_bf16_m128n128_sm90;
     check(static_cast<cudaError_t>(entry.launch(&a, context)), "qmm");
   }
@@ -62,7 +62,7 @@ void Bench::run(int n, int k, bool last) const {
   a.bits = 4, a.group_size = 64, a.n = n, a.k = k, a.x_stride = k, a.y_stride = n;
   a.x_type = a.w_type = DType::bf16, a.tensor_scale = 1;
   a.m = kMostRows;
-  const int64_t room = std::max(kernels::qmm_affine_b4_bf16_m64n32_sm80.workspace_bytes(&a),
+  const int64_t room = std::max(kernels::qmm_affine_b4_bf16_m64n64_sm90.workspace_bytes(&a),
                                 kernels::qmm_affine_b4_bf16_m128n128_sm90.workspace_bytes(&a));
   const int64_t y_bytes = int64_t{kMostRows} * n * 4, x_bytes = int64_t{kMostRows} * k * 2;
   uint8_t *weights, *x, *late_x, *y, *together, *workspace;

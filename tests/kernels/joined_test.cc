@@ -94,7 +94,7 @@ class JoinedProducts : public Joined, public ::testing::WithParamInterface<const
   void each_case(F f) {
     for (const int group : {64, 128})
       for (const std::int64_t k : {256, 768, 2304})
-        for (const std::int64_t m : {1, 8, 9, 16, 17, 32, 33, 64, 65, 130}) {
+        for (const std::int64_t m : {1, 8, 9, 16, 17, 32, 33, 48, 49, 64, 65, 130}) {
           if (m < GetParam()->fields.rows.least || m > GetParam()->fields.rows.most) continue;
           SCOPED_TRACE(testing::Message() << "m " << m << ", k " << k << ", group " << group);
           f(Format{true, {Mode::affine, 4, group}, DType::bf16, DType::bf16, DType::bf16}, m, k);

@@ -9,9 +9,10 @@ using std::uint32_t;
 
 // The accumulators of a product by a warpgroup, as its instruction names them and as asm takes
 // them.
-#define STEPLESS_NAMES_32                                 \
-  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15" \
-  ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define STEPLESS_NAMES_8 "%0,%1,%2,%3,%4,%5,%6,%7"
+#define STEPLESS_NAMES_16 STEPLESS_NAMES_8 ",%8,%9,%10,%11,%12,%13,%14,%15"
+#define STEPLESS_NAMES_24 STEPLESS_NAMES_16 ",%16,%17,%18,%19,%20,%21,%22,%23"
+#define STEPLESS_NAMES_32 STEPLESS_NAMES_24 ",%24,%25,%26,%27,%28,%29,%30,%31"
 #define STEPLESS_NAMES_64                                            \
   STEPLESS_NAMES_32                                                  \
   ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47" \
@@ -25,7 +26,9 @@ using std::uint32_t;
 #define STEPLESS_D8(i)                                                                        \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
       "+f"(d[i + 6]), "+f"(d[i + 7])
-#define STEPLESS_D32(i) STEPLESS_D8(i), STEPLESS_D8(i + 8), STEPLESS_D8(i + 16), STEPLESS_D8(i + 24)
+#define STEPLESS_D16(i) STEPLESS_D8(i), STEPLESS_D8(i + 8)
+#define STEPLESS_D24(i) STEPLESS_D16(i), STEPLESS_D8(i + 16)
+#define STEPLESS_D32(i) STEPLESS_D16(i), STEPLESS_D16(i + 16)
 #define STEPLESS_D64(i) STEPLESS_D32(i), STEPLESS_D32(i + 32)
 #define STEPLESS_D128(i) STEPLESS_D64(i), STEPLESS_D64(i + 64)
 /// `inputs`: the places of a's four words, of b's descriptor, and of two numbers behind the
@@ -48,8 +51,16 @@ template <int n, DType type = DType::bf16, int kSideBySide = 0, int kAdds = 1>
 struct Wgmma {
   static __device__ __forceinline__ void add(float (&d)[n / 2], const uint32_t (&a)[4],
                                              uint64_t b) {
-    static_assert(n == 64 || n == 128 || n == 256);
-    if constexpr (n == 64) {
+    static_assert(n == 16 || n == 32 || n == 48 || n == 64 || n == 128 || n == 256);
+    if constexpr (n == 16) {
+      STEPLESS_WGMMA_OF(16, STEPLESS_NAMES_8, "{%8,%9,%10,%11},%12,%13,1,1,%14", STEPLESS_D8(0));
+    } else if constexpr (n == 32) {
+      STEPLESS_WGMMA_OF(32, STEPLESS_NAMES_16, "{%16,%17,%18,%19},%20,%21,1,1,%22",
+                        STEPLESS_D16(0));
+    } else if constexpr (n == 48) {
+      STEPLESS_WGMMA_OF(48, STEPLESS_NAMES_24, "{%24,%25,%26,%27},%28,%29,1,1,%30",
+                        STEPLESS_D24(0));
+    } else if constexpr (n == 64) {
       STEPLESS_WGMMA_OF(64, STEPLESS_NAMES_32, "{%32,%33,%34,%35},%36,%37,1,1,%38",
                         STEPLESS_D32(0));
     } else if constexpr (n == 128) {
@@ -89,10 +100,15 @@ static __device__ __forceinline__ void add_shared(float (&d)[n / 2], uint64_t a,
 #undef STEPLESS_D128
 #undef STEPLESS_D64
 #undef STEPLESS_D32
+#undef STEPLESS_D24
+#undef STEPLESS_D16
 #undef STEPLESS_D8
 #undef STEPLESS_NAMES_128
 #undef STEPLESS_NAMES_64
 #undef STEPLESS_NAMES_32
+#undef STEPLESS_NAMES_24
+#undef STEPLESS_NAMES_16
+#undef STEPLESS_NAMES_8
 
 /// What lane (g, t) makes of row g's step: 16 of its elements as operands; zeros from row m on.
 static __device__ __forceinline__ void load_operands(const void* x, int64_t x_row_bytes, int row,

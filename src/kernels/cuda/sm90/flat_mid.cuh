@@ -1,0 +1,382 @@
+// m = 9..64 by warpgroups (wgmma), in the order of sm80/flat_units.cuh and with its bits. A block
+// owns one part of 1024 k, its x in shared memory as operands, and a run of tiles of 64 outputs.
+// Two warpgroups take a tile, each one chain of 512; weights travel through a private ring per
+// warp and become A operands in registers, so that no barrier stands in the loop. Chains meet warp
+// by warp in shared memory, parts in global memory, where the blocks of a tile share the adding up.
+#pragma once
+#include "kernels/cuda/sm90/wgmma.cuh"
+
+namespace stepless::kernels::sm90 {
+
+using namespace sm80;
+
+constexpr int kMidTiles = 4;  // of 16 outputs, a warpgroup's
+constexpr int kMidSteps = kPartK / kStepK, kMidChainUnits = kChainK / kUnitK;
+
+/// Shared memory of a block: x of a part, its sums as mma.sync's accumulators want them, rings.
+template <int kCols, int kPairs, int kStages>
+struct MidRoom {
+  static constexpr int kWarps = kPairs * 8, kThreads = kWarps * 32;
+  static constexpr int kStepBytes = kCols * 128;
+  static constexpr int kSumBytes = kCols * 8;
+  static constexpr int kSums = kMidSteps * kStepBytes, kRing = kSums + kMidSteps * kSumBytes;
+  static constexpr int kBytes = kRing + kWarps * kStages * kUnitBytes;
+};
+
+/// The rows that a warp reads of its 16: two runs of 8, which are a gate's and an up's or one
+/// weight's neighbours. The lane's places in them, past the first unit.
+template <int kGroup>
+struct MidSource {
+  const uint8_t* codes[4];
+  const uint8_t* scales;
+  int rows, left;  // of a jump to the pair's next tile; jumps that stay inside the weight
+
+  __device__ __forceinline__ void aim(const FlatWeights& w, int tile, int jump, int lane) {
+    const int r = lane >> 3, s = lane & 15;
+    const TilePlace place = w.gated ? TilePlace{0, tile} : find_tile(w, tile);
+    const FlatWeight& low = w.one[place.weight];
+    const FlatWeight& high = w.one[w.gated ? 1 : place.weight];
+    const int row0 = place.tile * (w.gated ? 8 : 16), row8 = row0 + (w.gated ? 0 : 8);
+    rows = jump * (w.gated ? 8 : 16);
+    left = (min(low.n, high.n) - (w.gated ? 8 : 16) - row0) / rows;
+    const int64_t row_bytes = w.k / 2;
+    const int at = (lane & 7) * 16;
+    codes[0] = low.codes + min(row0 + r, low.n - 1) * row_bytes + at;
+    codes[1] = low.codes + min(row0 + r + 4, low.n - 1) * row_bytes + at;
+    codes[2] = high.codes + min(row8 + r, high.n - 1) * row_bytes + at;
+    codes[3] = high.codes + min(row8 + r + 4, high.n - 1) * row_bytes + at;
+    const FlatWeight& own = s < 8 ? low : high;
+    const int row = min((s < 8 ? row0 : row8) + (s & 7), own.n - 1);
+    scales = (lane < 16 ? own.scales : own.biases) + row * static_cast<int64_t>(w.k / kGroup * 2);
+  }
+  __device__ __forceinline__ void advance(const FlatWeights& w) {
+    --left;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) codes[j] += rows * static_cast<int64_t>(w.k / 2);
+    scales += rows * static_cast<int64_t>(w.k / kGroup * 2);
+  }
+  __device__ __forceinline__ void copy(int unit, uint32_t to, int lane) const {
+    constexpr int kScaleBytes = kUnitK / kGroup * 2;
+    const uint32_t at = to + static_cast<uint32_t>((lane >> 3) * kRowBytes + (lane & 7) * 16);
+#pragma unroll
+    for (int j = 0; j < 4; ++j)
+      copy_async<16>(at + j * 4 * kRowBytes, codes[j] + unit * (kUnitK / 2));
+    copy_async<kScaleBytes>(
+        to + static_cast<uint32_t>((lane & 15) * kRowBytes + (lane < 16 ? kScalesAt : kBiasesAt)),
+        scales + unit * kScaleBytes);
+  }
+};
+
+/// x of the block's part as B operands, and -128 times its sums.
+template <int kCols>
+static __device__ __forceinline__ void stage_mid(const uint8_t* x, int64_t x_row_bytes, int m,
+                                                 int step0, int steps, uint32_t operands,
+                                                 uint32_t sums, int lane, int warp, int warps) {
+  constexpr int kBlocks = kCols / 8, kItems = kMidSteps * kBlocks, kAtOnce = 4;
+  const int g = lane >> 2, t = lane & 3;
+  for (int item0 = warp; item0 < kItems; item0 += warps * kAtOnce) {
+    uint32_t b[kAtOnce][8];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int item = item0 + i * warps, step = step0 + item / kBlocks;
+      const bool is = item < kItems && step < steps;
+      load_operands(x, x_row_bytes, item % kBlocks * 8 + g, is ? m : 0, step, t, b[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int item = item0 + i * warps;
+      if (item >= kItems) continue;
+      const uint32_t to = operands + item * 1024 + g * 128 + t * 4;
+#pragma unroll
+      for (int j = 0; j < 8; ++j)
+        asm volatile("st.shared.u32 [%0],%1;" ::"r"(to + (j ^ g) * 16), "r"(b[i][j]) : "memory");
+      float s[4];
+      offset_sums(b[i], s);
+      if (g == 0) store_sums(sums + item * 64 + t * 16, s);
+    }
+  }
+}
+
+/// Stores rows g and g + 8 at two columns of a tile.
+static __device__ __forceinline__ void store_four(const FlatWeights& w, int tile, int g, int column,
+                                                  int m, const float (&v)[4]) {
+  const TilePlace place = w.gated ? TilePlace{0, tile} : find_tile(w, tile);
+  const int n = w.one[place.weight].n, row0 = place.tile * (w.gated ? 8 : kTileRows) + g;
+#pragma unroll
+  for (int c = 0; c < 2; ++c) {
+    if (column + c >= m) continue;
+    if (w.gated) {
+      if (row0 < n) store_gated(w, column + c, row0, v[c], v[c + 2]);
+      continue;
+    }
+    const int64_t at = (column + c) * w.y_stride[place.weight];
+    if (row0 < n) store(w.y[place.weight], w.y_type, at + row0, v[c]);
+    if (row0 + 8 < n) store(w.y[place.weight], w.y_type, at + row0 + 8, v[c + 2]);
+  }
+}
+
+/// A warp of the block: 16 outputs of one chain at a time.
+///
+/// Tried and lost on an H200 (13824 x 5120): products of the next step under way while a step is
+/// folded (28 instead of 25 us at 16 rows, 44 instead of 34 at 32: registers), columns in two runs
+/// whose folds alternate (+5 to +10 %), parts meeting in a cluster (12 instead of 8 us at 4096 x
+/// 4096, 16 rows), one pair in two blocks of a multiprocessor (+3 to +60 %).
+template <int kCols, int kPairs, int kGroup, int kStages>
+struct MidWarp {
+  using Room = MidRoom<kCols, kPairs, kStages>;
+  static constexpr int kSums = kCols / 2, kHalf = kSums / 2, kVectors = kHalf / 4;
+  static constexpr int kTogether = kCols > 32 ? 2 : 1;
+
+  const FlatWeights& w;
+  const int m, column0, tiles, part, parts, first, end;  // wide tiles; this pair's: kPairs apart
+  const int half, local, pair, warp;                     // which chain, which 16 of 64 outputs
+  const uint32_t shared;
+  float4* const partials;
+  unsigned* const ticket;  // of the warps that meet
+  const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+  const int units = min(kPartK, w.k - part * kPartK) / kUnitK;
+  const int own = units_of(half), others = units_of(1 - half);
+  const uint32_t ring = ring_of(warp);
+  const uint64_t operand0 = operand_at(shared) + half * (kChainK / kStepK) * Room::kStepBytes / 16;
+  const uint32_t sums0 =
+      shared + Room::kSums + half * (kChainK / kStepK) * Room::kSumBytes + t * 16;
+  MidSource<kGroup> source;
+  int ahead = first, ahead_unit = 0, fill = 0, slot = 0, used = 0;
+  float chain[kSums];
+
+  __device__ __forceinline__ uint32_t ring_of(int which) const {
+    return shared + Room::kRing + which * kStages * kUnitBytes;
+  }
+  /// Units of the part's first or second chain.
+  __device__ __forceinline__ int units_of(int chain_half) const {
+    return max(0, min(kMidChainUnits, units - chain_half * kMidChainUnits));
+  }
+
+  __device__ __forceinline__ void copy_next() {
+    if (ahead < end && own > 0) {
+      if (ahead_unit == 0) {
+        if (ahead > first && source.left > 0)
+          source.advance(w);
+        else
+          source.aim(w, min(ahead * kMidTiles + local, tiles - 1), kPairs * kMidTiles, lane);
+      }
+      source.copy(part * (kPartK / kUnitK) + half * kMidChainUnits + ahead_unit,
+                  ring + fill * kUnitBytes, lane);
+      if (++ahead_unit == own) ahead_unit = 0, ahead += kPairs;
+    }
+    commit_copies();
+    fill = fill + 1 == kStages ? 0 : fill + 1;
+  }
+
+  /// One step of 64, as add_step() sums it; `next`: what may be done meanwhile.
+  template <class F>
+  __device__ __forceinline__ void add(int step, const StepScales& scales, uint32_t (&a)[4][4],
+                                      F next) {
+    const uint32_t sums = sums0 + step * Room::kSumBytes;
+    const uint64_t operands = operand0 + static_cast<uint32_t>(step * Room::kStepBytes / 16);
+    float dot[kSums];
+#pragma unroll
+    for (int c = 0; c < kCols / 8; ++c) {
+      float s[4];
+      load_sums(sums + c * 64, s);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        chain[4 * c + e] = __fmaf_rn(e < 2 ? scales.b0 : scales.b1, s[e], chain[4 * c + e]);
+        dot[4 * c + e] = s[e];
+      }
+    }
+    pin(dot);
+    begin_products();
+#pragma unroll
+    for (int j = 0; j < 4; ++j) Wgmma<kCols>::add(dot, a[j], operands + j * 2);
+    commit_products();
+    next();
+    wait_products();
+    pin(dot);
+#pragma unroll
+    for (int c = 0; c < kSums; ++c)
+      chain[c] = __fmaf_rn(c % 4 < 2 ? scales.s0 : scales.s1, dot[c], chain[c]);
+  }
+
+  __device__ __forceinline__ void add_unit(int unit) {
+    wait_copies<kStages - 2>();
+    __syncwarp();
+    used = slot * kUnitBytes;
+    const uint32_t row = ring + used + g * kRowBytes;
+    slot = slot + 1 == kStages ? 0 : slot + 1;
+    const auto low = RowScales<kGroup>::load(row);
+    const auto high = RowScales<kGroup>::load(row + 8 * kRowBytes);
+    copy_next();
+    uint32_t a[2][4][4];
+    const auto decode = [&](int i) {
+      const StepCodes codes = load_codes(row, i, t);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        operand(codes, j, a[i & 1][j]);
+        pin(a[i & 1][j]);
+      }
+    };
+    decode(0);
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i)
+      add(unit * kSteps + i, step_scales(low, high, i), a[i & 1], [&] {
+        if (i + 1 < kSteps) decode(i + 1);
+      });
+  }
+
+  __device__ __forceinline__ void meet() const {
+    asm volatile("bar.sync %0,64;" ::"r"(pair * 4 + local) : "memory");
+  }
+
+  /// The part of this warp's half of the columns: its partner in the other chain's warpgroup has
+  /// the other half. They send by way of the unit of their ring that they have just used up.
+  template <int kMine>
+  __device__ __forceinline__ void meet_partner(int round, float (&kept)[kHalf]) {
+    constexpr int kTheirs = kHalf - kMine;
+    if (own > 0)
+#pragma unroll
+      for (int v = 0; v < kHalf; v += 4) {
+        const float sent[4] = {chain[kTheirs + v], chain[kTheirs + v + 1], chain[kTheirs + v + 2],
+                               chain[kTheirs + v + 3]};
+        store_sums(ring + used + v * 128 + lane * 16, sent);
+      }
+    meet();
+#pragma unroll
+    for (int v = 0; v < kHalf; ++v) kept[v] = chain[kMine + v];
+    if (others > 0) {
+      const int at = ((round + 1) * others - 1) % kStages * kUnitBytes;
+#pragma unroll
+      for (int v = 0; v < kHalf; v += 4) {
+        float got[4];
+        load_sums(ring_of(warp ^ 4) + at + v * 128 + lane * 16, got);
+#pragma unroll
+        for (int e = 0; e < 4; ++e) kept[v + e] = own > 0 ? kept[v + e] + got[e] : got[e];
+      }
+    }
+    meet();
+  }
+
+  /// This warp's rounds have kVectors items each: eight columns of a tile.
+  __device__ __forceinline__ int tile_of(int item) const {
+    return (first + item / kVectors * kPairs) * kMidTiles + local;
+  }
+  __device__ __forceinline__ float4* partials_of(int item, int of_part) const {
+    const int64_t place = tile_of(item) * 2 + half;
+    return partials + ((place * parts + of_part) * kVectors + item % kVectors) * 32 + lane;
+  }
+
+  /// When the warps of all parts have left what they have, each adds up its share: of all tiles, so
+  /// that no block has more to do than others. (Whoever comes last adding up alone took 4 to 16 us
+  /// for 13824 x 5120; counting arrivals at each tile stalls the copies.) All blocks are there:
+  /// none is larger than a multiprocessor, and there are no more of them.
+  __device__ __forceinline__ void collect(int rounds) const {
+    unsigned before = 0;
+    __syncwarp();
+    if (lane == 0) {
+      take_ticket(ticket);
+      while (load_acquire(ticket) < static_cast<unsigned>(parts)) __nanosleep(20);
+    }
+    __syncwarp();
+    const int count = rounds * kVectors;
+    for (int item = part; item < count; item += kTogether * parts) add_parts(item, count);
+    __syncwarp();
+    if (lane == 0) before = take_ticket(ticket);
+    if (lane == 0 && before + 1 == 2 * static_cast<unsigned>(parts)) *ticket = 0;  // for the next
+  }
+  /// Of kTogether items of the share.
+  __device__ __forceinline__ void add_parts(int item, int count) const {
+    constexpr int kAtOnce = 8;
+    float total[kTogether][4] = {};
+    for (int p0 = 0; p0 < parts; p0 += kAtOnce) {
+      float4 v[kTogether][kAtOnce];
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i)
+#pragma unroll
+        for (int p = 0; p < kAtOnce; ++p)
+          if (p0 + p < parts && item + i * parts < count && tile_of(item + i * parts) < tiles)
+            v[i][p] = load_l2(partials_of(item + i * parts, p0 + p));
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i)
+#pragma unroll
+        for (int p = 0; p < kAtOnce; ++p) {
+          if (p0 + p >= parts) break;
+          const bool begin = p0 + p == 0;
+          total[i][0] = begin ? v[i][p].x : total[i][0] + v[i][p].x;
+          total[i][1] = begin ? v[i][p].y : total[i][1] + v[i][p].y;
+          total[i][2] = begin ? v[i][p].z : total[i][2] + v[i][p].z;
+          total[i][3] = begin ? v[i][p].w : total[i][3] + v[i][p].w;
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < kTogether; ++i) {
+      const int at = item + i * parts;
+      if (at < count && tile_of(at) < tiles)
+        store_four(w, tile_of(at), g, column0 + half * (kCols / 2) + at % kVectors * 8 + 2 * t, m,
+                   total[i]);
+    }
+  }
+
+  __device__ __forceinline__ void run() {
+    int rounds = 0;
+    for (int wide = first; wide < end; wide += kPairs, ++rounds) {
+#pragma unroll
+      for (int i = 0; i < kSums; ++i) chain[i] = 0;
+      for (int unit = 0; unit < own; ++unit) add_unit(unit);
+      float kept[kHalf];
+      if (half == 0)
+        meet_partner<0>(rounds, kept);
+      else
+        meet_partner<kHalf>(rounds, kept);
+      if (wide * kMidTiles + local >= tiles) continue;
+#pragma unroll
+      for (int v = 0; v < kVectors; ++v)
+        *partials_of(rounds * kVectors + v, part) =
+            make_float4(kept[4 * v], kept[4 * v + 1], kept[4 * v + 2], kept[4 * v + 3]);
+    }
+    collect(rounds);
+  }
+};
+
+template <int kCols, int kPairs, int kGroup, int kStages>
+static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, kStages>::kThreads, 1)
+    flat_mid(const __grid_constant__ FlatWeights w, const uint8_t* x, int64_t x_row_bytes, int m,
+             int tiles, float4* partials, unsigned* tickets) {
+  using Room = MidRoom<kCols, kPairs, kStages>;
+  extern __shared__ __align__(1024) uint8_t shared[];
+  const int lane = threadIdx.x & 31;
+  const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0);  // visibly the same in all lanes
+  const int parts = (w.k + kPartK - 1) / kPartK, part = blockIdx.x % parts;
+  const int ways = (m + kCols - 1) / kCols, way = blockIdx.x / parts % ways;
+  const int slots = gridDim.x / parts / ways, slot = blockIdx.x / parts / ways;
+  const int64_t wide_tiles = (tiles + kMidTiles - 1) / kMidTiles;
+  const int first = static_cast<int>(wide_tiles * slot / slots);
+  const int end = static_cast<int>(wide_tiles * (slot + 1) / slots);
+  const uint32_t base = shared_address(shared);
+  MidWarp<kCols, kPairs, kGroup, kStages> mine{
+      w,
+      m,
+      way * kCols,
+      tiles,
+      part,
+      parts,
+      first + (warp >> 3),
+      end,
+      warp >> 2 & 1,
+      warp & 3,
+      warp >> 3,
+      warp,
+      base,
+      partials + static_cast<int64_t>(way) * tiles * parts * (kCols * 4),
+      tickets + blockIdx.x / parts * Room::kWarps + warp};
+  let_next_start();
+#pragma unroll
+  for (int i = 0; i < kStages - 1; ++i) mine.copy_next();
+  wait_for_inputs();
+  stage_mid<kCols>(x + way * kCols * x_row_bytes, x_row_bytes, m - way * kCols, part * kMidSteps,
+                   w.k / kStepK, base, base + Room::kSums, lane, warp, Room::kWarps);
+  show_to_products();
+  __syncthreads();
+  mine.run();
+}
+
+}  // namespace stepless::kernels::sm90

@@ -1,13 +1,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
+#include <memory>
 #include <numeric>
 
 #include "tests/kernels/sample_case.hpp"
+#include "tests/kernels/sample_run.hpp"
 #include "tests/support/each_row.hpp"
-#include "tests/support/guard.hpp"
 #include "tests/support/random.hpp"
 
 namespace stepless::test {
@@ -19,42 +19,11 @@ using oracle::SamplingOptions;
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-struct Sampled {
-  std::vector<std::int32_t> token;
-  std::vector<float> logprob;
-  std::vector<std::int32_t> top_ids;
-  std::vector<float> top_logprobs;
-};
-
 class EachSampler : public EachRow {
  protected:
-  /// Rows of one length; poisoned outputs, a workspace that ends at a forbidden page.
   static Sampled run(const std::vector<std::vector<float>>& rows,
                      const std::vector<SampleRow>& params, std::int64_t top_stride = 0) {
-    const auto m = static_cast<std::int64_t>(rows.size());
-    const auto vocab = static_cast<std::int64_t>(rows[0].size());
-    Guarded logits(m * vocab * 4);
-    for (std::int64_t i = 0; i < m; ++i)
-      std::memcpy(logits.data() + i * vocab * 4, rows[static_cast<std::size_t>(i)].data(),
-                  static_cast<std::size_t>(vocab) * 4);
-    Guarded workspace(m * kernels::sample_workspace_bytes(vocab));
-    const std::size_t tops = static_cast<std::size_t>(m * top_stride);
-    Sampled out = {std::vector<std::int32_t>(rows.size(), -77), std::vector<float>(rows.size(), 77),
-                   std::vector<std::int32_t>(tops, -77), std::vector<float>(tops, 77)};
-    kernels::SampleArgs args = {};
-    args.logits = reinterpret_cast<const float*>(logits.data());
-    args.rows = m;
-    args.vocab = args.stride = vocab;
-    args.params = params.data();
-    args.token = out.token.data();
-    args.logprob = out.logprob.data();
-    args.top_ids = top_stride > 0 ? out.top_ids.data() : nullptr;
-    args.top_logprobs = out.top_logprobs.data();
-    args.top_stride = top_stride;
-    args.workspace = workspace.data();
-    row().entry->run(&args, {0, m});
-    EXPECT_TRUE(workspace.surroundings_intact());
-    return out;
+    return run_sampler(row(), {rows, params, top_stride});
   }
 };
 
@@ -135,12 +104,15 @@ TEST_P(EachSampler, FrequenciesFollowTheProbabilities) {
   SamplingOptions options;
   options.temperature = 1.3;
   const auto expected = oracle::distribution({z.begin(), z.end()}, options);
-  constexpr int kDraws = 20000;
+  constexpr int kDraws = 20000, kTogether = 200;
   std::vector<int> seen(z.size());
-  for (int i = 0; i < kDraws; ++i) {
-    const Sampled out = run({z}, {plain(1.3, 12, i)});
-    ASSERT_GE(out.token[0], 0);
-    ++seen[static_cast<std::size_t>(out.token[0])];
+  for (int i = 0; i < kDraws; i += kTogether) {
+    std::vector<SampleRow> params;
+    for (int j = 0; j < kTogether; ++j) params.push_back(plain(1.3, 12, i + j));
+    for (const std::int32_t token : run({kTogether, z}, params).token) {
+      ASSERT_GE(token, 0);
+      ++seen[static_cast<std::size_t>(token)];
+    }
   }
   for (std::size_t i = 0; i < 5; ++i) {
     const double p = expected.probabilities[i];
@@ -263,9 +235,6 @@ TEST_P(EachSampler, BestLogprobsComeInOrder) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(RollCall, EachSampler, testing::ValuesIn(built_rows({KernelOp::sample})),
-                         row_name);
-
 // ---- filters against the sorting oracle
 
 std::vector<SamplingOptions> filter_options() {
@@ -307,6 +276,83 @@ void compare_filters(const std::vector<float>& z, std::size_t most_apart) {
   }
 }
 
+/// The token stands in the oracle's distribution where the row's random number points.
+void expect_drawn(const oracle::Distribution& want, std::int32_t token, double uniform) {
+  double before = 0;
+  std::size_t at = 0;
+  for (; at < want.kept.size() && want.kept[at] != token; ++at) before += want.probabilities[at];
+  ASSERT_LT(at, want.kept.size()) << token << " is not kept";
+  EXPECT_LE(before, uniform + 1e-5) << token;
+  EXPECT_GE(before + want.probabilities[at], uniform - 1e-5) << token;
+}
+
+/// Rows of one length, each with every combination of filters.
+void expect_draws(const Kernel& kernel, const std::vector<float>& z) {
+  std::vector<SampleRow> params;
+  const auto all = filter_options();
+  std::vector<std::unique_ptr<SampleCase>> cases;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    cases.push_back(std::make_unique<SampleCase>(all[i]));
+    params.push_back(cases.back()->row());
+    params.back().seed = i;
+  }
+  const Sampled out = run_sampler(kernel, {std::vector(all.size(), z), params});
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    SCOPED_TRACE(testing::Message() << "top_p " << all[i].top_p << " top_k " << all[i].top_k
+                                    << " min_p " << all[i].min_p << " xtc " << all[i].xtc);
+    expect_drawn(oracle::distribution({z.begin(), z.end()}, all[i]), out.token[i],
+                 kernels::philox_uniform(i, 0, kernels::kTokenDraw));
+  }
+}
+
+TEST_P(EachSampler, DrawsFromWhatSortingKeeps) {
+  expect_draws(row(), random_logits(5, 2, 6));
+  expect_draws(row(), random_logits(97, 3, 1));
+  expect_draws(row(), random_logits(4100, 3, 2));
+  std::vector<float> steps(3001);
+  for (std::size_t i = 0; i < steps.size(); ++i) steps[i] = static_cast<float>(i % 3);  // ties
+  expect_draws(row(), steps);
+}
+
+/// The vocabulary of a real model, and one that is too large for what a block shares.
+TEST_P(EachSampler, DrawsFromLargeVocabularies) {
+  for (const std::int64_t vocab : {128256, 151937, 500001}) {
+    auto z = random_logits(vocab, 2, static_cast<std::uint64_t>(vocab));
+    for (std::size_t i = 0; i < 30; ++i) z[i * 4001] += 12.0f;
+    SamplingOptions options;
+    options.temperature = 0.8;
+    options.top_p = 0.95;
+    options.repetition = 1.2;
+    options.history = {4001, 8002, 8002, 17};
+    const SampleCase sample(options);
+    const auto want = oracle::distribution(oracle::penalised(z, options), options);
+    std::vector<SampleRow> params(9, sample.row());
+    for (std::size_t i = 0; i < 9; ++i) params[i].seed = i;
+    const Sampled out = run({9, z}, params);
+    for (std::size_t i = 0; i < 9; ++i)
+      expect_drawn(want, out.token[i], kernels::philox_uniform(i, 0, kernels::kTokenDraw));
+  }
+}
+
+/// A row is a cluster of blocks or one block: no bit shows which.
+TEST_P(EachSampler, BlocksOfARowLeaveNoTrace) {
+  if (row().device == nullptr) GTEST_SKIP() << "a sampler of the CPU";
+  for (const std::int64_t vocab : {3, 1001, 128256, 500000}) {
+    std::vector<std::vector<float>> rows;
+    std::vector<SampleRow> params;
+    for (std::uint64_t i = 0; i < 6; ++i) {
+      rows.push_back(random_logits(vocab, i % 2 == 0 ? 1 : 4, 50 + i));
+      params.push_back(plain(i < 2 ? 0 : 0.9, i));
+      params.back().logprobs = static_cast<std::int32_t>(i % 3);
+      if (i > 3) params.back().top_p = 0.9f, params.back().top_k = 1 + static_cast<int>(vocab / 2);
+      if (i > 4) params.back().xtc_probability = 1, params.back().xtc_threshold = 0.001f;
+    }
+    EXPECT_TRUE(same_bits(run_on_gpu(row(), {rows, params, 2}, true),
+                          run_on_gpu(row(), {rows, params, 2}, false)))
+        << vocab;
+  }
+}
+
 TEST(SamplerFilters, AgreeWithSortingOnOrdinaryRows) {
   compare_filters(random_logits(97, 3, 1), 0);
   compare_filters(random_logits(5000, 3, 2), 0);
@@ -336,6 +382,9 @@ TEST(SamplerFilters, AgreeOnRowsMadeToStopTheSearch) {
                  oracle::distribution({tiny.begin(), tiny.end()}, options), 0);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(RollCall, EachSampler, testing::ValuesIn(built_rows({KernelOp::sample})),
+                         row_name);
 
 TEST(SamplerDraw, FollowsTheCumulativeDistributionInOrderOfId) {
   const auto z = random_logits(2000, 2, 4);

@@ -34,7 +34,8 @@ inline std::string row_name(const ::testing::TestParamInfo<const Kernel*>& info)
 /// Ops whose suites carry their operands to a GPU (tests/support/device.hpp). The CUDA rows of the
 /// others run in whole models only: api/gpu_test.cc, and selftest's fixtures.
 inline bool suite_reaches_gpus(KernelOp op) {
-  return op == KernelOp::qmm || op == KernelOp::qmmn || op == KernelOp::mm || op == KernelOp::dot;
+  return op == KernelOp::qmm || op == KernelOp::qmmn || op == KernelOp::mm || op == KernelOp::dot ||
+         op == KernelOp::sample;
 }
 
 /// A suite with one instance per row; rows this machine cannot run are skipped, by name.

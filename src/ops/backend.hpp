@@ -52,9 +52,13 @@ struct PageBytes {
 };
 
 /// What one step computes: rows of any sequences; those of one stand in order. Plain data; must
-/// stay alive until collect(). Page 0 belongs to no sequence.
+/// stay alive until collect(), but where a step may be in flight until launch() returns. Page 0
+/// belongs to no sequence.
 struct RowGroup {
-  std::vector<std::int32_t> tokens;  // (m) ids, each below the vocabulary
+  /// (m) ids, each below the vocabulary; where a step may be in flight, -1 - j is what the launch
+  /// before draws at its sampled row j. The history of a row that begins with such a token ends
+  /// before it: the backend adds it.
+  std::vector<std::int32_t> tokens;
   std::vector<kernels::SeqRow> seq;  // (m) position and pages; pages of a row stay alive too
   /// (m), or empty for none: which rows lie in a page of prompt tokens alone. Such a page may be
   /// computed in an order of its own: whoever computes it sees the same.
@@ -95,7 +99,10 @@ class Backend {
   virtual PageBytes read_pages(int layer, std::span<const std::int32_t> pages) const = 0;
   virtual void write_pages(int layer, std::span<const std::int32_t> pages, const std::byte* keys,
                            const std::byte* values) = 0;
+  /// Whether one step may be launched while another is not collected. Asked after prepare().
+  virtual bool flies() const { return false; }
   virtual Ticket launch(const RowGroup& group) = 0;
+  /// In order of launch.
   virtual Sampled collect(Ticket ticket) = 0;
 };
 

@@ -1,7 +1,6 @@
 #include "runtime/engine_core.hpp"
 
 #include <algorithm>
-#include <chrono>
 
 #include "base/checked.hpp"
 #include "ops/plan_program.hpp"
@@ -10,12 +9,6 @@
 
 namespace stepless {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// What was drawn at a row, and the `wanted` best beside it; rows hold room for `width`.
 TokenLogprobs logprobs_at(const Sampled& sampled, std::size_t row, std::int32_t wanted,
@@ -108,8 +101,10 @@ void EngineCore::drop_cancelled() {
   }
 }
 
-void EngineCore::finish(std::list<Sequence>::iterator s, FinishReason reason,
-                        const std::string& error) {
+void EngineCore::finish(Place s, FinishReason reason, const std::string& error) {
+  for (Flight& flight : flights_)
+    for (Flight::Rider& rider : flight.riders)
+      if (!rider.left && rider.sequence == s) rider.left = true;
   s->pages.close(pool_, packed_pool_);
   slots_.release(s->state.ids());
   if (drafter_) drafter_->forget(*s);
@@ -131,6 +126,7 @@ StepPlan EngineCore::plan() {
   std::vector<SequenceView> views;
   order_.clear();
   for (auto s = sequences_.begin(); s != sequences_.end(); ++s) {
+    if (s->last_in_flight()) continue;
     views.push_back(s->view(most_drafts_));
     views.back().slots = slots_each_;
     order_.push_back(s);
@@ -140,6 +136,8 @@ StepPlan EngineCore::plan() {
   if (prefix_ && wanted_pages(sequences_) > pages) pages += prefix_->evictable(idle_in(pool_));
   StepPlan plan = plan_step(views, {program.max_rows, program.max_sampled, prefill_rows_, pages,
                                     slots_.free_pages(), packed_pool_.free_pages()});
+  // Prompt rows wait until nothing is in flight: they start a step that has the device for itself.
+  if (!flights_.empty() && (plan.prompt_rows > 0 || !plan.admitted.empty())) return {};
   admit(plan);
   return plan;
 }
@@ -169,46 +167,81 @@ double EngineCore::draft(StepPlan& plan) {
   return floor_us;
 }
 
-void EngineCore::fill_group(const StepPlan& plan) {
-  group_.tokens.clear();
-  group_.seq.clear();
-  group_.prompt.clear();
-  group_.sampled.clear();
-  group_.sampling.clear();
-  group_.top_logprobs = 0;
-  for (const StepItem& item : plan.items) {
-    Sequence& s = *order_[item.sequence];
+std::int64_t EngineCore::decode_rows() const {
+  return std::max<std::int64_t>(1 + most_drafts_, backend_->flies() ? 2 : 1);
+}
+
+/// What draws the next step's guesses or cuts its prompts is the host's business.
+bool EngineCore::may_follow(const Flight& flight) const {
+  return backend_->flies() && !drafter_ && flight.plan.prompt_rows == 0;
+}
+
+/// The rows that draw of an item whose rows are the group's last. Each draws after the tokens
+/// before it, guesses included; of a row behind a step in flight the last of these is not known
+/// yet.
+void EngineCore::add_draws(Flight& flight, const StepItem& item, Sequence& s) {
+  RowGroup& group = flight.group;
+  if (item.drafts == 0) {
+    s.flight = flight.number;
+    s.flight_row = std::ssize(group.sampled);
+  }
+  const std::int64_t end = item.first + item.count, rows = std::ssize(group.tokens);
+  for (std::int64_t known = end - item.drafts; known <= end; ++known) {
+    group.sampled.push_back(static_cast<std::int32_t>(rows - 1 - (end - known)));
+    const std::span history(s.tokens.data(),
+                            std::min(static_cast<std::size_t>(known), s.tokens.size()));
+    group.sampling.push_back(
+        sample_row(s.request.sampling, s.arrays, history, known, s.request.logprobs));
+  }
+  group.top_logprobs = std::max(group.top_logprobs, s.request.logprobs);
+}
+
+void EngineCore::fill_group(Flight& flight) {
+  RowGroup& group = flight.group;
+  for (const StepItem& item : flight.plan.items) {
+    const Place place = order_[item.sequence];
+    Sequence& s = *place;
+    flight.riders.push_back({place});
+    s.last_turn = ++turns_;
     s.pages.make_ready(layout_, item.first, item.count);
     for (std::int64_t p = item.first; p < item.first + item.count; ++p) {
-      group_.tokens.push_back(s.tokens[static_cast<std::size_t>(p)]);
-      group_.seq.push_back(s.pages.row(layout_, p));
-      group_.prompt.push_back((p / kv_.page_tokens + 1) * kv_.page_tokens <= s.prompt ? 1 : 0);
-      s.state.bind(group_.seq.back(), item.first, p - item.first,
+      group.tokens.push_back(p < std::ssize(s.tokens)
+                                 ? s.tokens[static_cast<std::size_t>(p)]
+                                 : -1 - static_cast<std::int32_t>(s.flight_row));
+      group.seq.push_back(s.pages.row(layout_, p));
+      group.prompt.push_back((p / kv_.page_tokens + 1) * kv_.page_tokens <= s.prompt ? 1 : 0);
+      s.state.bind(group.seq.back(), item.first, p - item.first,
                    item.drafts > 0 ? RowsAre::drafts : RowsAre::certain);
     }
-    if (!item.samples) continue;
-    // Each row that draws does so after the tokens before it, guesses included.
-    for (std::int64_t known = item.first + item.count - item.drafts;
-         known <= item.first + item.count; ++known) {
-      const auto ahead = item.first + item.count - known;
-      group_.sampled.push_back(static_cast<std::int32_t>(group_.tokens.size()) - 1 -
-                               static_cast<std::int32_t>(ahead));
-      const std::span history(s.tokens.data(), static_cast<std::size_t>(known));
-      group_.sampling.push_back(
-          sample_row(s.request.sampling, s.arrays, history, known, s.request.logprobs));
-    }
-    group_.top_logprobs = std::max(group_.top_logprobs, s.request.logprobs);
+    if (item.samples) add_draws(flight, item, s);
   }
 }
 
-void EngineCore::commit(const StepPlan& plan, const Sampled& sampled) {
+bool EngineCore::take_off() {
+  Flight flight;
+  flight.plan = plan();
+  if (flight.plan.items.empty()) return false;
+  flight.start = Clock::now();
+  flight.draft_floor_us = draft(flight.plan);
+  flight.number = ++last_flight_;
+  fill_group(flight);
+  flight.ticket = backend_->launch(flight.group);
+  flights_.push_back(std::move(flight));
+  return true;
+}
+
+void EngineCore::commit(const Flight& flight, const Sampled& sampled) {
   std::size_t row = 0;
-  for (const StepItem& item : plan.items) {
-    const auto s = order_[item.sequence];
+  for (std::size_t i = 0; i < flight.riders.size(); ++i) {
+    const StepItem& item = flight.plan.items[i];
+    const std::size_t first = row;
+    if (item.samples) row += 1 + static_cast<std::size_t>(item.drafts);
+    if (flight.riders[i].left) continue;
+    const Place s = flight.riders[i].sequence;
     const std::vector<std::int32_t> guesses = take_guesses(*s);
+    if (s->flight == flight.number) s->flight = 0;
     s->computed = item.first + item.count - item.drafts;
     s->pages.retire(layout_, s->computed);
-    s->last_turn = ++turns_;
     if (item.first / kv_.page_tokens != s->computed / kv_.page_tokens) remember(*s);
     if (item.first < s->prompt) {
       stats_.prompt_tokens += item.count;
@@ -222,17 +255,15 @@ void EngineCore::commit(const StepPlan& plan, const Sampled& sampled) {
     if (!item.samples) continue;
     s->phase = Phase::decode;
     // A step of an answer is shorter than one of a prompt: what that needed more goes back.
-    s->pages.shrink(layout_.need(s->prompt + s->limit, 1 + most_drafts_), pool_, packed_pool_);
-    commit_draws(s, guesses, sampled, row);
-    row += 1 + guesses.size();
+    s->pages.shrink(layout_.need(s->prompt + s->limit, decode_rows()), pool_, packed_pool_);
+    commit_draws(s, guesses, flight, sampled, first);
   }
 }
 
 /// The token drawn at `row` and, as far as the guesses were right, those drawn after them. Rows
 /// after a wrong guess are forgotten; their positions are written again.
-void EngineCore::commit_draws(std::list<Sequence>::iterator s,
-                              const std::vector<std::int32_t>& guesses, const Sampled& sampled,
-                              std::size_t row) {
+void EngineCore::commit_draws(Place s, const std::vector<std::int32_t>& guesses,
+                              const Flight& flight, const Sampled& sampled, std::size_t row) {
   const std::size_t right = static_cast<std::size_t>(
       std::mismatch(guesses.begin(), guesses.end(),
                     sampled.tokens.begin() + static_cast<std::ptrdiff_t>(row))
@@ -252,41 +283,61 @@ void EngineCore::commit_draws(std::list<Sequence>::iterator s,
     ++stats_.generated_tokens;
     const FinishReason reason =
         accept_token(*model_, *s, token,
-                     logprobs_at(sampled, row + i, s->request.logprobs, group_.top_logprobs));
+                     logprobs_at(sampled, row + i, s->request.logprobs, flight.group.top_logprobs));
     if (reason != FinishReason::none) return finish(s, reason, "");
   }
 }
 
-/// Times a step and sets them against what it cannot be faster than.
-void EngineCore::count_step(const StepPlan& plan, double draft_floor_us, double seconds) {
+/// Times a step, from the end of the one before if it was launched earlier, and sets it against
+/// what it cannot be faster than.
+void EngineCore::count_step(const Flight& flight) {
+  const Clock::time_point now = Clock::now();
+  const double seconds =
+      std::chrono::duration<double>(now - std::max(flight.start, landed_)).count();
+  landed_ = now;
+  const StepPlan& plan = flight.plan;
   (plan.prompt_rows > 0 ? stats_.prefill_seconds : stats_.decode_seconds) += seconds;
   ++stats_.steps;
   if (plan.prompt_rows > 0) return;
   double kv_bytes = 0;
-  for (const kernels::SeqRow& row : group_.seq) kv_bytes += layout_.read_bytes(kv_, row.position);
-  decode_floor_us_ += draft_floor_us + floor_us(*model_, plan.rows, kv_bytes);
+  for (const kernels::SeqRow& row : flight.group.seq)
+    kv_bytes += layout_.read_bytes(kv_, row.position);
+  decode_floor_us_ += flight.draft_floor_us + floor_us(*model_, plan.rows, kv_bytes);
+}
+
+void EngineCore::land() {
+  const Flight flight = std::move(flights_.front());
+  flights_.pop_front();
+  const Sampled sampled = backend_->collect(flight.ticket);
+  model_->tensors.check();  // weights cut under us would have computed nonsense
+  count_step(flight);
+  const std::int64_t before = stats_.generated_tokens;
+  commit(flight, sampled);
+  if (flight.plan.prompt_rows > 0) return;
+  decoded_ += stats_.generated_tokens - before;
+  stats_.floor_us_per_token =
+      decode_floor_us_ / static_cast<double>(std::max<std::int64_t>(decoded_, 1));
+}
+
+/// What is still in flight lands unseen.
+void EngineCore::fail_all(const std::string& error) {
+  while (!sequences_.empty()) finish(sequences_.begin(), FinishReason::failed, error);
+  for (; !flights_.empty(); flights_.pop_front()) {
+    try {
+      backend_->collect(flights_.front().ticket);
+    } catch (const std::exception&) {  // what failed has been told
+    }
+  }
 }
 
 void EngineCore::step() {
   drop_cancelled();
-  StepPlan plan = this->plan();
-  if (plan.items.empty()) return;
-  const Clock::time_point start = Clock::now();
-  const double draft_floor_us = draft(plan);
-  fill_group(plan);
   try {
-    const Sampled sampled = backend_->collect(backend_->launch(group_));
-    model_->tensors.check();  // weights cut under us would have computed nonsense
-    count_step(plan, draft_floor_us, seconds_since(start));
-    const std::int64_t before = stats_.generated_tokens;
-    commit(plan, sampled);
-    if (plan.prompt_rows > 0) return;
-    decoded_ += stats_.generated_tokens - before;
-    stats_.floor_us_per_token =
-        decode_floor_us_ / static_cast<double>(std::max<std::int64_t>(decoded_, 1));
+    if (flights_.empty() && !take_off()) return;
+    if (may_follow(flights_.front())) take_off();
+    land();
   } catch (const std::exception& error) {
-    const std::string message = error.what();
-    while (!sequences_.empty()) finish(sequences_.begin(), FinishReason::failed, message);
+    fail_all(std::string(error.what()));
   }
 }
 

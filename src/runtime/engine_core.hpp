@@ -1,5 +1,8 @@
-// The engine without its thread: commands in, steps computed, events out. One caller.
+// The engine without its thread: commands in, steps computed, events out. One caller. Where the
+// backend can, the next step is launched before the host has seen what this one draws.
 #pragma once
+#include <chrono>
+#include <deque>
 #include <list>
 #include <map>
 
@@ -27,7 +30,8 @@ class EngineCore {
   void cancel(std::int64_t id);
   void cancel_all();
   bool idle() const { return sequences_.empty(); }
-  /// Plans, launches, collects, commits and publishes one step. A failure that concerns one
+  /// Plans, launches, collects, commits and publishes one step; launches the one behind it before
+  /// it collects, where that depends on nothing the host must see. A failure that concerns one
   /// sequence ends that one; a failure of the device ends all, as events.
   void step();
   EngineStats stats() const;
@@ -37,6 +41,23 @@ class EngineCore {
   void save_prompt_cache(std::span<const std::int32_t> tokens, const std::string& path) const;
 
  private:
+  using Clock = std::chrono::steady_clock;
+  using Place = std::list<Sequence>::iterator;
+  /// A step that was launched. Sequences may end before it lands: their rows are then discarded.
+  struct Flight {
+    struct Rider {  // one for each item of the plan
+      Place sequence;
+      bool left = false;
+    };
+    std::int64_t number = 0;
+    StepPlan plan;
+    std::vector<Rider> riders;
+    RowGroup group;
+    double draft_floor_us = 0;
+    Clock::time_point start;
+    Ticket ticket = 0;
+  };
+
   void allocate_state(const EngineOptions& options, std::int64_t& free_bytes);
   void allocate_pages(const EngineOptions& options, std::int64_t free_bytes);
   StepPlan plan();
@@ -48,14 +69,22 @@ class EngineCore {
   /// Makes the whole pages of a sequence known to others.
   void remember(const Sequence& sequence);
   double draft(StepPlan& plan);
-  void fill_group(const StepPlan& plan);
-  void commit(const StepPlan& plan, const Sampled& sampled);
-  void commit_draws(std::list<Sequence>::iterator sequence,
-                    const std::vector<std::int32_t>& guesses, const Sampled& sampled,
-                    std::size_t row);
-  void count_step(const StepPlan& plan, double draft_floor_us, double seconds);
-  void finish(std::list<Sequence>::iterator sequence, FinishReason reason,
-              const std::string& error);
+  /// The most positions of a decoding sequence that wait for what they draw.
+  std::int64_t decode_rows() const;
+  bool may_follow(const Flight& flight) const;
+  /// Plans a step and launches it; behind one in flight only if that needs nothing from it but the
+  /// tokens. False: there is none.
+  bool take_off();
+  void fill_group(Flight& flight);
+  void add_draws(Flight& flight, const StepItem& item, Sequence& sequence);
+  /// Collects the first step in flight, commits and publishes it.
+  void land();
+  void commit(const Flight& flight, const Sampled& sampled);
+  void commit_draws(Place sequence, const std::vector<std::int32_t>& guesses, const Flight& flight,
+                    const Sampled& sampled, std::size_t row);
+  void count_step(const Flight& flight);
+  void finish(Place sequence, FinishReason reason, const std::string& error);
+  void fail_all(const std::string& error);
   void drop_cancelled();
 
   std::shared_ptr<const LoadedModel> model_;
@@ -70,8 +99,10 @@ class EngineCore {
   std::optional<PrefixIndex> prefix_;  // none: every sequence computes its whole prompt
   std::int64_t context_ = 0, prefill_rows_ = 0, most_drafts_ = 0, turns_ = 0;
   std::list<Sequence> sequences_;  // in order of arrival
-  std::vector<std::list<Sequence>::iterator> order_;
-  RowGroup group_;
+  std::vector<Place> order_;       // of the views that the newest plan was made for
+  std::deque<Flight> flights_;     // launched, not collected: at most two, and between steps one
+  std::int64_t last_flight_ = 0;
+  Clock::time_point landed_;  // when the last one was collected
   EngineStats stats_;
   double decode_floor_us_ = 0;  // of the steps that hold no prompt rows,
   std::int64_t decoded_ = 0;    // which drew so many tokens

@@ -33,7 +33,7 @@ void EngineCore::allocate_pages(const EngineOptions& options, std::int64_t free_
 KvRoom EngineCore::room() const {
   return {layout_,
           {pool_.size(), packed_pool_.size()},
-          std::max<std::int64_t>(prefill_rows_, 1 + most_drafts_)};
+          std::max<std::int64_t>(prefill_rows_, decode_rows())};
 }
 
 std::vector<std::int32_t> EngineCore::take_pages(std::int64_t count) {

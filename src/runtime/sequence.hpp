@@ -22,6 +22,8 @@ struct Sequence {
   std::int64_t limit = 0;            // most tokens to draw
   std::int64_t computed = 0, last_turn = 0;
   std::int64_t guessed = 0, drafted = 0, accepted = 0;  // draft tokens: now, ever, right
+  std::int64_t flight = 0, flight_row = 0;  // the step launched that draws its next token, and at
+                                            // which of its sampled rows; 0: none
   Phase phase = Phase::waiting;
   KvTable pages;
   KvPages pages_needed;              // the most of each form at once, from start to end
@@ -39,12 +41,15 @@ struct Sequence {
   std::int64_t drafts(std::int64_t most) const {
     return phase == Phase::decode ? std::min(most, limit - drawn() - 1) : 0;
   }
-  /// `most_drafts`: how many tokens may be guessed for one step.
+  /// Whether no step is needed behind the one in flight: that draws the last token.
+  bool last_in_flight() const { return flight != 0 && drawn() + 1 >= limit; }
+  /// As it will be when the step in flight has landed, if that does not end it. `most_drafts`: how
+  /// many tokens may be guessed for one step.
   SequenceView view(std::int64_t most_drafts = 0) const {
     SequenceView view;
     view.phase = phase;
-    view.computed = computed;
-    view.known = known();
+    view.computed = computed + (flight != 0 ? 1 : 0);
+    view.known = known() + (flight != 0 ? 1 : 0);
     view.pages = pages_to_find;
     view.packed_pages = pages_needed.packed;
     view.last_turn = last_turn;

@@ -85,4 +85,18 @@ class CudaStream {
   cudaStream_t stream_ = nullptr;
 };
 
+/// Owns an event: a place in a stream that can be waited for.
+class CudaEvent {
+ public:
+  CudaEvent() { check_cuda(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "event"); }
+  ~CudaEvent() { cudaEventDestroy(event_); }
+  CudaEvent(const CudaEvent&) = delete;
+  CudaEvent& operator=(const CudaEvent&) = delete;
+  void record(cudaStream_t stream) { check_cuda(cudaEventRecord(event_, stream), "event"); }
+  void wait(const char* what) const { check_cuda(cudaEventSynchronize(event_), what); }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
 }  // namespace stepless

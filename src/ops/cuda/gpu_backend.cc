@@ -1,10 +1,10 @@
 // The GPU backend: one stream; the host walks the Program and enqueues a kernel per operation. A
 // step of a size seen before is replayed as a CUDA graph: what changes between steps of one size
-// lies in buffers at fixed addresses (step_inputs.hpp).
+// lies in buffers at fixed addresses (step_inputs.hpp). A step may be enqueued behind one that
+// runs.
 #include <algorithm>
-#include <map>
+#include <deque>
 #include <optional>
-#include <tuple>
 
 #include "base/checked.hpp"
 #include "format/dtype.hpp"
@@ -42,13 +42,22 @@ class GpuBackend final : public Backend {
   PageBytes read_pages(int layer, std::span<const std::int32_t> pages) const override;
   void write_pages(int layer, std::span<const std::int32_t> pages, const std::byte* keys,
                    const std::byte* values) override;
+  /// Sorting rows by expert waits for the device: nothing could be launched behind it.
+  bool flies() const override { return !experts_->any(); }
   Ticket launch(const RowGroup& group) override;
   Sampled collect(Ticket ticket) override;
 
  private:
+  /// A step not collected: its number among the inputs, and what its first part drew if it has two.
+  struct Flight {
+    Ticket ticket = 0;
+    std::int64_t number = 0;
+    std::optional<SplitStep> split = {};
+    Sampled prompt_sampled = {};
+  };
   void select() const { check_cuda(cudaSetDevice(index_), "the GPU"); }
   Step step_of(const RowGroup& group, Role role);
-  void run(const RowGroup& group, Role role);
+  std::int64_t run(const RowGroup& group, Role role);
   void enqueue();
   void run_node(std::size_t at);
 
@@ -66,8 +75,7 @@ class GpuBackend final : public Backend {
   Step step_;
   StepGraphs graphs_;
   bool splits_prompts_ = false;
-  std::optional<SplitStep> split_;  // of a step in two parts, and what its first part drew
-  Sampled prompt_sampled_;
+  std::deque<Flight> flights_;  // in order of launch
   Ticket last_ = 0;
 };
 
@@ -185,9 +193,9 @@ void GpuBackend::enqueue() {
   }
 }
 
-void GpuBackend::run(const RowGroup& group, Role role) {
+std::int64_t GpuBackend::run(const RowGroup& group, Role role) {
   step_ = step_of(group, role);
-  inputs_->upload(group, stream_.get(), step_);
+  const std::int64_t number = inputs_->upload(group, stream_.get(), step_);
   // Sorting rows by expert waits for the device, which a graph cannot.
   if (experts_->any())
     enqueue();
@@ -200,35 +208,44 @@ void GpuBackend::run(const RowGroup& group, Role role) {
                                static_cast<std::size_t>(step_.sampled * program_->vocab) * 4,
                                cudaMemcpyDeviceToHost, stream_.get()),
                "logits");
+    stream_.wait("logits");  // collect() waits for what was drawn alone
   }
+  return number;
 }
 
 Ticket GpuBackend::launch(const RowGroup& group) {
   select();
-  split_.reset();
+  Flight flight;
   const bool prompts =
       splits_prompts_ && std::ranges::any_of(group.prompt, [](std::uint8_t is) { return is != 0; });
   if (!prompts) {
-    run(group, Role::decode);
-    return ++last_;
+    flight.number = run(group, Role::decode);
+  } else {
+    if (group.logits != nullptr) fail(ErrorCode::internal, "logits of a step with prompt rows");
+    if (std::ranges::any_of(group.tokens, [](std::int32_t token) { return token < 0; }))
+      fail(ErrorCode::internal, "prompt rows behind a step in flight");
+    SplitStep split = split_prompt_rows(group);
+    flight.number = run(split.prompt, Role::prompt);
+    if (!split.rest.tokens.empty()) {  // its inputs take the place of the first part's
+      flight.prompt_sampled = inputs_->collect(flight.number);
+      flight.number = run(split.rest, Role::decode);
+      flight.split = std::move(split);
+    }
   }
-  if (group.logits != nullptr) fail(ErrorCode::internal, "logits of a step with prompt rows");
-  SplitStep split = split_prompt_rows(group);
-  run(split.prompt, Role::prompt);
-  if (!split.rest.tokens.empty()) {  // its inputs take the place of the first part's
-    stream_.wait("prompt rows on the GPU");
-    prompt_sampled_ = inputs_->results(step_);
-    run(split.rest, Role::decode);
-    split_ = std::move(split);
-  }
-  return ++last_;
+  flight.ticket = ++last_;
+  flights_.push_back(std::move(flight));
+  return last_;
 }
 
 Sampled GpuBackend::collect(Ticket ticket) {
-  if (ticket != last_) fail(ErrorCode::internal, "collect({}) after launch {}", ticket, last_);
-  stream_.wait("a step on the GPU");
-  if (split_) return merge_sampled(*split_, prompt_sampled_, inputs_->results(step_));
-  return inputs_->results(step_);
+  if (flights_.empty() || flights_.front().ticket != ticket)
+    fail(ErrorCode::internal, "collect({}) after launch {}; the next is {}", ticket, last_,
+         flights_.empty() ? 0 : flights_.front().ticket);
+  const Flight flight = std::move(flights_.front());
+  flights_.pop_front();
+  Sampled sampled = inputs_->collect(flight.number);
+  if (!flight.split) return sampled;
+  return merge_sampled(*flight.split, flight.prompt_sampled, sampled);
 }
 
 }  // namespace

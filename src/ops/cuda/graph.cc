@@ -35,7 +35,8 @@ void StepGraphs::clear() {
 }
 
 void StepGraphs::run(const Step& step, cudaStream_t stream, const std::function<void()>& enqueue) {
-  const Key key{step.rows, step.sampled, step.top_logprobs, step.packs, step.top_ids, step.role};
+  const Key key{step.rows,    step.sampled, step.top_logprobs, step.packs,
+                step.top_ids, step.tokens,  step.role};
   if (entries_.size() == kMostSizes && !entries_.contains(key)) clear();
   Entry& entry = entries_[key];
   if (!entry.seen) {

@@ -21,8 +21,9 @@ class StepGraphs {
   void run(const Step& step, cudaStream_t stream, const std::function<void()>& enqueue);
 
  private:
-  /// All that the arguments of a step's kernels follow from, beside fixed addresses.
-  using Key = std::tuple<std::int64_t, std::int64_t, std::int32_t, bool, const void*, Role>;
+  /// All that the arguments of a step's kernels follow from, beside addresses that never change.
+  using Key =
+      std::tuple<std::int64_t, std::int64_t, std::int32_t, bool, const void*, const void*, Role>;
   struct Entry {
     cudaGraphExec_t graph = nullptr;
     bool seen = false;

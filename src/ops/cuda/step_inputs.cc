@@ -9,13 +9,16 @@ namespace stepless {
 namespace {
 
 constexpr std::int64_t kPartAlign = 64;
+constexpr std::int64_t kUsualTables = 256 << 10;  // bytes
 
-void copy_inputs(void* to, const void* from, std::int64_t bytes, cudaStream_t stream,
-                 cudaMemcpyKind kind) {
+void copy(void* to, const void* from, std::int64_t bytes, cudaStream_t stream,
+          cudaMemcpyKind kind) {
   if (bytes > 0)
     check_cuda(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), kind, stream),
                "a step's inputs");
 }
+
+std::int64_t aligned(std::int64_t bytes) { return round_up(bytes, kPartAlign); }
 
 /// Entries of the tables that a row reads or writes through.
 std::int64_t plain_pages(const kernels::SeqRow& row) {
@@ -31,143 +34,233 @@ bool reads_history(const kernels::SampleRow& row) {
          row.presence_penalty != 0 || row.frequency_penalty != 0;
 }
 
+/// The token that a sampled row begins with; below 0: the step before draws it.
+std::int32_t first_token(const RowGroup& group, std::size_t i) {
+  return group.tokens[static_cast<std::size_t>(group.sampled[i])];
+}
+
 }  // namespace
 
-StepInputs::Layout StepInputs::layout_of(const Program& program) {
+StepInputs::Layout StepInputs::layout_of(std::int64_t rows, std::int64_t sampled) {
   std::int64_t at = 0;
   const auto take = [&at](std::int64_t count, std::size_t size) {
     const std::int64_t begin = at;
-    at = round_up(at + count * static_cast<std::int64_t>(size), kPartAlign);
+    at = aligned(at + count * static_cast<std::int64_t>(size));
     return begin;
   };
-  const std::int64_t rows = program.max_rows, sampled = program.max_sampled;
   Layout layout{};
   layout.tokens = take(rows, sizeof(std::int32_t));
   layout.positions = take(rows, sizeof(std::int64_t));
   layout.seq = take(rows, sizeof(kernels::SeqRow));
   layout.taken = take(sampled, sizeof(std::int32_t));
   layout.draws = take(sampled, sizeof(kernels::SampleRow));
-  layout.token = take(sampled, sizeof(std::int32_t));
-  layout.logprob = take(sampled, sizeof(float));
-  layout.end = at;
+  layout.tables = at;
   return layout;
 }
 
-std::int64_t StepInputs::block_bytes(const Program& program) { return layout_of(program).end; }
+std::int64_t StepInputs::block_bytes(const Program& program) {
+  return layout_of(program.max_rows, program.max_sampled).tables + kUsualTables +
+         8 * program.max_sampled;
+}
 
-StepInputs::StepInputs(const Program& program)
-    : layout_(layout_of(program)),
-      host_(layout_.end, "a step's inputs"),
-      device_(layout_.end, "a step's inputs") {}
-
-std::int64_t StepInputs::table_bytes(const RowGroup& group) const {
-  std::int64_t bytes = 0;
-  const auto add = [&bytes](std::int64_t count) { bytes += round_up(count * 4, kPartAlign); };
-  for (const kernels::SeqRow& row : group.seq) add(plain_pages(row)), add(packed_pages(row));
-  for (const kernels::SampleRow& row : group.sampling) {
-    if (reads_history(row)) add(row.history_size);
-    add(row.bias_count), add(row.bias_count), add(row.xtc_exempt_count);
+StepInputs::StepInputs(const Program& program) : max_sampled_(program.max_sampled) {
+  drawn_ = DeviceMemory(8 * max_sampled_, "what a step draws");
+  device_ = DeviceMemory(layout_of(program.max_rows, max_sampled_).tables + kUsualTables,
+                         "a step's inputs");
+  for (Slot& slot : slots_) {
+    slot.inputs = PinnedMemory(device_.size(), "a step's inputs");
+    slot.drawn = PinnedMemory(drawn_.size(), "what a step draws");
   }
-  return bytes;
 }
 
-/// How many pages and tokens a step's rows refer to has no bound worth reserving: the tables grow,
-/// at most some twenty times in an engine's life, while nothing runs on the device.
-void StepInputs::reserve_tables(std::int64_t bytes) {
-  kept_.clear();
-  used_ = 0;
-  if (bytes <= host_tables_.size()) return;
-  bytes = std::max(bytes, 2 * host_tables_.size());
-  host_tables_ = PinnedMemory(bytes, "tables of pages");
-  device_tables_ = DeviceMemory(bytes, "tables of pages");
+StepInputs::Slot& StepInputs::next_slot() {
+  Slot& slot = slots_[static_cast<std::size_t>(++number_ % 2)];
+  if (slot.open)
+    fail(ErrorCode::internal, "step {} is launched; step {} is not collected", number_,
+         slot.number);
+  return slot;
 }
 
+std::int64_t StepInputs::table_bytes(const RowGroup& group) {
+  std::int64_t bytes = 0, fed = 0;
+  const auto add = [&bytes](std::int64_t count) { bytes += aligned(count * 4); };
+  for (const kernels::SeqRow& row : group.seq) add(plain_pages(row)), add(packed_pages(row));
+  fed_history_bytes_ = 0;
+  for (std::size_t i = 0; i < group.sampling.size(); ++i) {
+    const kernels::SampleRow& row = group.sampling[i];
+    add(row.bias_count), add(row.bias_count), add(row.xtc_exempt_count);
+    if (!reads_history(row)) continue;
+    if (first_token(group, i) >= 0) {
+      add(row.history_size);
+    } else {
+      fed_history_bytes_ = std::max(fed_history_bytes_, aligned((row.history_size + 1) * 4));
+      ++fed;
+    }
+  }
+  return bytes + fed * fed_history_bytes_;
+}
+
+/// How many pages and tokens a step's rows refer to has no bound worth reserving: the block grows,
+/// some twenty times in an engine's life at most. A step in flight ends first: freeing waits.
+void StepInputs::reserve(Slot& slot, std::int64_t bytes) {
+  if (bytes > device_.size()) device_ = DeviceMemory(2 * bytes, "a step's inputs");
+  if (bytes > slot.inputs.size()) slot.inputs = PinnedMemory(device_.size(), "a step's inputs");
+}
+
+/// Room in the tables; an offset in both the host's and the device's block.
+std::uint8_t* StepInputs::room(std::int64_t bytes) {
+  std::uint8_t* const at = host_ + used_;
+  used_ += aligned(bytes);
+  return at;
+}
+
+/// A copy of an array in the tables, once for all rows that share it; its device address.
 template <class T>
 const T* StepInputs::keep(const T* from, std::int64_t count) {
   if (from == nullptr || count == 0) return nullptr;
   const std::int64_t bytes = count * static_cast<std::int64_t>(sizeof(T));
   for (const Kept& kept : kept_)
     if (kept.from == from && kept.bytes >= bytes)
-      return reinterpret_cast<const T*>(device_tables_.data() + kept.at);
-  std::memcpy(host_tables_.data() + used_, from, static_cast<std::size_t>(bytes));
+      return reinterpret_cast<const T*>(device_.data() + kept.at);
   kept_.push_back({from, bytes, used_});
-  used_ = round_up(used_ + bytes, kPartAlign);
-  return reinterpret_cast<const T*>(device_tables_.data() + kept_.back().at);
+  std::memcpy(room(bytes), from, static_cast<std::size_t>(bytes));
+  return reinterpret_cast<const T*>(device_.data() + kept_.back().at);
 }
 
 void StepInputs::fill_rows(const RowGroup& group) {
-  const auto bytes = [](std::size_t count, std::size_t size) { return count * size; };
-  std::uint8_t* const to = host_.data();
-  const std::size_t rows = group.tokens.size();
-  std::memcpy(to + layout_.tokens, group.tokens.data(), bytes(rows, sizeof(std::int32_t)));
-  auto* positions = reinterpret_cast<std::int64_t*>(to + layout_.positions);
-  auto* seq = reinterpret_cast<kernels::SeqRow*>(to + layout_.seq);
+  auto* tokens = reinterpret_cast<std::int32_t*>(host_ + layout_.tokens);
+  auto* positions = reinterpret_cast<std::int64_t*>(host_ + layout_.positions);
+  auto* seq = reinterpret_cast<kernels::SeqRow*>(host_ + layout_.seq);
   // Rows of one sequence stand in order and its last reads most: back to front, one copy of a table
   // serves all of them.
-  for (std::size_t i = rows; i-- > 0;) {
+  for (std::size_t i = group.tokens.size(); i-- > 0;) {
     kernels::SeqRow row = group.seq[i];
     row.pages = keep(row.pages, plain_pages(row));
     row.packed = keep(row.packed, packed_pages(row));
     seq[i] = row;
     positions[i] = row.position;
+    tokens[i] = std::max(group.tokens[i], 0);
   }
+  for (std::size_t i = 0; i < group.tokens.size(); ++i)
+    if (group.tokens[i] < 0)
+      feeds_.push_back({-1 - std::int64_t{group.tokens[i]},
+                        device_.data() + layout_.tokens + static_cast<std::int64_t>(i) * 4});
+}
+
+/// A history that lacks its last token, at the end of a piece as long as every other, so that one
+/// copy can bring the last tokens of all.
+const std::int32_t* StepInputs::keep_fed_history(const kernels::SampleRow& row, std::int64_t from) {
+  const std::int64_t begin = used_ + fed_history_bytes_ - (row.history_size + 1) * 4;
+  room(fed_history_bytes_);
+  std::memcpy(host_ + begin, row.history, static_cast<std::size_t>(row.history_size) * 4);
+  feeds_.push_back({from, device_.data() + begin + row.history_size * 4});
+  return reinterpret_cast<const std::int32_t*>(device_.data() + begin);
 }
 
 void StepInputs::fill_draws(const RowGroup& group) {
-  auto* taken = reinterpret_cast<std::int32_t*>(host_.data() + layout_.taken);
-  auto* draws = reinterpret_cast<kernels::SampleRow*>(host_.data() + layout_.draws);
+  auto* taken = reinterpret_cast<std::int32_t*>(host_ + layout_.taken);
+  auto* draws = reinterpret_cast<kernels::SampleRow*>(host_ + layout_.draws);
   std::copy(group.sampled.begin(), group.sampled.end(), taken);
+  // Back to front: of the histories of drafts the last is the longest, and serves all.
   for (std::size_t i = group.sampling.size(); i-- > 0;) {
     kernels::SampleRow row = group.sampling[i];
-    row.history = reads_history(row) ? keep(row.history, row.history_size) : nullptr;
     row.bias_ids = keep(row.bias_ids, row.bias_count);
     row.bias_values = keep(row.bias_values, row.bias_count);
     row.xtc_exempt = keep(row.xtc_exempt, row.xtc_exempt_count);
+    if (!reads_history(row))
+      row.history = nullptr;
+    else if (first_token(group, i) >= 0)
+      row.history = keep(row.history, row.history_size);
     draws[i] = row;
+  }
+  for (std::size_t i = 0; i < group.sampling.size(); ++i) {
+    const std::int32_t token = first_token(group, i);
+    if (token >= 0) continue;
+    if (reads_history(draws[i]))
+      draws[i].history = keep_fed_history(group.sampling[i], -1 - std::int64_t{token});
+    ++draws[i].history_size;
   }
 }
 
-void StepInputs::upload(const RowGroup& group, cudaStream_t stream, Step& step) {
-  reserve_tables(table_bytes(group));
-  fill_rows(group);
-  fill_draws(group);
+/// Copies what the step before draws: one copy for rows that lie alike there and here, which in a
+/// batch of steady company are all.
+void StepInputs::feed(cudaStream_t stream) {
+  for (std::size_t first = 0; first < feeds_.size();) {
+    const auto distance = [&](std::size_t i) { return feeds_[i].to - feeds_[i - 1].to; };
+    std::size_t end = first + 1;
+    while (end < feeds_.size() && feeds_[end].from == feeds_[end - 1].from + 1 &&
+           distance(end) >= 4 && distance(end) == distance(first + 1))
+      ++end;
+    const std::ptrdiff_t pitch = end - first > 1 ? distance(first + 1) : 4;
+    check_cuda(cudaMemcpy2DAsync(feeds_[first].to, static_cast<std::size_t>(pitch),
+                                 drawn_.data() + feeds_[first].from * 4, 4, 4, end - first,
+                                 cudaMemcpyDeviceToDevice, stream),
+               "tokens of the step before");
+    first = end;
+  }
+}
+
+void StepInputs::point(Step& step, const RowGroup& group) {
   const auto at = [this](std::int64_t offset) { return device_.data() + offset; };
   step.tokens = reinterpret_cast<const std::int32_t*>(at(layout_.tokens));
   step.positions = reinterpret_cast<const std::int64_t*>(at(layout_.positions));
   step.seq = reinterpret_cast<const kernels::SeqRow*>(at(layout_.seq));
   step.taken = reinterpret_cast<const std::int32_t*>(at(layout_.taken));
   step.draws = reinterpret_cast<const kernels::SampleRow*>(at(layout_.draws));
-  step.token = reinterpret_cast<std::int32_t*>(at(layout_.token));
-  step.logprob = reinterpret_cast<float*>(at(layout_.logprob));
+  step.token = reinterpret_cast<std::int32_t*>(drawn_.data());
+  step.logprob = reinterpret_cast<float*>(drawn_.data() + 4 * max_sampled_);
   step.top_logprobs = group.top_logprobs;
   const std::int64_t tops = step.sampled * step.top_logprobs;
-  if (tops * 8 > host_tops_.size()) {
-    host_tops_ = PinnedMemory(tops * 8, "top logprobs");
-    device_tops_ = DeviceMemory(tops * 8, "top logprobs");
-  }
+  if (tops * 8 > device_tops_.size()) device_tops_ = DeviceMemory(tops * 8, "top logprobs");
   step.top_ids = tops == 0 ? nullptr : reinterpret_cast<std::int32_t*>(device_tops_.data());
   step.top_values = tops == 0 ? nullptr : reinterpret_cast<float*>(device_tops_.data()) + tops;
-  copy_inputs(device_.data(), host_.data(), layout_.token, stream, cudaMemcpyHostToDevice);
-  copy_inputs(device_tables_.data(), host_tables_.data(), used_, stream, cudaMemcpyHostToDevice);
+}
+
+std::int64_t StepInputs::upload(const RowGroup& group, cudaStream_t stream, Step& step) {
+  Slot& slot = next_slot();
+  layout_ = layout_of(step.rows, step.sampled);
+  reserve(slot, layout_.tables + table_bytes(group));
+  host_ = slot.inputs.data();
+  used_ = layout_.tables;
+  kept_.clear();
+  feeds_.clear();
+  fill_rows(group);
+  fill_draws(group);
+  point(step, group);
+  copy(device_.data(), host_, used_, stream, cudaMemcpyHostToDevice);
+  feed(stream);
+  return number_;
 }
 
 void StepInputs::download(const Step& step, cudaStream_t stream) {
-  copy_inputs(host_.data() + layout_.token, device_.data() + layout_.token,
-              layout_.end - layout_.token, stream, cudaMemcpyDeviceToHost);
-  copy_inputs(host_tops_.data(), device_tops_.data(), step.sampled * step.top_logprobs * 8, stream,
-              cudaMemcpyDeviceToHost);
+  Slot& slot = slots_[static_cast<std::size_t>(number_ % 2)];
+  const std::int64_t tops = step.sampled * step.top_logprobs * 8;
+  if (tops > slot.tops.size()) slot.tops = PinnedMemory(tops, "top logprobs");
+  copy(slot.drawn.data(), drawn_.data(), step.sampled == 0 ? 0 : drawn_.size(), stream,
+       cudaMemcpyDeviceToHost);
+  copy(slot.tops.data(), device_tops_.data(), tops, stream, cudaMemcpyDeviceToHost);
+  slot.done.record(stream);
+  slot.number = number_;
+  slot.sampled = step.sampled;
+  slot.top_logprobs = step.top_logprobs;
+  slot.open = true;
 }
 
-Sampled StepInputs::results(const Step& step) const {
-  const auto* tokens = reinterpret_cast<const std::int32_t*>(host_.data() + layout_.token);
-  const auto* logprobs = reinterpret_cast<const float*>(host_.data() + layout_.logprob);
-  const std::int64_t tops = step.sampled * step.top_logprobs;
+Sampled StepInputs::collect(std::int64_t number) {
+  Slot& slot = slots_[static_cast<std::size_t>(number % 2)];
+  if (!slot.open || slot.number != number)
+    fail(ErrorCode::internal, "step {} is collected; {} is there", number, slot.number);
+  slot.open = false;
+  slot.done.wait("a step on the GPU");
+  const auto* tokens = reinterpret_cast<const std::int32_t*>(slot.drawn.data());
+  const auto* logprobs = reinterpret_cast<const float*>(slot.drawn.data() + 4 * max_sampled_);
+  const std::int64_t tops = slot.sampled * slot.top_logprobs;
   Sampled results;
-  results.tokens.assign(tokens, tokens + step.sampled);
-  results.logprobs.assign(logprobs, logprobs + step.sampled);
+  results.tokens.assign(tokens, tokens + slot.sampled);
+  results.logprobs.assign(logprobs, logprobs + slot.sampled);
   if (tops == 0) return results;
-  const auto* ids = reinterpret_cast<const std::int32_t*>(host_tops_.data());
-  const auto* values = reinterpret_cast<const float*>(host_tops_.data()) + tops;
+  const auto* ids = reinterpret_cast<const std::int32_t*>(slot.tops.data());
+  const auto* values = reinterpret_cast<const float*>(slot.tops.data()) + tops;
   results.top_ids.assign(ids, ids + tops);
   results.top_logprobs.assign(values, values + tops);
   return results;

@@ -200,7 +200,10 @@ __device__ void keep_if(const Team<kTeam>& team, const Row& row, F f) {
 }
 
 /// The least value in [low, high] such that the logits whose key is above it weigh less than the
-/// target; `high` is one. Eight values are tried at a time.
+/// target; `high` is one. Eight values are tried at a time. A pass costs about 3 us of which most
+/// is the meeting (H200). Lost: a bit per logit still between the bounds, so that later passes look
+/// at few (top-p 64 -> 77 us). To try: first values close below the best (top-k took 46 us instead
+/// of 57 with them), and an end as soon as one block could sort what is left.
 template <int kTeam, class Key, class Weight>
 __device__ unsigned least_value(Team<kTeam>& team, const Row& row, unsigned low, unsigned high,
                                 double target, Key key_at, Weight weight) {

@@ -195,13 +195,13 @@ void GpuBackend::enqueue() {
 
 std::int64_t GpuBackend::run(const RowGroup& group, Role role) {
   step_ = step_of(group, role);
-  const std::int64_t number = inputs_->upload(group, stream_.get(), step_);
+  const std::int64_t number = inputs_->upload(group, run_, step_);
   // Sorting rows by expert waits for the device, which a graph cannot.
   if (experts_->any())
     enqueue();
   else
     graphs_.run(step_, stream_.get(), [this] { enqueue(); });
-  inputs_->download(step_, stream_.get());
+  inputs_->download(step_, run_);
   if (group.logits != nullptr && step_.sampled > 0) {
     const auto& sample = std::get<SampleOp>(program_->nodes.back().op);
     check_cuda(cudaMemcpyAsync(group.logits, value_bytes(step_, sample.logits),

@@ -4,8 +4,7 @@
 #pragma once
 #include <array>
 
-#include "ops/cuda/device.hpp"
-#include "ops/step.hpp"
+#include "ops/cuda/launch.hpp"
 
 namespace stepless {
 
@@ -18,9 +17,9 @@ class StepInputs {
   /// Copies the group's rows to the device, ordered with the stream, and points `step` to them;
   /// tokens that the step before draws are copied there. What the group points to may go when this
   /// returns. Returns the number of this step. Throws Error (internal) when two are not collected.
-  std::int64_t upload(const RowGroup& group, cudaStream_t stream, Step& step);
+  std::int64_t upload(const RowGroup& group, const DeviceRun& run, Step& step);
   /// Starts the copy of what the newest step draws.
-  void download(const Step& step, cudaStream_t stream);
+  void download(const Step& step, const DeviceRun& run);
   /// Waits for a step and takes what it drew. Once for each.
   Sampled collect(std::int64_t number);
 
@@ -52,12 +51,15 @@ class StepInputs {
   void fill_rows(const RowGroup& group);
   void fill_draws(const RowGroup& group);
   const std::int32_t* keep_fed_history(const kernels::SampleRow& row, std::int64_t from);
-  void feed(cudaStream_t stream);
+  void keep_feeds();
+  void feed(const DeviceRun& run);
+  void move(const DeviceRun& run, void* to, const void* from, std::int64_t bytes);
   void point(Step& step, const RowGroup& group);
 
   std::int64_t max_sampled_;
+  const Kernel& take_;
   std::array<Slot, 2> slots_;
-  DeviceMemory device_, drawn_, device_tops_;
+  DeviceMemory device_, drawn_, device_tops_, zero_;
   std::int64_t number_ = 0;
   // Of the step being filled:
   Layout layout_{};
@@ -69,6 +71,7 @@ class StepInputs {
   };
   std::vector<Kept> kept_;
   std::vector<Feed> feeds_;
+  const std::int32_t* feed_rows_ = nullptr;  // of feeds_: `from` each, on the device
 };
 
 }  // namespace stepless

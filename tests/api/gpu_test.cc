@@ -34,6 +34,21 @@ TEST_F(OnGpu, WritesWhatTheCpuWrites) {
   }
 }
 
+/// More weights than what travels at once.
+TEST_F(OnGpu, WeightsOfManyMegabytesArriveWhole) {
+  std::vector<Request> requests = mixed_requests(5);
+  for (Request& request : requests) request.stop.clear();  // there is no text to stop at
+  std::vector<Answer> answers[2];
+  for (const bool gpu : {false, true}) {
+    ModelOptions options;
+    options.device = gpu ? "cuda:0" : "cpu";
+    options.act_dtype = "float32";
+    answers[gpu ? 1 : 0] = run_batch(Model::synthetic("qwen3-0.6b", options), requests);
+  }
+  for (std::size_t i = 0; i < requests.size(); ++i)
+    EXPECT_EQ(answers[0][i].tokens, answers[1][i].tokens) << "request " << i;
+}
+
 TEST_F(OnGpu, AloneAsInABatchOf64ThreeTimes) {
   const std::vector<Request> requests = mixed_requests(64);
   for (const char* act : {"bfloat16", "float32"}) {

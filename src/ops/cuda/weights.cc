@@ -1,7 +1,10 @@
 #include "ops/cuda/weights.hpp"
 
+#include <algorithm>
+
 #include "base/checked.hpp"
 #include "format/dtype.hpp"
+#include "ops/cuda/upload.hpp"
 
 namespace stepless {
 namespace {
@@ -61,12 +64,14 @@ const double* DeviceWeights::frequencies(const AnglesOp& op) const {
 
 std::shared_ptr<const Program> DeviceWeights::upload(const Program& program) {
   memory_ = DeviceMemory(bytes_, "weights");
-  for (const auto& [array, offset] : offsets_)
-    check_cuda(cudaMemcpy(memory_.data() + offset, array.first,
-                          static_cast<std::size_t>(array.second), cudaMemcpyHostToDevice),
-               "weights");
-  // A copy from pageable memory may return before its last bytes have arrived.
-  check_cuda(cudaStreamSynchronize(nullptr), "weights");
+  // In the order of the device's memory: neighbours there travel together.
+  std::vector<std::pair<std::int64_t, Key>> arrays;
+  for (const auto& [array, offset] : offsets_) arrays.emplace_back(offset, array);
+  std::sort(arrays.begin(), arrays.end());
+  Uploader uploader(bytes_);
+  for (const auto& [offset, array] : arrays)
+    uploader.add(memory_.data() + offset, array.first, array.second);
+  uploader.finish();
   auto moved = std::make_shared<Program>(program);
   for (Matrix& matrix : moved->matrices) move(matrix.w), move(matrix.scales), move(matrix.biases);
   for (Vector& vector : moved->vectors) move(vector.data);

@@ -17,6 +17,7 @@ struct BenchOptions {
   int rounds = 5;     // samples per row
   bool warm = false;  // one copy of the weights, so that a small one stays in cache
   std::string max_isa;
+  bool fast_int8 = false;  // products of 8-bit activations, where a kernel has them
   /// Kernels to run by name, each an arm of its own; "" is the planner's choice. Empty: that alone.
   std::vector<std::string> kernels;
   /// Asked after every sample; false stops with Error (cancelled).

@@ -12,6 +12,7 @@
 #include "dispatch/cost.hpp"
 #include "dispatch/explain.hpp"
 #include "dispatch/row_buckets.hpp"
+#include "kernels/roll_call.hpp"
 #include "ops/matmul.hpp"
 
 namespace stepless {
@@ -101,6 +102,7 @@ ProductBench bench_products(const ProblemSpec& spec, const std::vector<std::int6
   for (const std::string& kernel : kernels) {
     Overrides wish;
     wish.kernel = kernel;
+    wish.fast_int8 = options.fast_int8;
     contexts.push_back(std::make_unique<Context>(products.team, products.machine, wish));
   }
   // The kernels of one m stand side by side: what compares them is close in time.
@@ -118,7 +120,9 @@ ProductBench bench_products(const ProblemSpec& spec, const std::vector<std::int6
     bench.rows[i].disturbed = times[i].disturbed;
     Problem problem = products.problem;
     problem.m = bench.rows[i].m;
-    bench.rows[i].floor_us = floor_us(problem, measured);
+    const Kernel* kernel = find_kernel(bench.rows[i].kernel);
+    const bool int8 = kernel != nullptr && kernel->fields.order == Order::int8_groups;
+    bench.rows[i].floor_us = floor_us(problem, measured, int8 ? Precision::int8 : Precision::exact);
   }
   bench.knee = knee_of(products.problem, measured);
   bench.copies = products.weights.count();

@@ -14,11 +14,13 @@ namespace {
 constexpr int kRuns = 5;
 constexpr std::int64_t kSteps = 16;  // of decode, behind the first
 
-BenchOptions measured_as(const std::string& max_isa, const std::string& kernel, int threads,
-                         Progress& bar) {
+/// As `asked`, a ProblemSpec or a model's flags, has it planned.
+template <class Asked>
+BenchOptions measured_as(const Asked& asked, Progress& bar) {
   BenchOptions options;
-  options.threads = threads, options.rounds = kRuns, options.max_isa = max_isa;
-  if (!kernel.empty()) options.kernels = {kernel};
+  options.threads = asked.threads, options.rounds = kRuns, options.max_isa = asked.max_isa;
+  options.fast_int8 = asked.fast_int8;
+  if (!asked.kernel.empty()) options.kernels = {asked.kernel};
   options.progress = [&bar](std::int64_t done, std::int64_t total) {
     bar.update(done, total);
     return pending_signal() == 0;
@@ -50,8 +52,7 @@ double decode_us(EngineRun& engine, const Model& model, std::int64_t batch, std:
 
 std::vector<double> measure_problem(const ProblemSpec& spec, const OutputFlags& output) {
   Progress bar("measure", "samples", output);
-  const ProductBench bench =
-      bench_products(spec, {spec.m}, measured_as(spec.max_isa, spec.kernel, spec.threads, bar));
+  const ProductBench bench = bench_products(spec, {spec.m}, measured_as(spec, bar));
   bar.finish();
   return bench.rows[0].us;
 }
@@ -63,8 +64,7 @@ MeasuredModel measure_model(const Model& model, const ModelFlags& flags,
     for (const StepProduct& product : products_of_step(model, step)) {
       Progress bar(fmt::format("{}x{}", product.spec.n, product.spec.k), "samples", output);
       const ProductBench bench =
-          bench_products(product.spec, {product.spec.m},
-                         measured_as(flags.max_isa, flags.kernel, flags.threads, bar));
+          bench_products(product.spec, {product.spec.m}, measured_as(flags, bar));
       bar.finish();
       measured.products.push_back(
           {product.spec.m, product.spec.n, product.spec.k, product.format, bench.rows[0].us});

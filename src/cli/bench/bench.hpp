@@ -24,6 +24,7 @@ struct BenchFlags {
   std::string threads;  // a list; "": 1, of a model the physical cores
   int repeats = 0;
   bool warm = false, quick = false, assert_no_step = false, no_transpose = false;
+  bool fast_int8 = false;
   std::string max_isa, kernel, save_machine;
   std::string model, models_dir, synthetic, device = "auto", act_dtype = "auto";
   std::string shapes, m, mode = "affine", dtype;  // dtype "": bfloat16; of dot: all

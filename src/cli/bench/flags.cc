@@ -36,6 +36,8 @@ void add_run_flags(CLI::App& app, BenchFlags& f, Scopes& scopes) {
                             "these kernels in turn instead of the planner's, e.g. A,B; see "
                             "docs/kernels.md"),
              {"qmm"}, kGroup);
+  scopes.add(app.add_flag("--fast-int8", f.fast_int8, "kernels that round activations to 8 bits"),
+             {"qmm"}, kGroup);
   scopes.add(app.add_flag("--assert-no-step", f.assert_no_step, "exit 6 when time has a step"),
              {"qmm"}, kGroup);
   scopes.add(
@@ -179,6 +181,7 @@ BenchOptions options_of(const BenchFlags& flags, Progress& bar, int repeats) {
   options.rounds = flags.repeats > 0 ? flags.repeats : repeats;
   options.warm = flags.warm;
   options.max_isa = flags.max_isa;
+  options.fast_int8 = flags.fast_int8;
   options.progress = [&bar](std::int64_t done, std::int64_t total) {
     // Drawing takes time and cache between two samples: some of them only.
     if (done % 16 == 0 || done == total) bar.update(done, total);

@@ -233,6 +233,7 @@ struct MidWarp {
   template <int kMine>
   __device__ __forceinline__ void meet_partner(int round, float (&kept)[kHalf]) {
     constexpr int kTheirs = kHalf - kMine;
+    __syncwarp();  // all lanes have read that unit
     if (own > 0)
 #pragma unroll
       for (int v = 0; v < kHalf; v += 4) {

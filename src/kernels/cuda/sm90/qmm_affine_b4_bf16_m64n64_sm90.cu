@@ -26,8 +26,9 @@ MidGrid grid_of(const FlatCall& call, const FlatWeights& weights, const CudaCont
 }
 
 template <int kCols, int kPairs, int kGroup, int kStages>
-int32_t launch_mid(const FlatCall& call, const FlatWeights& weights, const MidGrid& grid,
-                   const CudaContext& context) {
+int32_t launch_mid(const FlatCall& call, const CudaContext& context) {
+  const FlatWeights weights = sm80::weights_of(call, 1);
+  const MidGrid grid = grid_of<kCols>(call, weights, context);
   using Room = sm90::MidRoom<kCols, kPairs, kStages>;
   const MatmulArgs& a = call.first();
   return sm80::launch(sm90::flat_mid<kCols, kPairs, kGroup, kStages>,
@@ -38,25 +39,15 @@ int32_t launch_mid(const FlatCall& call, const FlatWeights& weights, const MidGr
                       reinterpret_cast<unsigned*>(context.workspace));
 }
 
-/// kMore pairs of warpgroups where every block has more than two tiles of 64 outputs: on an H200
-/// 7 % better than two at 8192 x 3072, 10 % worse at 4096 x 4096, where the third would be idle.
-template <int kCols, int kGroup, int kStages, int kMore, int kMoreStages>
-int32_t launch_pairs(const FlatCall& call, const CudaContext& context) {
-  const FlatWeights weights = sm80::weights_of(call, 1);
-  const MidGrid grid = grid_of<kCols>(call, weights, context);
-  if (grid.tiles > grid.slots * 2 * sm90::kMidTiles)
-    return launch_mid<kCols, kMore, kGroup, kMoreStages>(call, weights, grid, context);
-  return launch_mid<kCols, 2, kGroup, kStages>(call, weights, grid, context);
-}
-
-/// More than 48 rows go by 32: with 64 at once registers and shared memory have room for two pairs
-/// alone, and the blocks of small weights are few.
+/// Two pairs of warpgroups: on an H200 three or four with shorter rings gain 5 % where outputs are
+/// many (128256 x 3072) and lose 3 to 20 % elsewhere. More than 48 rows go by 32: 64 at once take 4
+/// % more at 13824 x 5120 and 4096 x 4096, 7 to 15 % less at 5120 x 13824 and 128256 x 3072.
 template <int kGroup>
 int32_t launch_rows(const FlatCall& call, const CudaContext& context) {
   const int64_t m = call.first().m;
-  if (m <= 16) return launch_pairs<16, kGroup, 4, 4, 2>(call, context);
-  if (m > 32 && m <= 48) return launch_pairs<48, kGroup, 2, 2, 2>(call, context);
-  return launch_pairs<32, kGroup, 3, 3, 2>(call, context);
+  if (m <= 16) return launch_mid<16, 2, kGroup, 3>(call, context);
+  if (m > 32 && m <= 48) return launch_mid<48, 2, kGroup, 2>(call, context);
+  return launch_mid<32, 2, kGroup, 3>(call, context);
 }
 
 int32_t launch_together(const MatmulArgs* parts, int64_t count, const GluArgs* glu,

@@ -92,12 +92,13 @@ class JoinedProducts : public Joined, public ::testing::WithParamInterface<const
   }
   template <class F>
   void each_case(F f) {
+    const int bits = GetParam()->is.bits;
     for (const int group : {64, 128})
       for (const std::int64_t k : {256, 768, 2304})
         for (const std::int64_t m : {1, 8, 9, 16, 17, 32, 33, 48, 49, 64, 65, 130}) {
           if (m < GetParam()->fields.rows.least || m > GetParam()->fields.rows.most) continue;
           SCOPED_TRACE(testing::Message() << "m " << m << ", k " << k << ", group " << group);
-          f(Format{true, {Mode::affine, 4, group}, DType::bf16, DType::bf16, DType::bf16}, m, k);
+          f(Format{true, {Mode::affine, bits, group}, DType::bf16, DType::bf16, DType::bf16}, m, k);
         }
   }
 };

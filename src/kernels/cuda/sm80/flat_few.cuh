@@ -7,6 +7,30 @@
 
 namespace stepless::kernels::sm80 {
 
+/// What flat_few asks of a format of weights; this is 4 bits. Other widths: flat_formats.cuh.
+template <int kGroup>
+struct FourBits {
+  static constexpr int kRowBytes = sm80::kRowBytes, kUnitBytes = sm80::kUnitBytes;
+  using Scales = RowScales<kGroup>;
+  using Codes = StepCodes;
+  static __device__ __forceinline__ void copy(const FlatWeight& w, int tile, int u, uint32_t to,
+                                              int lane) {
+    copy_unit<kGroup>(w, tile, u, to, lane);
+  }
+  static __device__ __forceinline__ Codes load(uint32_t row, int step, int t) {
+    return load_codes(row, step, t);
+  }
+  static __device__ __forceinline__ void to_operand(const Codes& c, int j, uint32_t (&a)[4]) {
+    operand(c, j, a);
+  }
+  static __device__ __forceinline__ void permute(uint4 p, uint4 q, uint32_t (&b)[8]) {
+    permute_x(p, q, b);
+  }
+  static __device__ __forceinline__ void sum_x(const uint32_t (&b)[8], float (&sums)[4]) {
+    offset_sums(b, sums);
+  }
+};
+
 struct FewPlan {
   int chain_ways, row_ways;  // warps along k and along rows
   int band;                  // row tiles between two meetings, a multiple of row_ways
@@ -19,8 +43,9 @@ struct FewCursor {
   int band0, chain, run, tile, unit;
 };
 
-/// kResident: units of 256 k whose x stays in registers, 2 (a chain) or 1.
-template <int kCols, int kResident, int kGroup, int kStages, int kThreads, int kBlocks>
+/// Format: how weights lie and become operands, FourBits or one of flat_formats.cuh. kResident:
+/// units of 256 k whose x stays in registers, 2 (a chain) or 1.
+template <int kCols, int kResident, class Format, int kStages, int kThreads, int kBlocks>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     flat_few(const __grid_constant__ FlatWeights w, const uint8_t* x, int64_t x_row_bytes, int m,
              FewPlan plan) {
@@ -34,9 +59,9 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   const int first = static_cast<int>(items * blockIdx.x / gridDim.x) * each;
   const int end = static_cast<int>(items * (blockIdx.x + 1) / gridDim.x) * each;
   constexpr int kSumBytes = kCols * 64;  // of one step's offset sums
-  constexpr int kWarpBytes = kStages * kUnitBytes + kResident * kSteps * kSumBytes;
+  constexpr int kWarpBytes = kStages * Format::kUnitBytes + kResident * kSteps * kSumBytes;
   const uint32_t ring = shared_address(shared) + warp * kWarpBytes;
-  const uint32_t sums = ring + kStages * kUnitBytes;
+  const uint32_t sums = ring + kStages * Format::kUnitBytes;
   float* const partials = reinterpret_cast<float*>(shared + (blockDim.x >> 5) * kWarpBytes);
 
   const auto settle = [&](FewCursor& c) {  // onto a unit that exists, or past the end
@@ -59,7 +84,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
     if (ahead.band0 < end) {
       const int u = ahead.chain * 2 + ahead.run + ahead.unit;
       const TilePlace place = find_tile(w, ahead.tile);
-      copy_unit<kGroup>(w.one[place.weight], place.tile, u, ring + fill * kUnitBytes, lane);
+      Format::copy(w.one[place.weight], place.tile, u, ring + fill * Format::kUnitBytes, lane);
       if (++ahead.unit == kResident || u + 1 >= units) {
         ahead.unit = 0, ahead.tile += plan.row_ways;
         if (ahead.tile >= min(ahead.band0 + plan.band, end)) settle(ahead);
@@ -92,7 +117,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
                     x + (c * 8 + g) * x_row_bytes + (k0 + i * kStepK + t * 16) * 2;
                 p = load_input16(from), q = load_input16(from + 16);
               }
-              permute_x(p, q, xf[c][i]);
+              Format::permute(p, q, xf[c][i]);
             }
           __syncwarp();
 #pragma unroll
@@ -100,7 +125,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 #pragma unroll
             for (int i = 0; i < kResident * kSteps; ++i) {
               float s[4];
-              offset_sums(xf[c][i], s);
+              Format::sum_x(xf[c][i], s);
               if (g == 0) store_sums(sums + i * kSumBytes + c * 64 + t * 16, s);
             }
           __syncwarp();
@@ -120,14 +145,14 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
             if (chain * 2 + run + unit >= units) break;
             wait_copies<kStages - 2>();
             __syncwarp();
-            const uint32_t row = ring + slot * kUnitBytes + g * kRowBytes;
+            const uint32_t row = ring + slot * Format::kUnitBytes + g * Format::kRowBytes;
             slot = slot + 1 == kStages ? 0 : slot + 1;
-            const auto low = RowScales<kGroup>::load(row);
-            const auto high = RowScales<kGroup>::load(row + 8 * kRowBytes);
-            StepCodes codes[kSteps];
+            const auto low = Format::Scales::load(row);
+            const auto high = Format::Scales::load(row + 8 * Format::kRowBytes);
+            typename Format::Codes codes[kSteps];
             float s[kSteps][kCols][4], dot[kSteps][kCols][4];
 #pragma unroll
-            for (int i = 0; i < kSteps; ++i) codes[i] = load_codes(row, i, t);
+            for (int i = 0; i < kSteps; ++i) codes[i] = Format::load(row, i, t);
             copy_next();
             // Two steps side by side: a chain of products alone waits 33 cycles for each.
 #pragma unroll
@@ -142,7 +167,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 #pragma unroll
                 for (int i = i0; i < i0 + 2; ++i) {
                   uint32_t a[4];
-                  operand(codes[i], j, a);
+                  Format::to_operand(codes[i], j, a);
 #pragma unroll
                   for (int c = 0; c < kCols; ++c) {
                     const uint32_t* b = xf[c][unit * kSteps + i];
@@ -151,7 +176,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
                 }
 #pragma unroll
               for (int i = i0; i < i0 + 2; ++i) {
-                const StepScales scales = step_scales(low, high, i);
+                const StepScales scales{low.scale(i), high.scale(i), low.bias(i), high.bias(i)};
 #pragma unroll
                 for (int c = 0; c < kCols; ++c) add_step(acc[c], dot[i][c], s[i][c], scales);
               }

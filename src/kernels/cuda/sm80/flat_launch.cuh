@@ -48,18 +48,40 @@ static cudaError_t launch(void (*kernel)(Parameters...), int blocks, int threads
   return launch_grid(kernel, grid, context, arguments...);
 }
 
+/// Calls launch(FlatCall) for at most `rows` rows of x at a time.
+template <class Launch>
+static int32_t launch_slices(const FlatCall& all, int64_t rows, Launch launch) {
+  MatmulArgs now[kMostTogether];
+  for (int64_t i = 0; i < all.count; ++i) now[i] = all.parts[i];
+  GluArgs gate = all.glu != nullptr ? *all.glu : GluArgs{};
+  const int64_t m = now[0].m, y_size = now[0].y_type == DType::f32 ? 4 : 2;
+  for (int64_t row = 0; row < m; row += rows) {
+    for (int64_t i = 0; i < all.count; ++i) now[i].m = m - row < rows ? m - row : rows;
+    const int32_t error = launch(FlatCall{now, all.count, all.glu != nullptr ? &gate : nullptr});
+    if (error != cudaSuccess) return error;
+    for (int64_t i = 0; i < all.count; ++i) {
+      now[i].x = static_cast<const uint8_t*>(now[i].x) + rows * now[i].x_stride * 2;
+      now[i].y = static_cast<uint8_t*>(now[i].y) + rows * now[i].y_stride * y_size;
+    }
+    gate.y = static_cast<uint8_t*>(gate.y) + rows * gate.y_stride * y_size;
+  }
+  return cudaSuccess;
+}
+
 struct FewShape {
   int warps;          // at most
   int meeting_bytes;  // for partial sums
   int per_sm;
 };
 
-template <int kCols, int kResident, int kGroup, int kStages, int kThreads, int kBlocks>
-static cudaError_t launch_few(const FlatCall& call, const CudaContext& context, FewShape shape) {
-  const MatmulArgs& a = call.first();
-  const FlatWeights weights = weights_of(call, 1);
-  const int chains = divided_up(static_cast<int>(a.k), kChainK), each = weights.gated ? 2 : 1;
-  const int tiles = weights.end[call.count - 1];
+/// How flat_few's warps divide the work, and the bytes of shared memory that takes.
+struct FewGeometry {
+  FewPlan plan;
+  int blocks, warps, bytes;
+};
+static FewGeometry few_geometry(const FlatWeights& weights, int tiles, int columns, int warp_bytes,
+                                const CudaContext& context, FewShape shape) {
+  const int chains = divided_up(weights.k, kChainK), each = weights.gated ? 2 : 1;
   FewPlan plan{};
   plan.tiles = tiles;
   plan.chain_ways = divided_up(chains, divided_up(chains, shape.warps));
@@ -67,7 +89,7 @@ static cudaError_t launch_few(const FlatCall& call, const CudaContext& context, 
   const int most_tiles = divided_up(tiles / each, blocks) * each;
   plan.row_ways = smaller(shape.warps / plan.chain_ways, most_tiles);
   if (plan.row_ways < 1) plan.row_ways = 1;
-  const int tile_bytes = chains * kCols * 512, step = plan.row_ways * each;
+  const int tile_bytes = chains * columns * 512, step = plan.row_ways * each;
   plan.band = most_tiles, plan.buffers = 1;
   if (most_tiles * tile_bytes > shape.meeting_bytes) {
     plan.buffers = 2;
@@ -75,11 +97,29 @@ static cudaError_t launch_few(const FlatCall& call, const CudaContext& context, 
     if (plan.band < step) plan.band = step;
   }
   const int warps = plan.chain_ways * plan.row_ways;
-  const int bytes = warps * (kStages * kUnitBytes + kResident * kSteps * kCols * 64) +
-                    plan.buffers * plan.band * tile_bytes;
-  return launch(flat_few<kCols, kResident, kGroup, kStages, kThreads, kBlocks>, blocks, warps * 32,
-                bytes, context, weights, static_cast<const uint8_t*>(a.x), a.x_stride * 2,
-                static_cast<int>(a.m), plan);
+  return {plan, blocks, warps, warps * warp_bytes + plan.buffers * plan.band * tile_bytes};
+}
+
+template <int kCols, int kResident, class Format, int kStages, int kThreads, int kBlocks>
+static cudaError_t launch_few(const FlatCall& call, const CudaContext& context, FewShape shape) {
+  const MatmulArgs& a = call.first();
+  const FlatWeights weights = weights_of(call, 1);
+  constexpr int kWarpBytes = kStages * Format::kUnitBytes + kResident * kSteps * kCols * 64;
+  int device = 0, most = 0;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess)
+    error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  if (error != cudaSuccess) return error;
+  FewGeometry geometry{};
+  for (; shape.warps > 0; shape.warps /= 2, shape.meeting_bytes /= 2) {
+    geometry =
+        few_geometry(weights, weights.end[call.count - 1], kCols, kWarpBytes, context, shape);
+    if (geometry.bytes <= most) break;  // else a smaller card, or a long k
+  }
+  return launch(flat_few<kCols, kResident, Format, kStages, kThreads, kBlocks>, geometry.blocks,
+                geometry.warps * 32, geometry.bytes, context, weights,
+                static_cast<const uint8_t*>(a.x), a.x_stride * 2, static_cast<int>(a.m),
+                geometry.plan);
 }
 
 template <int kTeam, int kWarpCols, int kGroup, int kStages, int kTeams>

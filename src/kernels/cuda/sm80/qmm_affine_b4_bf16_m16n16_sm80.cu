@@ -4,7 +4,7 @@
 namespace stepless::kernels {
 namespace {
 
-using sm80::launch_few;
+using sm80::launch_few, sm80::FourBits;
 
 // Warps and stages: the best of three sweeps on an H100. Twelve warps of at most 168 registers won
 // over 8, 10, 16 and 20; two blocks of 8 or 10 warps per multiprocessor lost. Up to 8 rows only
@@ -16,10 +16,10 @@ int32_t launch_together(const MatmulArgs* parts, int64_t count, const GluArgs* g
   const sm80::FlatCall call{parts, count, glu};
   const MatmulArgs& a = call.first();
   if (a.group_size == 64)
-    return a.m <= 8 ? launch_few<1, 1, 64, 3, 384, 1>(call, context, {12, 48 << 10, 1})
-                    : launch_few<2, 1, 64, 3, 384, 1>(call, context, {12, 80 << 10, 1});
-  return a.m <= 8 ? launch_few<1, 1, 128, 3, 384, 1>(call, context, {12, 48 << 10, 1})
-                  : launch_few<2, 1, 128, 3, 384, 1>(call, context, {12, 80 << 10, 1});
+    return a.m <= 8 ? launch_few<1, 1, FourBits<64>, 3, 384, 1>(call, context, {12, 48 << 10, 1})
+                    : launch_few<2, 1, FourBits<64>, 3, 384, 1>(call, context, {12, 80 << 10, 1});
+  return a.m <= 8 ? launch_few<1, 1, FourBits<128>, 3, 384, 1>(call, context, {12, 48 << 10, 1})
+                  : launch_few<2, 1, FourBits<128>, 3, 384, 1>(call, context, {12, 80 << 10, 1});
 }
 
 int32_t launch(const void* args, const CudaContext& context) {

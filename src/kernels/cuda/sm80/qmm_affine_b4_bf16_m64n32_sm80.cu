@@ -28,23 +28,10 @@ int32_t launch_rows(const sm80::FlatCall& call, const CudaContext& context) {
 
 int32_t launch_together(const MatmulArgs* parts, int64_t count, const GluArgs* glu,
                         const CudaContext& context) {
-  MatmulArgs now[kMostTogether];
-  for (int64_t i = 0; i < count; ++i) now[i] = parts[i];
-  GluArgs gate = glu != nullptr ? *glu : GluArgs{};
-  const int64_t m = parts[0].m, y_size = parts[0].y_type == DType::f32 ? 4 : 2;
-  for (int64_t row = 0; row < m; row += kManyRows) {
-    for (int64_t i = 0; i < count; ++i) now[i].m = m - row < kManyRows ? m - row : kManyRows;
-    const sm80::FlatCall call{now, count, glu != nullptr ? &gate : nullptr};
-    const int32_t error = parts[0].group_size == 64 ? launch_rows<64>(call, context)
-                                                    : launch_rows<128>(call, context);
-    if (error != cudaSuccess) return error;
-    for (int64_t i = 0; i < count; ++i) {
-      now[i].x = static_cast<const uint8_t*>(now[i].x) + kManyRows * now[i].x_stride * 2;
-      now[i].y = static_cast<uint8_t*>(now[i].y) + kManyRows * now[i].y_stride * y_size;
-    }
-    gate.y = static_cast<uint8_t*>(gate.y) + kManyRows * gate.y_stride * y_size;
-  }
-  return cudaSuccess;
+  return sm80::launch_slices({parts, count, glu}, kManyRows, [&](const sm80::FlatCall& call) {
+    return call.first().group_size == 64 ? launch_rows<64>(call, context)
+                                         : launch_rows<128>(call, context);
+  });
 }
 
 int32_t launch(const void* args, const CudaContext& context) {

@@ -1,0 +1,11 @@
+// 5-bit codes, x and scales in bf16, 16 rows of x at a time.
+#include "kernels/cuda/sm80/flat_formats.cuh"
+
+namespace stepless::kernels {
+
+STEPLESS_CUDA_KERNEL(qmm_affine_b5_bf16_m16n16_sm80) = {
+    .launch = sm80::launch_format<5>,
+    .workspace_bytes = nullptr,
+    .joined = {.products = sm80::launch_format_together<5>}};
+
+}  // namespace stepless::kernels

@@ -89,7 +89,7 @@ struct WideBits {
   }
 
   /// The byte of a run from which 16 bits hold code i, and, where they can, its neighbours.
-  static constexpr int window(int i) {
+  static __device__ constexpr int window(int i) {
     int byte = 0;
     for (int j = 1; j <= i; ++j)
       if ((j + 1) * kBits > byte * 8 + 16) byte = j * kBits / 8;
@@ -104,7 +104,7 @@ struct WideBits {
     else
       return __funnelshift_r(words[i], words[i + 1], 24);
   }
-  static constexpr uint32_t place_of(int byte) {
+  static __device__ constexpr uint32_t place_of(int byte) {
     return static_cast<uint32_t>(byte % 4 < 3 || byte / 4 + 1 >= kWords ? byte % 4 : 0);
   }
   /// Codes i and i + 8 as bf16: 128 + q up to 6 bits; q - 128 for 8, whose sums are +128 times x.

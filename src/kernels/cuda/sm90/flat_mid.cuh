@@ -120,7 +120,7 @@ static __device__ __forceinline__ void store_four(const FlatWeights& w, int tile
 /// Tried and lost on an H200 (13824 x 5120): products of the next step under way while a step is
 /// folded (28 instead of 25 us at 16 rows, 44 instead of 34 at 32: registers), columns in two runs
 /// whose folds alternate (+5 to +10 %), parts meeting in a cluster (12 instead of 8 us at 4096 x
-/// 4096, 16 rows), one pair in two blocks of a multiprocessor (+3 to +60 %).
+/// 4096, 16 rows), one pair in two blocks of a multiprocessor (+6 to +80 %).
 template <int kCols, int kPairs, int kGroup, int kStages>
 struct MidWarp {
   using Room = MidRoom<kCols, kPairs, kStages>;

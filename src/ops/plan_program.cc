@@ -16,7 +16,8 @@ using Key = std::tuple<KernelOp, Mode, int, int, bool, DType, DType, DType, std:
 Key key_of(const Problem& p) {
   return {p.op,     p.quant.mode, p.quant.bits, p.quant.group_size,
           p.packed, p.x_type,     p.w_type,     p.y_type,
-          p.m,      p.n,          p.k,          p.head,      p.role};
+          p.m,      p.n,          p.k,          p.head,
+          p.role};
 }
 
 std::size_t parts_of(const Node& node) {

@@ -96,6 +96,7 @@ struct Debt {
 };
 constexpr const char* kPortable =
     "four lanes, and weights decoded one by one: for correctness first";
+constexpr const char* kSplit = "from 9 rows on blocks share outputs and meet in memory";
 constexpr const char* kAssumed = "shares assumed low until they are measured: measured.inc";
 constexpr Debt kDebts[] = {
     {KernelOp::qmm, Isa::cpu, kPortable},       {KernelOp::qmmn, Isa::cpu, kPortable},
@@ -107,7 +108,7 @@ constexpr Debt kDebts[] = {
     {KernelOp::qmm, Isa::cuda, kPortable},      {KernelOp::mm, Isa::cuda, kPortable},
     {KernelOp::qmm, Isa::neon, kAssumed},       {KernelOp::mm, Isa::neon, kAssumed},
     {KernelOp::qmm, Isa::neondot, kAssumed},    {KernelOp::qmm, Isa::neonbf16, kAssumed},
-    {KernelOp::norm, Isa::cpu, kPortable},
+    {KernelOp::norm, Isa::cpu, kPortable},      {KernelOp::qmm, Isa::sm90, kSplit},
 };
 
 const Debt* debt_of(const Kernel& kernel) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "cli/cli.hpp"
 
@@ -17,6 +18,8 @@ std::int64_t most_stagger(const BatchCase& asked, std::int64_t rows) {
 std::int64_t longest(const BatchCase& asked, std::int64_t rows) {
   return asked.prompt + asked.gen + most_stagger(asked, rows) + 1;
 }
+
+constexpr int kAttempts = 4;  // a busy machine may keep this thread from sending for a while
 
 [[noreturn]] void no_room(const BatchCase& asked, const std::string& why) {
   throw ExitError(Exit::memory, ErrorCode::exhausted,
@@ -34,14 +37,15 @@ std::vector<Ask> prompts_of(const BatchCase& asked, std::int64_t vocabulary, std
   return asks;
 }
 
-/// From the moment at which every sequence has its first token until each has `gen` more.
-double together_s(const BatchCase& asked, const std::vector<Told>& told) {
+/// From the moment at which every sequence has its first token until each has `gen` more; none if
+/// one has ended before: memory holds fewer at once, or the last request came late.
+std::optional<double> together_s(const BatchCase& asked, const std::vector<Told>& told) {
   double from = 0, to = 0;
   for (const Told& each : told) from = std::max(from, each.at.at(0));
   for (const Told& each : told) {
     const auto drawn = std::ranges::upper_bound(each.at, from) - each.at.begin();
     const auto last = static_cast<std::size_t>(drawn - 1 + asked.gen);
-    if (last >= each.at.size()) no_room(asked, "they did not run together");
+    if (last >= each.at.size()) return std::nullopt;
     to = std::max(to, each.at[last]);
   }
   return to - from;
@@ -76,8 +80,12 @@ BatchTimes time_batch(EngineRun& engine, const Model& model, const BatchCase& as
   BatchCase left = asked;
   if (reused) left.prompt = std::min(asked.prompt, kKvPageTokens);
   for (Ask& ask : asks) ask.draws = asked.gen + most_stagger(left, rows) + 1;
-  times.gen_s = together_s(asked, engine.run(asks));
-  return times;
+  for (int attempt = 0; attempt < kAttempts; ++attempt)
+    if (const auto seconds = together_s(asked, engine.run(asks))) {
+      times.gen_s = *seconds;
+      return times;
+    }
+  no_room(asked, "they did not run together");
 }
 
 StepFloor prompt_floor_of(const Model& model, const BatchCase& asked, std::int64_t rows,

@@ -13,6 +13,7 @@ struct FourBits {
   static constexpr int kRowBytes = sm80::kRowBytes, kUnitBytes = sm80::kUnitBytes;
   using Scales = RowScales<kGroup>;
   using Codes = StepCodes;
+  static constexpr bool kOffset = true;  // codes enter as 128 + q, which sums of x undo
   static __device__ __forceinline__ void copy(const FlatWeight& w, int tile, int u, uint32_t to,
                                               int lane) {
     copy_unit<kGroup>(w, tile, u, to, lane);
@@ -25,9 +26,6 @@ struct FourBits {
   }
   static __device__ __forceinline__ void permute(uint4 p, uint4 q, uint32_t (&b)[8]) {
     permute_x(p, q, b);
-  }
-  static __device__ __forceinline__ void sum_x(const uint32_t (&b)[8], float (&sums)[4]) {
-    offset_sums(b, sums);
   }
 };
 
@@ -125,7 +123,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 #pragma unroll
             for (int i = 0; i < kResident * kSteps; ++i) {
               float s[4];
-              Format::sum_x(xf[c][i], s);
+              offset_sums(xf[c][i], s);
               if (g == 0) store_sums(sums + i * kSumBytes + c * 64 + t * 16, s);
             }
           __syncwarp();
@@ -171,7 +169,10 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 #pragma unroll
                   for (int c = 0; c < kCols; ++c) {
                     const uint32_t* b = xf[c][unit * kSteps + i];
-                    mma(dot[i][c], j == 0 ? s[i][c] : dot[i][c], a, b[2 * j], b[2 * j + 1]);
+                    if (j == 0 && !Format::kOffset)
+                      for (float& sum : dot[i][c]) sum = 0;
+                    const bool begins = j == 0 && Format::kOffset;
+                    mma(dot[i][c], begins ? s[i][c] : dot[i][c], a, b[2 * j], b[2 * j + 1]);
                   }
                 }
 #pragma unroll

@@ -27,6 +27,7 @@ struct WideBits {
   static constexpr int kRowBytes = kCodeBytes + (kBits == 8 ? 64 : 16);
   static constexpr int kUnitBytes = kTileRows * kRowBytes;
   static constexpr int kScaleBytes = kUnitK / kGroup * 2;
+  static constexpr bool kOffset = kBits < 8;
 
   static __device__ __forceinline__ void copy(const FlatWeight& w, int tile, int u, uint32_t to,
                                               int lane) {
@@ -56,7 +57,7 @@ struct WideBits {
       return RowScales<kGroup>::pick(s, step);
     }
     __device__ __forceinline__ float bias(int step) const {
-      return RowScales<kGroup>::pick(b, step) * (kBits == 8 ? 0.0078125f : -0.0078125f);
+      return RowScales<kGroup>::pick(b, step) * -0.0078125f;
     }
   };
 
@@ -107,7 +108,8 @@ struct WideBits {
   static __device__ constexpr uint32_t place_of(int byte) {
     return static_cast<uint32_t>(byte % 4 < 3 || byte / 4 + 1 >= kWords ? byte % 4 : 0);
   }
-  /// Codes i and i + 8 as bf16: 128 + q up to 6 bits; q - 128 for 8, whose sums are +128 times x.
+  /// Codes i and i + 8 as bf16: 128 + q up to 6 bits, q itself for 8, of which 128 + q would need
+  /// nine. (q - 128 leaves what sums of x are rounded by: a group of zeros gave 6e-12.)
   template <int kI>
   static __device__ __forceinline__ uint32_t pair(const uint32_t (&words)[kWords]) {
     constexpr int kByte = window(kI), kShift = kI * kBits - kByte * 8;
@@ -119,8 +121,8 @@ struct WideBits {
       constexpr uint32_t kMask = (1u << kBits) - 1;
       return and_or(both, kMask | kMask << 16, 0x43004300u);
     } else {
-      // 128 + q without its top bit, less 256, or 128 where that bit is set: each step is exact.
-      const uint32_t less = (both & 0x00800080u) ^ 0xC380C380u;
+      // 128 + q without its top bit, less 128 where that bit is not set: each step is exact.
+      const uint32_t less = ((both & 0x00800080u) ^ 0x00800080u) * (0xC300 / 0x80);
       return add_bf16(and_or(both, 0x007f007fu, 0x43004300u), less);
     }
   }
@@ -140,11 +142,6 @@ struct WideBits {
     b[2] = __byte_perm(p.y, q.y, 0x5410), b[3] = __byte_perm(p.y, q.y, 0x7632);
     b[4] = __byte_perm(p.z, q.z, 0x5410), b[5] = __byte_perm(p.z, q.z, 0x7632);
     b[6] = __byte_perm(p.w, q.w, 0x5410), b[7] = __byte_perm(p.w, q.w, 0x7632);
-  }
-  static __device__ __forceinline__ void sum_x(const uint32_t (&b)[8], float (&sums)[4]) {
-    offset_sums(b, sums);
-    if constexpr (kBits == 8) sums[0] = -sums[0], sums[1] = -sums[1];
-    if constexpr (kBits == 8) sums[2] = -sums[2], sums[3] = -sums[3];
   }
 };
 

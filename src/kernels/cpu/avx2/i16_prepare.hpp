@@ -35,19 +35,6 @@ static inline float* x_sums_of(const MatmulArgs& args, int64_t i) {
   return x_scales_of(args, i) + args.m * (padded(args.k) / 16);
 }
 
-static inline uint32_t largest_bits(__m256i v) {
-  __m128i most = _mm_max_epu32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-  most = _mm_max_epu32(most, _mm_shuffle_epi32(most, 0x4E));
-  most = _mm_max_epu32(most, _mm_shuffle_epi32(most, 0xB1));
-  return static_cast<uint32_t>(_mm_cvtsi128_si32(most));
-}
-
-static inline int32_t sum_lanes(__m256i v) {
-  __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-  sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4E));
-  return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xB1)));
-}
-
 /// A group's exponent as float32 stores it. Below 2^-103 (absolute) precision ends, so that every
 /// power of two made of it is a normal number.
 static inline uint32_t group_exponent(const MatmulArgs& args, int64_t first, int64_t k) {
@@ -57,7 +44,7 @@ static inline uint32_t group_exponent(const MatmulArgs& args, int64_t first, int
     const __m256 v = load_f32(args.x, args.x_type, first + k + t, args.k - k - t);
     most = _mm256_max_epu32(most, _mm256_and_si256(_mm256_castps_si256(v), magnitude));
   }
-  const uint32_t exponent = largest_bits(most) >> 23;
+  const uint32_t exponent = largest_lane(most) >> 23;
   return exponent > 24 ? exponent : 24;
 }
 

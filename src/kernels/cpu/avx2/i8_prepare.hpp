@@ -48,16 +48,7 @@ static inline uint32_t largest_bits(const MatmulArgs& args, int64_t at) {
     v = _mm256_max_epu32(
         v,
         _mm256_and_si256(_mm256_castps_si256(load_f32(args.x, args.x_type, at + t, 8)), magnitude));
-  __m128i most = _mm_max_epu32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-  most = _mm_max_epu32(most, _mm_shuffle_epi32(most, 0x4E));
-  most = _mm_max_epu32(most, _mm_shuffle_epi32(most, 0xB1));
-  return static_cast<uint32_t>(_mm_cvtsi128_si32(most));
-}
-
-static inline int32_t sum_lanes(__m256i v) {
-  __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-  sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4E));
-  return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xB1)));
+  return largest_lane(v);
 }
 
 /// In which order bytes hold 32 elements. `lone`: of every 64 the even ones, then the odd.

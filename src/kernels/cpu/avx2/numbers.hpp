@@ -75,6 +75,19 @@ static inline __m256 e8m0_to_f32(__m128i bytes) {
                                              _mm256_and_si256(zero, _mm256_set1_epi32(0x400000))));
 }
 
+static inline uint32_t largest_lane(__m256i v) {
+  __m128i most = _mm_max_epu32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  most = _mm_max_epu32(most, _mm_shuffle_epi32(most, 0x4E));
+  most = _mm_max_epu32(most, _mm_shuffle_epi32(most, 0xB1));
+  return static_cast<uint32_t>(_mm_cvtsi128_si32(most));
+}
+
+static inline int32_t sum_lanes(__m256i v) {
+  __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  sum = _mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0x4E));
+  return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xB1)));
+}
+
 /// The sums of four vectors: neighbours first, then the halves. The same tree for every lane.
 static inline __m128 sum_each(const __m256* v) {
   const __m256 quarters = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));

@@ -21,21 +21,10 @@ struct Tiles {
     uint8x16_t of[2][kVectors];  // of rows 0 and 1, 2 and 3
   };
 
-  /// Vector v, byte j of a row: code kPlaces.of[8 v + j] of the unit. A unit of one-bit codes has
-  /// four bytes, of which either half makes a byte.
-  static constexpr Places<kUnit> make_places() {
-    Places<kUnit> places;
-    constexpr int kPer = kBits == 1 ? 4 : codes_in_byte(kBits);
-    for (int p = 0; p < kUnit; ++p) {
-      const int v = p / 8, j = p % 8;
-      const int k = kPer > 1 ? 8 * kPer * (v / kPer) + kPer * j + v % kPer : p;
-      places.of[p] = static_cast<uint8_t>(k);
-    }
-    return places;
-  }
-
+  /// A unit of one-bit codes has four bytes, of which either half makes a byte.
   static void lay(const Planes& planes, uint8_t* to) {
-    static constexpr Places<kUnit> kPlaces = make_places();
+    static constexpr auto kPlaces =
+        Places<kUnit>::of_vectors(8, kBits == 1 ? 4 : codes_in_byte(kBits));
     uint8x16_t high[kUnit / 16], low[kUnit / 16];
     permute(planes.high, kPlaces, high);
     permute(planes.low, kPlaces, low);

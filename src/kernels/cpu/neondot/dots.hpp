@@ -37,20 +37,8 @@ struct Dots {
     uint8x16_t of[kVectors];
   };
 
-  /// Vector v, byte j of each row: code kPlaces.of[4 v + j] of the unit.
-  static constexpr Places<kUnit> make_places() {
-    Places<kUnit> places;
-    constexpr int kPer = codes_in_byte(kBits);
-    for (int p = 0; p < kUnit; ++p) {
-      const int v = p / 4, j = p % 4;
-      const int k = kPer > 1 ? 4 * kPer * (v / kPer) + kPer * j + v % kPer : p;
-      places.of[p] = static_cast<uint8_t>(k);
-    }
-    return places;
-  }
-
   static void lay(const Planes& planes, uint8_t* to) {
-    static constexpr Places<kUnit> kPlaces = make_places();
+    static constexpr auto kPlaces = Places<kUnit>::of_vectors(4, codes_in_byte(kBits));
     uint8x16_t high[kUnit / 16], low[kUnit / 16];
     permute(planes.high, kPlaces, high);
     permute(planes.low, kPlaces, low);

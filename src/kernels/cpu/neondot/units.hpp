@@ -50,6 +50,17 @@ static inline uint8x16_t zip_halves(uint8x16_t a, uint8x16_t b) {
 template <int kUnit>
 struct Places {
   alignas(16) uint8_t of[kUnit] = {};
+  /// Where vectors hold `width` codes of a row: vector v, byte j has the code of[width * v + j], of
+  /// bytes that hold `per` codes each.
+  static constexpr Places of_vectors(int width, int per) {
+    Places places;
+    for (int p = 0; p < kUnit; ++p) {
+      const int v = p / width, j = p % width;
+      const int k = per > 1 ? width * per * (v / per) + per * j + v % per : p;
+      places.of[p] = static_cast<uint8_t>(k);
+    }
+    return places;
+  }
 };
 
 /// Element places.of[p] of a plane for every p.

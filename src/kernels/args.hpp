@@ -57,6 +57,14 @@ struct AddArgs;
 struct NormArgs;
 struct RopeArgs;
 struct KvPutArgs;
+struct AttnArgs;
+
+/// Pairs of a row of x and an expert: pair i reads row i / per_row of x and the expert ids[i], and
+/// its product is row i of y. Sorting them is the launch's own affair.
+struct ExpertPairs {
+  const int32_t* ids;  // (pairs), each in [0, experts)
+  int64_t pairs, per_row, experts;
+};
 
 /// Launches that do what operations before or behind the row's own do as well: kernels cost about 2
 /// us each in a step. The bits are those of separate launches. Null: the row has none.
@@ -73,6 +81,15 @@ struct CudaJoined {
   /// Queries and keys turned, then put; the keys are not stored elsewhere.
   int32_t (*put_turned)(const RopeArgs& q, const RopeArgs& k, const KvPutArgs& put,
                         const CudaContext& context) = nullptr;
+  /// The same, and attention of the same rows behind it; neither queries nor keys are stored.
+  int32_t (*attend_turned)(const RopeArgs& q, const RopeArgs& k, const KvPutArgs& put,
+                           const AttnArgs& attn, const CudaContext& context) = nullptr;
+  /// Products of pairs with the experts they name, whose weights lie one after another from
+  /// parts[].w on; m is the number of pairs. With `glu` not null as in `products`.
+  int32_t (*experts)(const MatmulArgs* parts, int64_t count, const GluArgs* glu,
+                     const ExpertPairs& pairs, const CudaContext& context) = nullptr;
+  int64_t (*experts_bytes)(const MatmulArgs* parts, int64_t count,
+                           const ExpertPairs& pairs) = nullptr;
 };
 
 /// What a CUDA kernel file exports. `args` points to the Args struct of its op; every pointer in it

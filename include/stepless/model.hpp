@@ -3,6 +3,7 @@
 // time.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,6 +35,9 @@ struct ModelOptions {
   std::int64_t step_rows = 256;
   /// How keys and values are kept.
   KvOptions kv = {};
+  /// Told how many bytes of the weights have been sent to the GPU, each time an engine is made for
+  /// the model there; on a CPU never.
+  std::function<void(std::int64_t done, std::int64_t total)> uploading = {};
 };
 
 struct ModelInfo {

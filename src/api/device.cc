@@ -48,11 +48,12 @@ std::optional<Gpu> choose_gpu(const ModelOptions& options) {
 
 std::unique_ptr<Backend> make_backend(const Model::State& state,
                                       const std::shared_ptr<ThreadTeam>& team) {
-  return state.gpu ? make_gpu_backend(*state.gpu) : make_cpu_backend(team);
+  return state.gpu ? make_gpu_backend(*state.gpu, state.uploading) : make_cpu_backend(team);
 }
 
 std::unique_ptr<Backend> make_backend(const Model::State& state) {
-  return state.gpu ? make_gpu_backend(*state.gpu) : make_cpu_backend(state.threads);
+  return state.gpu ? make_gpu_backend(*state.gpu, state.uploading)
+                   : make_cpu_backend(state.threads);
 }
 
 }  // namespace stepless

@@ -110,6 +110,7 @@ Model make(std::shared_ptr<const LoadedModel> loaded, int threads, const ModelOp
   state->threads = threads;
   if (gpu) state->gpu = gpu->index;
   state->info.device = gpu ? fmt::format("cuda:{}", gpu->index) : "cpu";
+  state->uploading = options.uploading;
   state->foreign = !options.machine.empty();
   if (options.fast_int8 && !state->foreign)
     state->info.fast_int8 = measure_int8(*state->loaded, overrides_of(options));

@@ -1,5 +1,6 @@
 // What a public Model handle points to.
 #pragma once
+#include <functional>
 #include <optional>
 
 #include "model/model.hpp"
@@ -11,8 +12,9 @@ struct Model::State {
   std::shared_ptr<const LoadedModel> loaded;
   ModelInfo info;
   int threads = 1;
-  std::optional<int> gpu;  // the GPU that runs it; none: the CPU
-  bool foreign = false;    // planned for a machine by name: to be explained, not run
+  std::optional<int> gpu;                                     // the GPU that runs it; none: the CPU
+  std::function<void(std::int64_t, std::int64_t)> uploading;  // ModelOptions's
+  bool foreign = false;  // planned for a machine by name: to be explained, not run
 };
 
 }  // namespace stepless

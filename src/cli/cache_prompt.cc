@@ -103,7 +103,7 @@ Exit run(const CachePromptFlags& flags) {
   if (!place)
     usage_error("--prompt-cache-file " + flags.file +
                 ": neither a file nor free; a name for the file to write");
-  const Model model = open_model(flags.prompt.model);
+  const Model model = open_model(flags.prompt.model, flags.prompt.output);
   if (model.info().state_bytes_per_sequence > 0)
     throw ExitError(Exit::usage, ErrorCode::unsupported,
                     "cache-prompt: " + model.info().name +

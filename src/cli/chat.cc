@@ -36,7 +36,7 @@ EngineOptions engine_options(const ChatFlags& flags) {
   options.prefill_rows = flags.model.prefill_step_size;
   if (!flags.model.kv_cache_bytes.empty())
     options.kv_bytes = parse_bytes(flags.model.kv_cache_bytes, "--kv-cache-bytes");
-  set_drafts(flags.draft, flags.model, options);
+  set_drafts(flags.draft, flags.model, flags.output, options);
   return options;
 }
 
@@ -401,7 +401,7 @@ Run attach_chat(CLI::App& app) {
                       "--ignore-chat-template: a conversation needs a template; generate takes "
                       "prompts as they are");
     sampling_of(flags->sampling);  // what is wrong with the flags shows before the model loads
-    const Model model = open_model(flags->model);
+    const Model model = open_model(flags->model, flags->output);
     if (!model.info().has_tokenizer)
       throw ExitError(Exit::usage, ErrorCode::unsupported,
                       model.info().name + ": has no tokenizer; generate --synthetic shows speed");

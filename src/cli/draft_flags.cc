@@ -23,7 +23,8 @@ void add_draft_flags(CLI::App& app, DraftFlags& f) {
       ->group(kGroup);
 }
 
-void set_drafts(const DraftFlags& flags, const ModelFlags& model, EngineOptions& options) {
+void set_drafts(const DraftFlags& flags, const ModelFlags& model, const OutputFlags& output,
+                EngineOptions& options) {
   if (!flags.model.empty() && flags.prompt_lookup > 0)
     usage_error("--draft-model and --prompt-lookup: give one of them");
   if (flags.tokens && flags.model.empty() && flags.prompt_lookup == 0)
@@ -40,7 +41,7 @@ void set_drafts(const DraftFlags& flags, const ModelFlags& model, EngineOptions&
   draft.chat_template_file.clear();
   draft.ctx_size = 0;  // the text's limit; a draft model that reads less stops guessing
   draft.trust_remote_code = false;  // its note is out already
-  options.draft_model = open_model(draft);
+  options.draft_model = open_model(draft, output);
 }
 
 }  // namespace stepless::cli

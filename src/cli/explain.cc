@@ -185,7 +185,7 @@ Run attach_explain(CLI::App& app) {
       return explain_problem_command(*f);
     }
     check_model_flags(*f, app);
-    const Model opened = open_model(f->model, f->machine);
+    const Model opened = open_model(f->model, f->output, f->machine);
     const auto indent = json_indent(f->output);
     const MeasuredModel measured =
         f->measure ? measure_model(opened, f->model, steps_of(*f), f->output) : MeasuredModel{};

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <functional>
 #include <iostream>
 #include <sstream>
 
@@ -11,6 +12,7 @@
 #include "base/json.hpp"
 #include "cli/cli.hpp"
 #include "cli/locate.hpp"
+#include "cli/terminal.hpp"
 #include "stepless/plan.hpp"
 
 namespace stepless::cli {
@@ -190,6 +192,17 @@ void add_template_flags(CLI::App& app, ModelFlags& f) {
   for (CLI::Option* option : {text, file, variables, chatml, raw}) option->group(kTemplateGroup);
 }
 
+/// A bar for each upload: an engine more, and the weights travel once more.
+std::function<void(std::int64_t, std::int64_t)> upload_bar(const OutputFlags& output) {
+  return
+      [output, bar = std::shared_ptr<Progress>()](std::int64_t done, std::int64_t total) mutable {
+        constexpr std::int64_t kMegabyte = 1000000;
+        if (bar == nullptr) bar = std::make_shared<Progress>("weights to the GPU", "MB", output);
+        bar->update(done / kMegabyte, total / kMegabyte);
+        if (done == total) bar.reset();
+      };
+}
+
 }  // namespace
 
 void add_model_flags(CLI::App& app, ModelFlags& f) {
@@ -198,7 +211,7 @@ void add_model_flags(CLI::App& app, ModelFlags& f) {
   add_template_flags(app, f);
 }
 
-Model open_model(const ModelFlags& flags, const std::string& machine) {
+Model open_model(const ModelFlags& flags, const OutputFlags& output, const std::string& machine) {
   check_device(flags);
   check_template_config(flags.chat_template_config);
   if (flags.trust_remote_code) note("--trust-remote-code: a checkpoint's code is never run");
@@ -213,6 +226,7 @@ Model open_model(const ModelFlags& flags, const std::string& machine) {
   options.chat_template = template_source(flags);
   options.step_rows = flags.prefill_step_size;
   options.kv = kv_options_of(flags.kv);
+  options.uploading = upload_bar(output);
   const auto start = std::chrono::steady_clock::now();
   const auto opened = [&](Model model) {
     check_context(flags, model.info());

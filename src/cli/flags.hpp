@@ -54,7 +54,9 @@ void add_model_flags(CLI::App& app, ModelFlags& flags);
 /// (usage).
 void check_device(const ModelFlags& flags);
 /// Finds and opens the model. Throws Error with the exit code of its kind.
-Model open_model(const ModelFlags& flags, const std::string& machine = "");
+/// A bar shows how its weights go to a GPU, where `output` wants bars.
+Model open_model(const ModelFlags& flags, const OutputFlags& output,
+                 const std::string& machine = "");
 struct DraftFlags {
   std::string model;
   std::int64_t prompt_lookup = 0;
@@ -63,7 +65,8 @@ struct DraftFlags {
 void add_draft_flags(CLI::App& app, DraftFlags& flags);
 /// Opens the draft model as `model` was, and sets what the engine is told. Throws Error: what
 /// open_model throws, or flags that contradict.
-void set_drafts(const DraftFlags& flags, const ModelFlags& model, EngineOptions& options);
+void set_drafts(const DraftFlags& flags, const ModelFlags& model, const OutputFlags& output,
+                EngineOptions& options);
 
 struct SamplingFlags {
   SamplingParams params;

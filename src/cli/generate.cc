@@ -161,7 +161,7 @@ Exit Generation::run() {
     options.kv_bytes = parse_bytes(flags_.model.kv_cache_bytes, "--kv-cache-bytes");
   options.prefill_rows = flags_.model.prefill_step_size;
   apply(flags_.cache, options);
-  set_drafts(flags_.draft, flags_.model, options);
+  set_drafts(flags_.draft, flags_.model, flags_.output, options);
   drafting_ = options.draft_model.has_value() || options.prompt_lookup > 0;
   Engine engine(model_, options);
   if (cache_) engine.load_prompt_cache(*cache_);
@@ -191,7 +191,7 @@ Run attach_generate(CLI::App& app) {
       usage_error(
           "--prompt-cache-file and --draft-model: beside a draft model no prompt is reused; give "
           "one of them, or --prompt-lookup N for drafts");
-    const Model model = open_model(flags->model);
+    const Model model = open_model(flags->model, flags->output);
     return Generation(*flags, model, open_prompt_cache(flags->cache, model)).run();
   };
 }

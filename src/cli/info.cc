@@ -205,7 +205,7 @@ Run attach_info(CLI::App& app) {
         print_machine();
       return Exit::done;
     }
-    const Model model = open_model(flags->model);
+    const Model model = open_model(flags->model, flags->output);
     if (const auto indent = json_indent(flags->output))
       std::cout << model_json(model.info(), flags->model).dump(*indent) << "\n";
     else

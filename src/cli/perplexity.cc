@@ -117,14 +117,14 @@ Exit run(const PerplexityFlags& flags) {
   if (flags.data_path.empty())
     usage_error("--data-path: none given; a file F.txt or F.jsonl of yours");
   install_signal_handlers();  // before the reading of a long text, which an interruption ends, too
-  const Model model = open_model(flags.model);
+  const Model model = open_model(flags.model, flags.output);
   const std::vector<Window> windows = windows_of(flags, model);
   check_limits(flags, model, windows);
   std::optional<Model> reference;
   if (!flags.reference.empty()) {
     ModelFlags other = flags.model;
     other.model = flags.reference;
-    reference.emplace(open_model(other));
+    reference.emplace(open_model(other, flags.output));
     check_same_text(flags, *reference, windows);
   }
   if (!flags.output.quiet && flags.windows.samples > std::ssize(windows))

@@ -2,6 +2,7 @@
 // at run time: a build with CUDA code runs without one, and then there are no GPUs.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,7 +33,10 @@ std::vector<std::string> gpu_architectures();
 /// The planner's view of a GPU: the nearest line of machines.inc under the card's own name.
 Machine gpu_machine(const Gpu& gpu);
 
+/// Told how many bytes of how many have been sent.
+using UploadProgress = std::function<void(std::int64_t done, std::int64_t total)>;
+
 /// Throws Error: not_found (no such GPU), unsupported (with the reason), device.
-std::unique_ptr<Backend> make_gpu_backend(int index);
+std::unique_ptr<Backend> make_gpu_backend(int index, UploadProgress uploading = {});
 
 }  // namespace stepless

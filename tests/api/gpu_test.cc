@@ -2,6 +2,9 @@
 // Without a GPU the cases that need one are skipped.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "stepless/plan.hpp"
 #include "tests/api/engine_case.hpp"
 #include "tests/support/throws.hpp"
@@ -47,6 +50,28 @@ TEST_F(OnGpu, WeightsOfManyMegabytesArriveWhole) {
   }
   for (std::size_t i = 0; i < requests.size(); ++i)
     EXPECT_EQ(answers[0][i].tokens, answers[1][i].tokens) << "request " << i;
+}
+
+/// Each engine takes the weights there again.
+TEST_F(OnGpu, UploadIsTold) {
+  std::vector<std::pair<std::int64_t, std::int64_t>> told;
+  ModelOptions options;
+  options.device = "cuda:0";
+  options.uploading = [&](std::int64_t done, std::int64_t total) {
+    told.emplace_back(done, total);
+  };
+  const Model model = Model::synthetic("qwen3-0.6b", options);
+  EXPECT_TRUE(told.empty());
+  for (int engine = 0; engine < 2; ++engine) {
+    told.clear();
+    std::vector<Request> requests = mixed_requests(1);
+    requests[0].stop.clear();
+    run_batch(model, requests);
+    ASSERT_GE(told.size(), 3u);
+    EXPECT_TRUE(std::is_sorted(told.begin(), told.end()));
+    EXPECT_EQ(told.back().first, told.back().second);
+    EXPECT_GE(told.back().second, model.info().weight_bytes);
+  }
 }
 
 TEST_F(OnGpu, AloneAsInABatchOf64ThreeTimes) {

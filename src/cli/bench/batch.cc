@@ -35,7 +35,7 @@ class BatchBench {
  public:
   explicit BatchBench(const BatchFlags& flags)
       : flags_(flags),
-        model_(open_model(flags.model)),
+        model_(open_model(flags.model, flags.output)),
         rows_(flags.model.prefill_step_size),
         gpu_(model_.info().device != "cpu"),
         bar_("batch-bench", "runs", flags.output) {}

@@ -50,7 +50,7 @@ void measure(const BenchmarkFlags& flags, std::vector<Trial>& trials) {
   const bool text = !json_indent(flags.output);
   const BatchCase asked = {flags.prompt, flags.gen, flags.batch, false};
   const std::int64_t rows = flags.model.prefill_step_size;
-  const Model model = open_model(flags.model);
+  const Model model = open_model(flags.model, flags.output);
   EngineOptions options = batch_options(asked, rows);
   if (options.context > model.info().context)
     usage_error(fmt::format("benchmark: sequences of {} tokens; {} was trained with {}",

@@ -75,7 +75,7 @@ class Instance {
       : flags_(flags),
         opened_(std::move(opened)),
         tests_(std::move(tests)),
-        model_(open_model(opened_)),
+        model_(open_model(opened_, flags.output)),
         engine_(model_, engine_options()),
         us_(tests_.size()) {}
 

@@ -82,7 +82,7 @@ class PromptBench {
     opened.kv.options = kv;
     opened.kv.app = nullptr;  // the variant says it, no flag does
     reset_peak();
-    const Model model = open_model(opened);
+    const Model model = open_model(opened, flags_.output);
     if (prompt_ + gen_ + 1 > model.info().context)
       usage_error(
           fmt::format("--n-prompt {}: with {} drawn behind it, above the {} that {} was "

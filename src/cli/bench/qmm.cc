@@ -20,7 +20,7 @@ std::vector<ProblemSpec> problems_of(const BenchFlags& flags) {
   if (flags.model.empty()) return specs_of(flags, flags.quick ? kQuickShapes : kShapes);
   ModelFlags model;
   model.model = flags.model, model.models_dir = flags.models_dir, model.threads = 1;
-  return products_of(open_model(model));
+  return products_of(open_model(model, flags.output));
 }
 
 OrderedJson row_json(const ProductRow& row, const ProductRow& first, const BenchFlags& flags) {

@@ -31,7 +31,7 @@ std::int64_t free_on_device() {
 
 class GpuBackend final : public Backend {
  public:
-  explicit GpuBackend(int index);
+  GpuBackend(int index, UploadProgress uploading);
   ~GpuBackend() override { cudaStreamSynchronize(stream_.get()); }
 
   std::int64_t free_bytes() const override;
@@ -62,6 +62,7 @@ class GpuBackend final : public Backend {
   void run_node(std::size_t at);
 
   int index_;
+  UploadProgress uploading_;
   CudaStream stream_;
   std::shared_ptr<const Program> host_program_, program_;  // views into the checkpoint; the GPU's
   std::optional<DeviceWeights> weights_;
@@ -85,7 +86,8 @@ int on_device(int index) {
   return index;
 }
 
-GpuBackend::GpuBackend(int index) : index_(on_device(index)) {
+GpuBackend::GpuBackend(int index, UploadProgress uploading)
+    : index_(on_device(index)), uploading_(std::move(uploading)) {
   run_.stream = stream_.get();
   check_cuda(cudaDeviceGetAttribute(&run_.multiprocessors, cudaDevAttrMultiProcessorCount, index),
              "the GPU");
@@ -113,7 +115,7 @@ void GpuBackend::prepare(std::shared_ptr<const Program> program) {
     fail(ErrorCode::exhausted,
          "cuda:{}: weights of {} bytes and a step of {} rows with {} are {}; {} are free", index_,
          weights_->bytes(), p.max_rows, step_bytes, weights_->bytes() + step_bytes, free);
-  program_ = weights_->upload(p);
+  program_ = weights_->upload(p, uploading_);
   joined_.emplace(*program_);
   arena_ = DeviceMemory(p.arena_bytes, "activations of the largest step");
   tickets_ = DeviceMemory(room.tickets, "partial sums");
@@ -250,7 +252,7 @@ Sampled GpuBackend::collect(Ticket ticket) {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_gpu_backend(int index) {
+std::unique_ptr<Backend> make_gpu_backend(int index, UploadProgress uploading) {
   const std::vector<Gpu> gpus = find_gpus();
   const auto gpu =
       std::find_if(gpus.begin(), gpus.end(), [&](const Gpu& each) { return each.index == index; });
@@ -259,7 +261,7 @@ std::unique_ptr<Backend> make_gpu_backend(int index) {
          gpus.empty() ? why_no_gpu() : fmt::format("no such GPU; there are {}", gpus.size()));
   if (!gpu->unusable.empty())
     fail(ErrorCode::unsupported, "cuda:{} ({}): {}", index, gpu->name, gpu->unusable);
-  return std::make_unique<GpuBackend>(index);
+  return std::make_unique<GpuBackend>(index, std::move(uploading));
 }
 
 }  // namespace stepless

@@ -17,8 +17,10 @@ int threads_for(std::int64_t total) {
 
 }  // namespace
 
-Uploader::Uploader(std::int64_t total)
-    : buffer_bytes_(std::clamp<std::int64_t>(total, kStep, kBufferBytes)),
+Uploader::Uploader(std::int64_t total, UploadProgress progress)
+    : total_(total),
+      buffer_bytes_(std::clamp<std::int64_t>(total, kStep, kBufferBytes)),
+      progress_(std::move(progress)),
       team_(threads_for(total)) {
   for (Buffer& buffer : buffers_) buffer.memory = PinnedMemory(buffer_bytes_, "upload buffer");
 }
@@ -60,12 +62,15 @@ void Uploader::send() {
   buffer.free.record(stream_.get());
   filling_ = 1 - filling_;
   pieces_.clear();
+  sent_ += used_;
   used_ = 0;
+  if (progress_) progress_(sent_, total_);
 }
 
 void Uploader::finish() {
   send();
   stream_.wait("upload");
+  if (progress_) progress_(total_, total_);  // what lies between arrays counts as sent
 }
 
 }  // namespace stepless

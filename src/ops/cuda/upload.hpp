@@ -6,13 +6,15 @@
 
 #include "base/thread_team.hpp"
 #include "ops/cuda/device.hpp"
+#include "ops/gpu.hpp"
 
 namespace stepless {
 
 class Uploader {
  public:
-  /// For so many bytes in all. Takes two pinned buffers for as long as it lives.
-  explicit Uploader(std::int64_t total);
+  /// For so many bytes in all, of which `progress` (may be empty) is told. Takes two pinned buffers
+  /// for as long as it lives.
+  Uploader(std::int64_t total, UploadProgress progress);
   /// `to` behind what was added before; the bytes between become zeros or stay. Appends to what
   /// travels; `from` may go when finish() has returned.
   void add(std::uint8_t* to, const void* from, std::int64_t bytes);
@@ -30,7 +32,8 @@ class Uploader {
   };
   void send();
 
-  std::int64_t buffer_bytes_;
+  std::int64_t total_, sent_ = 0, buffer_bytes_;
+  UploadProgress progress_;
   ThreadTeam team_;
   CudaStream stream_;
   std::array<Buffer, 2> buffers_;

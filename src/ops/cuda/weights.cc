@@ -62,13 +62,14 @@ const double* DeviceWeights::frequencies(const AnglesOp& op) const {
                                          offsets_.at({op.inv_freq.data(), array_bytes(op)}));
 }
 
-std::shared_ptr<const Program> DeviceWeights::upload(const Program& program) {
+std::shared_ptr<const Program> DeviceWeights::upload(const Program& program,
+                                                     const UploadProgress& progress) {
   memory_ = DeviceMemory(bytes_, "weights");
   // In the order of the device's memory: neighbours there travel together.
   std::vector<std::pair<std::int64_t, Key>> arrays;
   for (const auto& [array, offset] : offsets_) arrays.emplace_back(offset, array);
   std::sort(arrays.begin(), arrays.end());
-  Uploader uploader(bytes_);
+  Uploader uploader(bytes_, progress);
   for (const auto& [offset, array] : arrays)
     uploader.add(memory_.data() + offset, array.first, array.second);
   uploader.finish();

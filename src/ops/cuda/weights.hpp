@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "ops/cuda/device.hpp"
+#include "ops/gpu.hpp"
 #include "ops/program.hpp"
 
 namespace stepless {
@@ -15,7 +16,7 @@ class DeviceWeights {
   explicit DeviceWeights(const Program& program);
   std::int64_t bytes() const { return bytes_; }
   /// Uploads, and returns the program with views that point to the device.
-  std::shared_ptr<const Program> upload(const Program& program);
+  std::shared_ptr<const Program> upload(const Program& program, const UploadProgress& progress);
   /// The frequencies of an AnglesOp of the program that was listed.
   const double* frequencies(const AnglesOp& op) const;
 

@@ -10,7 +10,7 @@ std::string why_no_gpu() { return "this build has no CUDA code (STEPLESS_CUDA=of
 std::string cuda_toolkit() { return ""; }
 std::vector<std::string> gpu_architectures() { return {}; }
 
-std::unique_ptr<Backend> make_gpu_backend(int index) {
+std::unique_ptr<Backend> make_gpu_backend(int index, UploadProgress) {
   fail(ErrorCode::not_found, "cuda:{}: {}", index, why_no_gpu());
 }
 

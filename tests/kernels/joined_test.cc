@@ -90,12 +90,18 @@ class JoinedProducts : public Joined, public ::testing::WithParamInterface<const
   Bytes y_of(const kernels::MatmulArgs& a) const {
     return arrays_.get(static_cast<const std::uint8_t*>(a.y), a.m * a.n * 2);
   }
+  /// The sizes, as the row wants them.
+  std::vector<std::int64_t> fitting(std::vector<std::int64_t> sizes) const {
+    const std::int64_t step = GetParam()->fields.n_multiple;
+    for (std::int64_t& n : sizes) n = (n + step - 1) / step * step;
+    return sizes;
+  }
   template <class F>
   void each_case(F f) {
     const int bits = GetParam()->is.bits;
     for (const int group : {64, 128})
       for (const std::int64_t k : {256, 768, 2304})
-        for (const std::int64_t m : {1, 8, 9, 16, 17, 32, 33, 48, 49, 64, 65, 130}) {
+        for (const std::int64_t m : {1, 8, 9, 16, 17, 32, 33, 48, 49, 64, 65, 130, 600}) {
           if (m < GetParam()->fields.rows.least || m > GetParam()->fields.rows.most) continue;
           SCOPED_TRACE(testing::Message() << "m " << m << ", k " << k << ", group " << group);
           f(Format{true, {Mode::affine, bits, group}, DType::bf16, DType::bf16, DType::bf16}, m, k);
@@ -105,8 +111,8 @@ class JoinedProducts : public Joined, public ::testing::WithParamInterface<const
 
 TEST_P(JoinedProducts, PartsEqualSeparateLaunches) {
   each_case([&](const Format& format, std::int64_t m, std::int64_t k) {
-    for (const std::vector<std::int64_t>& sizes :
-         {std::vector<std::int64_t>{40, 16, 49}, {7, 2500}, {32, 32, 32, 33}}) {
+    for (const std::vector<std::int64_t>& sizes : {fitting({40, 16, 49}), fitting({7, 2500}),
+                                                   fitting({32, 32, 32, 33}), fitting({300, 9})}) {
       const Products together = products(format, m, k, sizes);
       run(together, nullptr);
       const Products apart = run_apart(together);
@@ -118,13 +124,14 @@ TEST_P(JoinedProducts, PartsEqualSeparateLaunches) {
 
 TEST_P(JoinedProducts, GateEqualsSeparateLaunches) {
   each_case([&](const Format& format, std::int64_t m, std::int64_t k) {
-    for (const std::int64_t n : {16, 49, 2500}) {
+    for (const std::int64_t n : fitting({16, 49, 2500})) {
       const Products together = products(format, m, k, {n, n});
       kernels::GluArgs glu{};
       glu.y = poisoned(m * n * 2), glu.type = DType::bf16;
       glu.rows = m, glu.width = glu.gate_stride = glu.up_stride = glu.y_stride = n;
-      glu.activation = n == 49 ? kernels::Activation::swish : kernels::Activation::silu;
-      glu.alpha = 1.7f, glu.limit = n == 49 ? 1.5f : 0, glu.up_offset = n == 49 ? 1.0f : 0;
+      const bool clamped = n > 16 && n < 2500;
+      glu.activation = clamped ? kernels::Activation::swish : kernels::Activation::silu;
+      glu.alpha = 1.7f, glu.limit = clamped ? 1.5f : 0, glu.up_offset = clamped ? 1.0f : 0;
       run(together, &glu);
       const Bytes joined = arrays_.get(static_cast<std::uint8_t*>(glu.y), m * n * 2);
       const Products apart = run_apart(together);

@@ -105,6 +105,11 @@ static __device__ __forceinline__ unsigned take_ticket(unsigned* ticket) {
   return before;
 }
 
+/// Counts one more of `count`, of whom the last leaves zero, and waits for no answer.
+static __device__ __forceinline__ void count_in(unsigned* ticket, unsigned count) {
+  asm volatile("red.release.gpu.global.inc.u32 [%0],%1;" ::"l"(ticket), "r"(count - 1) : "memory");
+}
+
 /// Whether this block is the last of `count` to come here; what the others wrote is seen then.
 static __device__ __forceinline__ bool is_last(unsigned* ticket, unsigned count) {
   __shared__ unsigned before;

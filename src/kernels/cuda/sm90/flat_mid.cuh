@@ -271,18 +271,17 @@ struct MidWarp {
   /// for 13824 x 5120; counting arrivals at each tile stalls the copies.) All blocks are there:
   /// none is larger than a multiprocessor, and there are no more of them.
   __device__ __forceinline__ void collect(int rounds) const {
-    unsigned before = 0;
+    const auto all = static_cast<unsigned>(parts);
     __syncwarp();
-    if (lane == 0) {
-      take_ticket(ticket);
-      while (load_acquire(ticket) < static_cast<unsigned>(parts)) __nanosleep(20);
+    if (lane == 0) {  // each is counted when it comes and when it goes
+      count_in(ticket, 2 * all);
+      while (load_acquire(ticket) < all) __nanosleep(20);
     }
     __syncwarp();
     const int count = rounds * kVectors;
     for (int item = part; item < count; item += kTogether * parts) add_parts(item, count);
     __syncwarp();
-    if (lane == 0) before = take_ticket(ticket);
-    if (lane == 0 && before + 1 == 2 * static_cast<unsigned>(parts)) *ticket = 0;  // for the next
+    if (lane == 0) count_in(ticket, 2 * all);
   }
   /// Of kTogether items of the share.
   __device__ __forceinline__ void add_parts(int item, int count) const {

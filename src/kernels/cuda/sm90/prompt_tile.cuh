@@ -57,16 +57,26 @@ struct Ring {
 };
 
 struct PromptArgs {
-  FlatWeight w;
+  FlatWeights w;     // tiles of 16 outputs, each weight's a multiple of a block's unless gated
   const uint8_t* x;  // prepared
-  void* y;
-  int64_t y_stride;
   int m;
   PromptLine line;
   int band;         // tiles of rows at a time
   float4* left;     // sums that blocks leave
   unsigned* flags;  // whether they are there, one for each warpgroup
 };
+
+/// The 64 outputs of a block's tile that one maker has: where they begin in which weight. Of a gate
+/// and its up, one maker has the gate's and the other the up's of the same 64.
+struct MakerOutputs {
+  int weight, first;
+};
+static __device__ __forceinline__ MakerOutputs outputs_of(const FlatWeights& w, int output_tile,
+                                                          int maker) {
+  if (w.gated) return {maker, output_tile * 64};
+  const TilePlace place = find_tile(w, (output_tile * kMakers + maker) * (64 / kTileRows));
+  return {place.weight, place.tile * kTileRows};
+}
 
 template <class Shape>
 struct PromptRings {
@@ -112,19 +122,21 @@ static __device__ void bring_x(const PromptArgs& a, uint32_t shared) {
   }
 }
 
-/// kWeightWarps warps: packed weights. Rows beyond n are the last one again: what they give is not
-/// stored.
+/// kWeightWarps warps, each for one maker: packed weights. Rows beyond n are the last one again:
+/// what they give is not stored.
 template <class Shape, int kGroup>
 static __device__ void bring_weights(const PromptArgs& a, uint32_t shared, int warp) {
   constexpr int kScaleBytes = kUnitK / kGroup * 2, kRows = Shape::kOutputs / kWeightWarps;
+  static_assert(kWeightWarps == kMakers);
   auto ring = PromptRings<Shape>::at(shared).units;
-  const FlatWeight& w = a.w;
-  const int lane = threadIdx.x % 32, last = w.n - 1;
-  const int64_t row_bytes = w.k / 2, row_scales = w.k / kGroup * 2;
+  const int lane = threadIdx.x % 32;
+  const int64_t row_bytes = a.w.k / 2, row_scales = a.w.k / kGroup * 2;
   Piece piece;
   for (int i = 0; find_piece(a.line, blockIdx.x, i, piece); ++i) {
-    const int row0 =
-        place_of(a.line, piece.tile, a.band).output_tile * Shape::kOutputs + warp * kRows;
+    const MakerOutputs mine =
+        outputs_of(a.w, place_of(a.line, piece.tile, a.band).output_tile, warp);
+    const FlatWeight& w = a.w.one[mine.weight];
+    const int row0 = mine.first, last = w.n - 1;
     for (int u = piece.unit; u < piece.unit + piece.units; ++u, ring.advance()) {
       ring.wait_empty();
       const uint32_t to = shared + Shape::kWeights + ring.stage * Shape::kWeightBytes +
@@ -288,46 +300,77 @@ struct PromptMaker {
     }
   }
 
-  /// By way of shared memory, kStoreCols rows of y at a time.
-  __device__ void store_sums(PromptPlace place, bool eighths) const {
+  /// Waits for both makers.
+  __device__ __forceinline__ void sync_makers() const {
+    asm volatile("bar.sync %0,%1;" ::"n"(1 + kMakers), "n"(128 * kMakers) : "memory");
+  }
+  __device__ __forceinline__ uint32_t room_of(int which) const {
+    return shared + Shape::kStore + which * Shape::kStoreBytes;
+  }
+  /// kStoreCols rows of the sums in bf16, to this maker's room.
+  __device__ __forceinline__ void narrow(int part) const {
+#pragma unroll
+    for (int i = 0; i < kStoreCols / 8; i += 2) {
+      const float* const d = sums + part * kStoreCols / 2 + 4 * i;
+      store_transposed(room_of(maker) + (8 * i + lane / 16 * 8 + lane % 8) * kStorePitch +
+                           (warp * 16 + lane / 8 % 2 * 8) * 2,
+                       bf16x2(d[0], d[1]), bf16x2(d[2], d[3]), bf16x2(d[4], d[5]),
+                       bf16x2(d[6], d[7]));
+    }
+  }
+  /// Eight neighbours of a row of y, as far as they are below n.
+  static __device__ __forceinline__ void store_eight(void* y, int64_t y_stride, int row, int n,
+                                                     int most, uint4 v) {
+    auto* const to = static_cast<uint16_t*>(y) + row * y_stride + n;
+    if (n + 8 <= most && reinterpret_cast<uint64_t>(to) % 16 == 0) {
+      *reinterpret_cast<uint4*>(to) = v;
+      return;
+    }
+    const uint32_t words[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+    for (int e = 0; e < 8; ++e)
+      if (n + e < most) to[e] = static_cast<uint16_t>(words[e / 2] >> (e % 2 * 16));
+  }
+  static __device__ __forceinline__ uint32_t gate_pair(const GluArgs& glu, uint32_t gate,
+                                                       uint32_t up) {
+    return bf16x2(gated(glu, low_bf16(gate), low_bf16(up)),
+                  gated(glu, high_bf16(gate), high_bf16(up)));
+  }
+
+  /// By way of shared memory, kStoreCols rows of y at a time. A gate's maker leaves to the up's one
+  /// half of what both have in their rooms, rounded as if it had been stored.
+  __device__ void store_sums(PromptPlace place) const {
     constexpr int kChunks = 8;  // of 8 outputs in a row
-    const uint32_t room = shared + Shape::kStore + maker * Shape::kStoreBytes;
-    const int n0 = place.output_tile * Shape::kOutputs + maker * 64;
-    const int local = threadIdx.x % 128;
-    auto* const y = static_cast<uint16_t*>(a.y);
+    const FlatWeights& w = a.w;
+    const MakerOutputs mine = outputs_of(w, place.output_tile, maker);
+    const int most = w.one[mine.weight].n;
 #pragma unroll
     for (int part = 0; part < Shape::kCols / kStoreCols; ++part) {
       const int m0 = place.row_tile * Shape::kCols + part * kStoreCols;
       if (m0 >= a.m) break;
-      sync();  // the part before has been read
-#pragma unroll
-      for (int i = 0; i < kStoreCols / 8; i += 2) {
-        const float* const d = sums + part * kStoreCols / 2 + 4 * i;
-        store_transposed(room + (8 * i + lane / 16 * 8 + lane % 8) * kStorePitch +
-                             (warp * 16 + lane / 8 % 2 * 8) * 2,
-                         bf16x2(d[0], d[1]), bf16x2(d[2], d[3]), bf16x2(d[4], d[5]),
-                         bf16x2(d[6], d[7]));
-      }
-      sync();
-      for (int i = local; i < kStoreCols * kChunks; i += 128) {
-        const int row = i / kChunks, n = n0 + i % kChunks * 8;
-        if (m0 + row >= a.m || n >= a.w.n) continue;
-        const uint4 v = load_shared16(room + row * kStorePitch + i % kChunks * 16);
-        uint16_t* const to = y + (m0 + row) * a.y_stride + n;
-        if (eighths && n + 8 <= a.w.n) {
-          *reinterpret_cast<uint4*>(to) = v;
+      w.gated ? sync_makers() : sync();  // the part before has been read
+      narrow(part);
+      w.gated ? sync_makers() : sync();
+      const int from = w.gated ? maker * (kStoreCols * kChunks / kMakers) : 0;
+      const int end = w.gated ? from + kStoreCols * kChunks / kMakers : kStoreCols * kChunks;
+      for (int i = from + static_cast<int>(threadIdx.x) % 128; i < end; i += 128) {
+        const int row = i / kChunks, n = mine.first + i % kChunks * 8;
+        if (m0 + row >= a.m || n >= most) continue;
+        const uint32_t at = row * kStorePitch + i % kChunks * 16;
+        if (!w.gated) {
+          store_eight(w.y[mine.weight], w.y_stride[mine.weight], m0 + row, n, most,
+                      load_shared16(room_of(maker) + at));
           continue;
         }
-        const uint32_t words[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-        for (int e = 0; e < 8; ++e)
-          if (n + e < a.w.n) to[e] = static_cast<uint16_t>(words[e / 2] >> (e % 2 * 16));
+        const uint4 gate = load_shared16(room_of(0) + at), up = load_shared16(room_of(1) + at);
+        store_eight(w.glu.y, w.glu.y_stride, m0 + row, n, most,
+                    make_uint4(gate_pair(w.glu, gate.x, up.x), gate_pair(w.glu, gate.y, up.y),
+                               gate_pair(w.glu, gate.z, up.z), gate_pair(w.glu, gate.w, up.w)));
       }
     }
   }
 
   __device__ void run() {
-    const bool eighths = a.y_stride % 8 == 0 && reinterpret_cast<uint64_t>(a.y) % 16 == 0;
     wait_for_inputs();
     Piece piece;
     for (int i = 0; find_piece(a.line, blockIdx.x, i, piece); ++i) {
@@ -341,7 +384,7 @@ struct PromptMaker {
       if (piece.leaves)
         leave_sums();
       else
-        store_sums(place_of(a.line, piece.tile, a.band), eighths);
+        store_sums(place_of(a.line, piece.tile, a.band));
     }
   }
 };

@@ -2,6 +2,7 @@
 //
 // Workspace, whatever n: x as operands, 2 k bytes for each row up to a multiple of 64, and 19 MB of
 // sums that blocks leave to each other.
+#include "kernels/cuda/sm80/flat_launch.cuh"
 #include "kernels/cuda/sm90/prompt_tile.cuh"
 
 namespace stepless::kernels {
@@ -15,28 +16,39 @@ constexpr int64_t kBandRows = 2048;            // of x, which are to stay in the
 
 int64_t up(int64_t n, int64_t step) { return (n + step - 1) / step; }
 
+/// A gate's tiles have its up in their other half.
+template <class Shape>
+int64_t output_tiles(const FlatCall& call) {
+  if (call.glu != nullptr) return up(call.first().n, Shape::kOutputs / kMakers);
+  int64_t tiles = 0;
+  for (int64_t i = 0; i < call.count; ++i) tiles += up(call.parts[i].n, Shape::kOutputs);
+  return tiles;
+}
+
 /// What a product costs, in microseconds of the main loop: a tile's step of 64 k takes 0.33, 0.44
 /// or 0.75 with 64, 128 or 256 rows on an H200, and a cut tile's sums travel.
 template <class Shape>
-double cost_us(const MatmulArgs& a, int64_t blocks) {
+double cost_us(const FlatCall& call, int64_t blocks) {
   constexpr double kStep = Shape::kCols == 64 ? 0.33 : Shape::kCols == 128 ? 0.44 : 0.75;
-  const int64_t tiles = up(a.m, Shape::kCols) * up(a.n, Shape::kOutputs);
+  const MatmulArgs& a = call.first();
+  const int64_t tiles = up(a.m, Shape::kCols) * output_tiles<Shape>(call);
   const double steps = static_cast<double>(a.k / kStepK);
   if (tiles <= blocks) return steps * kStep;
   return 2 + steps * kStep * static_cast<double>(tiles) / static_cast<double>(blocks);
 }
 
 template <class Shape, int kGroup>
-cudaError_t launch_tiles(const MatmulArgs& a, int64_t blocks, const uint8_t* x,
+cudaError_t launch_tiles(const FlatCall& call, int64_t blocks, const uint8_t* x,
                          const CudaContext& context) {
+  const MatmulArgs& a = call.first();
   const auto kernel = prompt_product<Shape, kGroup>;
   const cudaError_t error =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Shape::kBytes);
   if (error != cudaSuccess) return error;
   PromptArgs args{};
-  args.w = {a.w, a.scales, a.biases, static_cast<int>(a.n), static_cast<int>(a.k)};
-  args.x = x, args.y = a.y, args.y_stride = a.y_stride, args.m = static_cast<int>(a.m);
-  args.line = prompt_line(up(a.m, Shape::kCols), up(a.n, Shape::kOutputs), a.k / kUnitK, blocks);
+  args.w = weights_of(call, Shape::kOutputs / kTileRows);
+  args.x = x, args.m = static_cast<int>(a.m);
+  args.line = prompt_line(up(a.m, Shape::kCols), output_tiles<Shape>(call), a.k / kUnitK, blocks);
   args.band = kBandRows / Shape::kCols;
   args.flags = reinterpret_cast<unsigned*>(context.workspace);
   args.left = reinterpret_cast<float4*>(context.workspace + kTicketBytes);
@@ -46,29 +58,35 @@ cudaError_t launch_tiles(const MatmulArgs& a, int64_t blocks, const uint8_t* x,
 
 /// Tiles of the size that costs least: none changes a bit.
 template <int kGroup>
-cudaError_t launch_product(const MatmulArgs& a, const uint8_t* x, const CudaContext& context) {
+cudaError_t launch_product(const FlatCall& call, const uint8_t* x, const CudaContext& context) {
   using Few = PromptShape<64, 8, 3, 2>;
   using Some = PromptShape<128, 6, 3, 2>;
   using Many = PromptShape<256, 4, 2, 2>;
   const int64_t blocks =
       context.multiprocessors < kMostBlocks ? context.multiprocessors : kMostBlocks;
-  const double few = cost_us<Few>(a, blocks), some = cost_us<Some>(a, blocks),
-               many = cost_us<Many>(a, blocks);
-  if (few < some && few < many) return launch_tiles<Few, kGroup>(a, blocks, x, context);
-  if (some < many) return launch_tiles<Some, kGroup>(a, blocks, x, context);
-  return launch_tiles<Many, kGroup>(a, blocks, x, context);
+  const double few = cost_us<Few>(call, blocks), some = cost_us<Some>(call, blocks),
+               many = cost_us<Many>(call, blocks);
+  if (few < some && few < many) return launch_tiles<Few, kGroup>(call, blocks, x, context);
+  if (some < many) return launch_tiles<Some, kGroup>(call, blocks, x, context);
+  return launch_tiles<Many, kGroup>(call, blocks, x, context);
 }
 
-int32_t launch(const void* args, const CudaContext& context) {
-  const MatmulArgs& a = *static_cast<const MatmulArgs*>(args);
+int32_t launch_together(const MatmulArgs* parts, int64_t count, const GluArgs* glu,
+                        const CudaContext& context) {
+  const FlatCall call{parts, count, glu};
+  const MatmulArgs& a = call.first();
   uint8_t* const x = context.workspace + kTicketBytes + kMostBlocks * kLeftBytes;
   const int64_t steps = a.k / kStepK, warps = up(a.m, kBlockRows) * (kBlockRows / 8) * steps;
   const cudaError_t error =
       launch_grid(prepare_rows, {static_cast<unsigned>(up(warps, 8)), 256}, context, a.x,
                   a.x_stride * 2, static_cast<int>(a.m), static_cast<int>(steps), x);
   if (error != cudaSuccess) return error;
-  return a.group_size == 64 ? launch_product<64>(a, x, context)
-                            : launch_product<128>(a, x, context);
+  return a.group_size == 64 ? launch_product<64>(call, x, context)
+                            : launch_product<128>(call, x, context);
+}
+
+int32_t launch(const void* args, const CudaContext& context) {
+  return launch_together(static_cast<const MatmulArgs*>(args), 1, nullptr, context);
 }
 
 int64_t workspace_bytes(const void* args) {
@@ -78,6 +96,7 @@ int64_t workspace_bytes(const void* args) {
 
 }  // namespace
 
-STEPLESS_CUDA_KERNEL(qmm_affine_b4_bf16_m256n128_sm90) = {launch, workspace_bytes};
+STEPLESS_CUDA_KERNEL(qmm_affine_b4_bf16_m256n128_sm90) = {
+    .launch = launch, .workspace_bytes = workspace_bytes, .joined = {.products = launch_together}};
 
 }  // namespace stepless::kernels

@@ -1,5 +1,6 @@
 // Writes the keys and values of a step's rows into the pages of their sequences, in the cache's own
 // type; where asked, after turning queries and keys by their rows' angles.
+#include "kernels/cuda/any/eights.cuh"
 #include "kernels/cuda/any/launch.cuh"
 #include "kernels/cuda/any/rope.cuh"
 
@@ -76,6 +77,74 @@ __global__ void kvput_turned(TurnedPut args) {
   }
 }
 
+/// Eight pairs of a run of rows' heads, in halves that lie `pairs` apart: to is where the head
+/// begins.
+template <DType type>
+__device__ void turn_eight(const RopeArgs& args, int64_t row, int64_t head, int i, void* y,
+                           int64_t to) {
+  const float* const cosines = args.angles + (row * 2 * args.pairs + i);
+  const int64_t x = row * args.x_stride + head * args.head_dim + i;
+  float a[8], b[8], cosine[8], sine[8], first[8], second[8];
+  load_eight<type>(args.x, x, a), load_eight<type>(args.x, x + args.pairs, b);
+#pragma unroll
+  for (int j = 0; j < 8; j += 4) {
+    const float4 c = *reinterpret_cast<const float4*>(cosines + j);
+    const float4 s = *reinterpret_cast<const float4*>(cosines + args.pairs + j);
+    cosine[j] = c.x, cosine[j + 1] = c.y, cosine[j + 2] = c.z, cosine[j + 3] = c.w;
+    sine[j] = s.x, sine[j + 1] = s.y, sine[j + 2] = s.z, sine[j + 3] = s.w;
+  }
+#pragma unroll
+  for (int j = 0; j < 8; ++j) {
+    first[j] = a[j] * cosine[j] - b[j] * sine[j];
+    second[j] = a[j] * sine[j] + b[j] * cosine[j];
+  }
+  store_eight<type>(y, to + i, first), store_eight<type>(y, to + i + args.pairs, second);
+}
+
+/// kvput_turned() of rows that lie in eights, with its bits.
+template <DType type>
+__global__ void kvput_turned_eights(TurnedPut args) {
+  const KvPutArgs& put = args.put;
+  let_next_start();
+  const int64_t row = blockIdx.x;
+  const Place k = place_of(put, row, put.cache.k_dim), v = place_of(put, row, put.cache.v_dim);
+  const int each = static_cast<int>(args.q.pairs) / 8,
+            queries = static_cast<int>(args.q.heads) * each;
+  const int keys = queries + static_cast<int>(args.k.heads) * each;
+  const int all = keys + static_cast<int>(put.cache.kv_heads) * v.dim / 8;
+  wait_for_inputs();
+  for (int i = blockIdx.y * kThreads + threadIdx.x; i < all; i += gridDim.y * kThreads) {
+    if (i < queries) {
+      const int head = i / each;
+      turn_eight<type>(args.q, row, head, i % each * 8, args.q.y,
+                       row * args.q.y_stride + head * args.q.head_dim);
+    } else if (i < keys) {
+      const int head = (i - queries) / each;
+      turn_eight<type>(args.k, row, head, (i - queries) % each * 8, put.cache.k,
+                       k.first + head * k.per_head);
+    } else {
+      const int at = (i - keys) * 8;
+      *reinterpret_cast<uint4*>(reinterpret_cast<uint16_t*>(put.cache.v) + v.at(at)) =
+          *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(put.v) + row * put.v_stride +
+                                          at);
+    }
+  }
+}
+
+bool lies_in_eights(const TurnedPut& args) {
+  const auto &q = args.q, &k = args.k;
+  const auto& put = args.put;
+  const DType type = put.cache.type;
+  return q.type == type && k.type == type && put.type == type && !q.interleaved && !k.interleaved &&
+         q.pairs == k.pairs && q.pairs % 8 == 0 && q.head_dim == 2 * q.pairs &&
+         k.head_dim == q.head_dim && put.cache.k_dim == q.head_dim && put.cache.v_dim % 8 == 0 &&
+         k.heads == put.cache.kv_heads && lies_in_eights(q.x, q.x_stride, type) &&
+         lies_in_eights(q.y, q.y_stride, type) && lies_in_eights(k.x, k.x_stride, type) &&
+         lies_in_eights(put.v, put.v_stride, type) && lies_in_eights(put.cache.k, 0, type) &&
+         lies_in_eights(put.cache.v, 0, type) && reinterpret_cast<uint64_t>(q.angles) % 16 == 0 &&
+         q.angles == k.angles;
+}
+
 int32_t launch(const void* opaque, const CudaContext& context) {
   const KvPutArgs& args = *static_cast<const KvPutArgs*>(opaque);
   const int64_t units = args.cache.kv_heads * (args.cache.k_dim + args.cache.v_dim);
@@ -85,9 +154,14 @@ int32_t launch(const void* opaque, const CudaContext& context) {
 
 int32_t launch_turned(const RopeArgs& q, const RopeArgs& k, const KvPutArgs& put,
                       const CudaContext& context) {
+  const TurnedPut args{q, k, put};
   const int64_t units = rope_units(q) + rope_units(k) + put.cache.kv_heads * put.cache.v_dim;
-  const dim3 blocks(grid_for(put.rows), blocks_for_units(units, kThreads));
-  return launch_grid(kvput_turned, {blocks, kThreads}, context, TurnedPut{q, k, put});
+  const bool eights = lies_in_eights(args);
+  const dim3 blocks(grid_for(put.rows), blocks_for_units(eights ? units / 8 : units, kThreads));
+  const auto kernel = !eights                         ? kvput_turned
+                      : put.cache.type == DType::bf16 ? kvput_turned_eights<DType::bf16>
+                                                      : kvput_turned_eights<DType::f16>;
+  return launch_grid(kernel, {blocks, kThreads}, context, args);
 }
 
 }  // namespace

@@ -331,10 +331,17 @@ struct PromptMaker {
     for (int e = 0; e < 8; ++e)
       if (n + e < most) to[e] = static_cast<uint16_t>(words[e / 2] >> (e % 2 * 16));
   }
-  static __device__ __forceinline__ uint32_t gate_pair(const GluArgs& glu, uint32_t gate,
-                                                       uint32_t up) {
-    return bf16x2(gated(glu, low_bf16(gate), low_bf16(up)),
-                  gated(glu, high_bf16(gate), high_bf16(up)));
+  static __device__ __forceinline__ uint4 gate_eight(const GluArgs& glu, uint4 gates, uint4 ups) {
+    const uint32_t g[4] = {gates.x, gates.y, gates.z, gates.w}, u[4] = {ups.x, ups.y, ups.z, ups.w};
+    float gate[8], up[8];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      gate[i] = i % 2 == 0 ? low_bf16(g[i / 2]) : high_bf16(g[i / 2]);
+      up[i] = i % 2 == 0 ? low_bf16(u[i / 2]) : high_bf16(u[i / 2]);
+    }
+    gate_all(glu, gate, up);
+    return make_uint4(bf16x2(up[0], up[1]), bf16x2(up[2], up[3]), bf16x2(up[4], up[5]),
+                      bf16x2(up[6], up[7]));
   }
 
   /// By way of shared memory, kStoreCols rows of y at a time. A gate's maker leaves to the up's one
@@ -362,10 +369,9 @@ struct PromptMaker {
                       load_shared16(room_of(maker) + at));
           continue;
         }
-        const uint4 gate = load_shared16(room_of(0) + at), up = load_shared16(room_of(1) + at);
-        store_eight(w.glu.y, w.glu.y_stride, m0 + row, n, most,
-                    make_uint4(gate_pair(w.glu, gate.x, up.x), gate_pair(w.glu, gate.y, up.y),
-                               gate_pair(w.glu, gate.z, up.z), gate_pair(w.glu, gate.w, up.w)));
+        store_eight(
+            w.glu.y, w.glu.y_stride, m0 + row, n, most,
+            gate_eight(w.glu, load_shared16(room_of(0) + at), load_shared16(room_of(1) + at)));
       }
     }
   }

@@ -1,0 +1,48 @@
+// Eight neighbours of 16 bits at a time, where rows lie so that 16 bytes can be read.
+#pragma once
+#include "kernels/cuda/any/numbers.cuh"
+
+namespace stepless::kernels {
+namespace {
+
+/// Whether rows of a 16-bit type, each `stride` elements behind the one before, begin at multiples
+/// of 16 bytes.
+inline bool lies_in_eights(const void* p, int64_t stride, DType type) {
+  return type != DType::f32 && reinterpret_cast<uint64_t>(p) % 16 == 0 && stride % 8 == 0;
+}
+
+template <DType type>
+inline __device__ void load_eight(const void* p, int64_t at, float (&v)[8]) {
+  const uint4 raw = *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(p) + at);
+  const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if constexpr (type == DType::bf16) {
+      v[2 * i] = __uint_as_float(words[i] << 16);
+      v[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
+    } else {
+      const float2 pair = __half22float2(*reinterpret_cast<const __half2*>(&words[i]));
+      v[2 * i] = pair.x, v[2 * i + 1] = pair.y;
+    }
+  }
+}
+
+template <DType type>
+inline __device__ void store_eight(void* p, int64_t at, const float (&v)[8]) {
+  uint32_t words[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if constexpr (type == DType::bf16) {
+      const __nv_bfloat162 pair = __floats2bfloat162_rn(v[2 * i], v[2 * i + 1]);
+      words[i] = *reinterpret_cast<const uint32_t*>(&pair);
+    } else {
+      const __half2 pair = __floats2half2_rn(v[2 * i], v[2 * i + 1]);
+      words[i] = *reinterpret_cast<const uint32_t*>(&pair);
+    }
+  }
+  *reinterpret_cast<uint4*>(static_cast<uint16_t*>(p) + at) =
+      make_uint4(words[0], words[1], words[2], words[3]);
+}
+
+}  // namespace
+}  // namespace stepless::kernels

@@ -31,8 +31,8 @@ struct ModelOptions {
   std::string machine;
   /// The chat template's source; empty: the checkpoint's own.
   std::string chat_template;
-  /// Rows of the largest step (prompt tokens computed together); at least 1.
-  std::int64_t step_rows = 256;
+  /// Rows of the largest step (prompt tokens computed together); 0: 2048 on a GPU, 512 on a CPU.
+  std::int64_t step_rows = 0;
   /// How keys and values are kept.
   KvOptions kv = {};
   /// Told how many bytes of the weights have been sent to the GPU, each time an engine is made for
@@ -49,6 +49,7 @@ struct ModelInfo {
   std::int64_t weight_bytes = 0;  // of all tensors
   double bits_per_weight = 0;
   std::int64_t kv_bytes_per_token = 0;         // as the activations
+  std::int64_t step_rows = 0;                  // of the largest step
   std::int64_t kv_packed_bytes_per_token = 0;  // quantized, as ModelOptions::kv asks; 0: never
   std::string kv_format;                       // e.g. "affine 4-bit g64"; empty: never quantized
   std::int64_t state_bytes_per_sequence = 0;   // of recurrent layers; 0: none

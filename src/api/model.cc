@@ -41,9 +41,9 @@ LoadOptions load_options(const ModelOptions& options, int threads, const std::op
   load.machine = machine_of(options, threads, gpu);
   load.overrides = overrides_of(options);
   load.chat_template = options.chat_template;
-  if (options.step_rows < 1)
-    fail(ErrorCode::invalid_argument, "step rows: {}; at least 1", options.step_rows);
-  load.step_rows = options.step_rows;
+  if (options.step_rows < 0)
+    fail(ErrorCode::invalid_argument, "step rows: {}; 0 or more", options.step_rows);
+  load.step_rows = options.step_rows > 0 ? options.step_rows : gpu ? 2048 : 512;
   load.kv = options.kv;
   return load;
 }
@@ -88,6 +88,7 @@ ModelInfo describe(const LoadedModel& model) {
   if (kv.packing)
     info.kv_format = fmt::format("{} {}-bit g{}", to_string(kv.packing->mode), kv.packing->bits,
                                  kv.packing->group_size);
+  info.step_rows = program.max_rows;
   info.step_bytes = program.arena_bytes + workspace_bytes(program);
   for (const auto& [format, count] : formats)
     info.formats.push_back(

@@ -76,7 +76,7 @@ MeasuredModel measure_model(const Model& model, const ModelFlags& flags,
   }
   if (!steps.whole) return measured;
   EngineOptions options;
-  const std::int64_t rows = flags.prefill_step_size;
+  const std::int64_t rows = model.info().step_rows;
   options.context = std::max(steps.decode ? steps.context : 0, steps.prompt) + 2 * kSteps +
                     (steps.batch * steps.context + rows - 1) / rows + 2;
   options.context = std::min(options.context, model.info().context);

@@ -42,7 +42,7 @@ struct ModelFlags {
   bool fast_int8 = false, default_template = false, ignore_template = false,
        trust_remote_code = false;
   int threads = 0;
-  std::int64_t tensor_parallel = 1, ctx_size = 0, prefill_step_size = 512;
+  std::int64_t tensor_parallel = 1, ctx_size = 0, prefill_step_size = 0;
   std::string kv_cache_bytes;
   KvFlags kv;
 };

@@ -90,7 +90,7 @@ TEST(Model, OptionsThatAreNone) {
   };
   const ErrorCode invalid = ErrorCode::invalid_argument;
   refused(invalid, "threads: -1", [](ModelOptions& o) { o.threads = -1; });
-  refused(invalid, "step rows: 0", [](ModelOptions& o) { o.step_rows = 0; });
+  refused(invalid, "step rows: -1", [](ModelOptions& o) { o.step_rows = -1; });
   refused(invalid, "avx9", [](ModelOptions& o) { o.max_isa = "avx9"; });
   refused(invalid, "qmm_x", [](ModelOptions& o) { o.kernel = "qmm_x"; });
   refused(ErrorCode::unsupported, "int8", [](ModelOptions& o) { o.act_dtype = "int8"; });

@@ -147,7 +147,7 @@ TEST(Flags, HelpShowsGroupsDefaultsAliasesAndNoRefusedFlag) {
   const Finished help = run({"generate", "--help"});
   EXPECT_EQ(help.exit, 0);
   EXPECT_THAT(help.out, AllOf(HasSubstr("Usage: stepless generate"), HasSubstr("Sampling:"),
-                              HasSubstr("--prefill-step-size [-ub] N="),
+                              HasSubstr("--prefill-step-size [-ub] N "),
                               HasSubstr("--max-tokens,--predict N=100"), HasSubstr("Examples:")));
   EXPECT_THAT(help.out, Not(HasSubstr("--adapter-path")));
   EXPECT_THAT(run({"--help"}).out, AllOf(HasSubstr("chat"), HasSubstr("selftest")));

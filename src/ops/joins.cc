@@ -19,7 +19,8 @@ class Reader {
     if (is_gated(at)) return Join::gate;
     if (op<LinearOp>(at) != nullptr) return Join::parts;
     if (is_normed_sum(at)) return Join::norm_sum;
-    return is_turned_put(at) ? Join::put_turned : Join::none;
+    if (!is_turned_put(at)) return Join::none;
+    return is_turned_attention(at) ? Join::attend_turned : Join::put_turned;
   }
 
  private:
@@ -56,6 +57,15 @@ class Reader {
            put->v != q->y && is_read_once(k->y);
   }
 
+  /// Behind a turned put.
+  bool is_turned_attention(std::size_t at) const {
+    const auto *q = op<RopeOp>(at), *k = op<RopeOp>(at + 1);
+    const auto* put = op<KvPutOp>(at + 2);
+    const auto* attn = op<AttnOp>(at + 3);
+    return attn != nullptr && attn->kv_layer == put->kv_layer && attn->q == q->y &&
+           is_read_once(q->y) && q->angles == k->angles;
+  }
+
   const Program& program_;
   std::vector<int> readers_;
 };
@@ -72,6 +82,8 @@ std::size_t nodes_of(Join join) {
       return 2;
     case Join::put_turned:
       return 3;
+    case Join::attend_turned:
+      return 4;
   }
   return 1;
 }

@@ -104,8 +104,8 @@ inline Program toy_decoder(WeightSource& weights, DType act, Mlp second = Mlp::g
     attention.scale = 0.25f;
     attention.window = i == 0 ? 0 : 3;
     if (second == Mlp::biased_mixture) attention.sinks = b.vector("attn.sinks", 4);
-    const ValueId mixed =
-        b.attention(b.rope(q, toy_rope(), 4, 16), b.rope(k, toy_rope(), 2, 16), v, attention);
+    const ValueId turned_q = b.rope(q, toy_rope(), 4, 16), turned_k = b.rope(k, toy_rope(), 2, 16);
+    const ValueId mixed = b.attention(turned_q, turned_k, v, attention);
     h = b.add(h, b.linear(mixed, "attn.o", kToyHidden));
     const ValueId z = b.norm(h, "norm2", 1e-5f, 0.5f);
     const ValueId gate = b.linear(z, "mlp.gate", 96), up = b.linear(z, "mlp.up", 96);

@@ -62,6 +62,36 @@ std::size_t JoinedLaunches::run_products(const DeviceRun& run, const Step& step,
   return nodes_of(joins_[at]);
 }
 
+std::size_t JoinedLaunches::run_turned_put(const DeviceRun& run, const Step& step,
+                                           std::size_t at) const {
+  const Node* const node = &step.program->nodes[at];
+  const BoundCall q = bind(step, node[0], 0), k = bind(step, node[1], 0);
+  const BoundCall put = bind(step, node[2], 0);
+  if (!can_join(put, &kernels::CudaJoined::put_turned)) return 0;
+  check_launch(put.kernel->device->joined.put_turned(
+                   args_of<kernels::RopeArgs>(q), args_of<kernels::RopeArgs>(k),
+                   args_of<kernels::KvPutArgs>(put), context_of(run, *put.kernel)),
+               *put.kernel);
+  return nodes_of(Join::put_turned);
+}
+
+std::size_t JoinedLaunches::run_turned_attention(const DeviceRun& run, const Step& step,
+                                                 std::size_t at) const {
+  const Node* const node = &step.program->nodes[at];
+  const BoundCall attn = bind(step, node[3], 0);
+  if (!can_join(attn, &kernels::CudaJoined::attend_turned)) return 0;
+  const BoundCall q = bind(step, node[0], 0), k = bind(step, node[1], 0);
+  const BoundCall put = bind(step, node[2], 0);
+  const std::int32_t error = attn.kernel->device->joined.attend_turned(
+      args_of<kernels::RopeArgs>(q), args_of<kernels::RopeArgs>(k),
+      args_of<kernels::KvPutArgs>(put), args_of<kernels::AttnArgs>(attn),
+      context_of(run, *attn.kernel));
+  // The kernel is planned for any shape; this launch of it may be for fewer.
+  if (error == cudaErrorNotSupported) return 0;
+  check_launch(error, *attn.kernel);
+  return nodes_of(Join::attend_turned);
+}
+
 std::size_t JoinedLaunches::run(const DeviceRun& run, const Step& step, std::size_t at) const {
   const Node* const node = &step.program->nodes[at];
   switch (joins_[at]) {
@@ -79,15 +109,11 @@ std::size_t JoinedLaunches::run(const DeviceRun& run, const Step& step, std::siz
                    *norm.kernel);
       return nodes_of(joins_[at]);
     }
-    case Join::put_turned: {
-      const BoundCall q = bind(step, node[0], 0), k = bind(step, node[1], 0);
-      const BoundCall put = bind(step, node[2], 0);
-      if (!can_join(put, &kernels::CudaJoined::put_turned)) return 0;
-      check_launch(put.kernel->device->joined.put_turned(
-                       args_of<kernels::RopeArgs>(q), args_of<kernels::RopeArgs>(k),
-                       args_of<kernels::KvPutArgs>(put), context_of(run, *put.kernel)),
-                   *put.kernel);
-      return nodes_of(joins_[at]);
+    case Join::put_turned:
+      return run_turned_put(run, step, at);
+    case Join::attend_turned: {
+      const std::size_t all = run_turned_attention(run, step, at);
+      return all > 0 ? all : run_turned_put(run, step, at);
     }
   }
   return 0;

@@ -5,6 +5,7 @@
 #pragma once
 #include "kernels/cuda/sm80/attention_merge.cuh"
 #include "kernels/cuda/sm80/attention_tiles.cuh"
+#include "kernels/cuda/sm80/attention_turned.cuh"
 
 namespace stepless::kernels::sm80 {
 
@@ -21,7 +22,13 @@ static __device__ const int32_t* from_lane_above(const int32_t* p) {
 struct FoundTile {
   int rows;  // 0: none begins here
   const int32_t* pages;
-  int written_from;
+  int position, written_from;
+
+  /// The step's own rows of its sequence. Row r is the tile's first.
+  __device__ FreshRows fresh(const AttnSlab& slab, int r) const {
+    const int before = written_from == position ? 0 : rows_before(slab, r, pages, position);
+    return {r - before, position - before};
+  }
 };
 
 /// The tile that begins at row r of the slab, by each warp for itself. What its 16 rows read goes
@@ -45,7 +52,8 @@ static __device__ FoundTile find_tile(const AttnSlab& slab, int r, int heads, Re
   if (threadIdx.x < 16) reads[lane] = read.reads(slab.args);
   // Rows of a sequence stand in order. Behind another of its rows a step may have written anything.
   const int from = before.pages == place.pages ? 0 : place.position;
-  return {rows, from_lane(place.pages, 1), __shfl_sync(~0u, from, 1)};
+  return {rows, from_lane(place.pages, 1), __shfl_sync(~0u, place.position, 1),
+          __shfl_sync(~0u, from, 1)};
 }
 
 /// A share of a tile, counted from the one of its first chunk, and the chunk to add; -1: none.
@@ -77,6 +85,10 @@ struct Walk {
   __device__ Step after(const Step& step) const {
     const int chunk = tile.after(step.chunk);
     return chunk >= 0 ? Step{step.share, chunk} : at(step.share + blocks);
+  }
+  /// Whether a chunk is in a share of block `block`.
+  __device__ bool has(int block, int chunk) const {
+    return (chunk - begin) / kChunk % kShares % blocks == block;
   }
   /// By its number among all.
   __device__ int number(int share) const { return (begin / kChunk + share) % kShares; }
@@ -126,6 +138,27 @@ struct FewTile : AttnTile<type, 1, kCols> {
     }
     commit_copies();
   }
+  /// The same where the rest is to be turned; `mine`(chunk) tells what else this block reads.
+  template <class F>
+  __device__ void turn_first(int chunk, const TurnedRows& rows, const FreshRows& own,
+                             F mine) const {
+    const Chunk first = this->find(chunk);
+    const unsigned early = Chunk::kAll & ~first.since(own.first_position);
+    this->copy_keys(first, early);
+    this->copy_values(first, early);
+    commit_copies();
+    commit_copies();
+    wait_for_inputs();
+    turn_queries<type>(rows, this->tile, this->shared, this->room.k_pitch, this->last);
+    const int begin = max(own.first_position, this->first) / kChunk * kChunk;
+#pragma unroll 1
+    for (int at = begin; at <= this->last; at += kChunk) {
+      if (!mine(at)) continue;
+      const Chunk each = at == chunk ? first : this->find(at);
+      put_fresh<type, kCols / 2>(rows, own, each, each.since(own.first_position), at != chunk,
+                                 this->keys(), this->values());
+    }
+  }
 
   __device__ void start() {
     all.clear();
@@ -170,9 +203,9 @@ struct FewTile : AttnTile<type, 1, kCols> {
 
 /// Blocks: (KV heads and batches, rows, blocks to a tile's shares). Five to a multiprocessor would
 /// have to spill: 177 us instead of 147 for 32 rows of 4096 on an H200.
-template <DType type, int kCols>
+template <DType type, int kCols, class Rows>
 __global__ void __launch_bounds__(kAttnThreads, kCols <= 4 ? 4 : 2)
-    attend_few(const __grid_constant__ AttnSlab slab) {
+    attend_few(const __grid_constant__ AttnSlab slab, const __grid_constant__ Rows own_rows) {
   extern __shared__ uint4 dynamic[];
   __shared__ Reads reads[16];
   __shared__ Meeting<1> meet;
@@ -189,10 +222,15 @@ __global__ void __launch_bounds__(kAttnThreads, kCols <= 4 ? 4 : 2)
   if (static_cast<int>(blockIdx.z) >= walk.blocks) return;
   tile.clear_tails();
   Step step = walk.at(blockIdx.z);
-  if (step.share < walk.shares)
-    tile.fetch_first(step.chunk);
-  else
+  if (step.share >= walk.shares) {
     wait_for_inputs();
+  } else if constexpr (Rows::kAreThere) {
+    const FreshRows fresh = found.fresh(slab, blockIdx.y);
+    const int block = blockIdx.z;
+    tile.turn_first(step.chunk, own_rows, fresh, [&](int at) { return walk.has(block, at); });
+  } else {
+    tile.fetch_first(step.chunk);
+  }
   tile.start();
   int stored = blockIdx.z;  // shares before this one
 #pragma unroll 1

@@ -84,23 +84,25 @@ struct AttnTile {
   __device__ void copy_queries() const {
     sm80::copy_queries(slab, tile, shared, kRows, room.k_pitch);
   }
+  __device__ ChunkCopy keys() const {
+    return {reinterpret_cast<const uint16_t*>(a.cache.k), static_cast<int>(a.cache.k_dim),
+            tile.kv_head, shared + room.k, room.k_pitch};
+  }
+  __device__ ChunkCopy values() const {
+    return {reinterpret_cast<const uint16_t*>(a.cache.v), static_cast<int>(a.cache.v_dim),
+            tile.kv_head, shared + room.v, room.v_pitch};
+  }
   __device__ void copy_keys(const Chunk& chunk, unsigned todo = Chunk::kAll) const {
-    const ChunkCopy copy{reinterpret_cast<const uint16_t*>(a.cache.k),
-                         static_cast<int>(a.cache.k_dim), tile.kv_head, shared + room.k,
-                         room.k_pitch};
     if (slab.whole_pages)
-      copy_whole<4>(chunk, todo, copy);
+      copy_whole<4>(chunk, todo, keys());
     else
-      copy_scattered(slab, pages, chunk, todo, copy);
+      copy_scattered(slab, pages, chunk, todo, keys());
   }
   __device__ void copy_values(const Chunk& chunk, unsigned todo = Chunk::kAll) const {
-    const ChunkCopy copy{reinterpret_cast<const uint16_t*>(a.cache.v),
-                         static_cast<int>(a.cache.v_dim), tile.kv_head, shared + room.v,
-                         room.v_pitch};
     if (slab.whole_pages)
-      copy_whole<kCols / 2>(chunk, todo, copy);
+      copy_whole<kCols / 2>(chunk, todo, values());
     else
-      copy_scattered(slab, pages, chunk, todo, copy);
+      copy_scattered(slab, pages, chunk, todo, values());
   }
   /// Zeros behind the heads of 8, 24, 40 ... elements, which copies leave as they are. What lies
   /// behind values meets columns that nobody stores.

@@ -57,12 +57,12 @@ unsigned blocks_of_tile(int64_t tiles, const CudaContext& context) {
   return blocks;
 }
 
-template <DType type, int kCols>
-cudaError_t launch_few(AttnSlab slab, const CudaContext& context) {
+template <DType type, int kCols, class Rows>
+cudaError_t launch_few(AttnSlab slab, const Rows& own_rows, const CudaContext& context) {
   const AttnArgs& a = slab.args;
   cut_into_tiles(slab, 1);
   const auto bytes = static_cast<std::size_t>(room_of(a, 16).end) * 2;
-  const auto kernel = attend_few<type, kCols>;
+  const auto kernel = attend_few<type, kCols, Rows>;
   const cudaError_t error = allow_shared(kernel, bytes);
   if (error != cudaSuccess) return error;
   const auto each = static_cast<unsigned>(a.cache.kv_heads * slab.batches);
@@ -70,17 +70,23 @@ cudaError_t launch_few(AttnSlab slab, const CudaContext& context) {
   const unsigned shares = blocks_of_tile(int64_t{each} * slab.rows, context);
   return launch_grid(kernel,
                      {dim3(each, static_cast<unsigned>(slab.rows), shares), kAttnThreads, bytes},
-                     context, slab);
+                     context, slab, own_rows);
+}
+
+template <DType type, class Rows>
+cudaError_t launch_few_type(const AttnSlab& slab, const Rows& own_rows,
+                            const CudaContext& context) {
+  const int64_t columns = slab.args.cache.v_dim;
+  return columns <= 64    ? launch_few<type, 2>(slab, own_rows, context)
+         : columns <= 128 ? launch_few<type, 4>(slab, own_rows, context)
+                          : launch_few<type, 8>(slab, own_rows, context);
 }
 
 /// Tiles of 16 where rows are likely to be of sequences of their own, of more in prompts.
 template <DType type>
 cudaError_t launch_type(const AttnSlab& slab, const CudaContext& context) {
   const int64_t columns = slab.args.cache.v_dim;
-  if (slab.args.rows <= kFewRows)
-    return columns <= 64    ? launch_few<type, 2>(slab, context)
-           : columns <= 128 ? launch_few<type, 4>(slab, context)
-                            : launch_few<type, 8>(slab, context);
+  if (slab.args.rows <= kFewRows) return launch_few_type<type>(slab, NoTurnedRows{}, context);
   return columns <= 64    ? launch_many<type, 4, 2>(slab, context)
          : columns <= 128 ? launch_many<type, 4, 4>(slab, context)
                           : launch_many<type, 2, 8>(slab, context);
@@ -89,14 +95,19 @@ cudaError_t launch_type(const AttnSlab& slab, const CudaContext& context) {
 int64_t rows_of_slab(const AttnArgs& a) { return a.rows < kSlabRows ? a.rows : kSlabRows; }
 int pitch_of(const AttnArgs& a) { return static_cast<int>((a.cache.v_dim + 3) / 4 * 4); }
 
-int32_t launch(const void* opaque, const CudaContext& context) {
-  AttnSlab slab = slab_of(*static_cast<const AttnArgs*>(opaque));
-  const AttnArgs& a = slab.args;
-  if (a.type != a.cache.type) return cudaErrorInvalidValue;
+AttnSlab slab_in(const AttnArgs& a, const CudaContext& context) {
+  AttnSlab slab = slab_of(a);
   slab.pitch = pitch_of(a);
   slab.tickets = reinterpret_cast<unsigned*>(context.workspace);
   slab.sums = reinterpret_cast<float2*>(context.workspace + kTicketBytes);
   slab.values = reinterpret_cast<float*>(slab.sums + rows_of_slab(a) * a.heads * kShares);
+  return slab;
+}
+
+int32_t launch(const void* opaque, const CudaContext& context) {
+  AttnSlab slab = slab_in(*static_cast<const AttnArgs*>(opaque), context);
+  const AttnArgs& a = slab.args;
+  if (a.type != a.cache.type) return cudaErrorInvalidValue;
   for (; slab.first_row < a.rows; slab.first_row += kSlabRows) {
     const int64_t left = a.rows - slab.first_row;
     slab.rows = static_cast<int>(left < kSlabRows ? left : kSlabRows);
@@ -107,6 +118,17 @@ int32_t launch(const void* opaque, const CudaContext& context) {
   return cudaSuccess;
 }
 
+int32_t launch_turned(const RopeArgs& q, const RopeArgs& k, const KvPutArgs& put, const AttnArgs& a,
+                      const CudaContext& context) {
+  AttnSlab slab = slab_in(a, context);
+  slab.rows = static_cast<int>(a.rows < kSlabRows ? a.rows : kSlabRows);
+  const TurnedRows rows{q, k, static_cast<const uint16_t*>(put.v), put.v_stride};
+  const bool one_type = a.type == a.cache.type && put.type == a.type;
+  if (a.rows > kFewRows || !one_type || !can_turn(rows, slab)) return cudaErrorNotSupported;
+  return a.type == DType::bf16 ? launch_few_type<DType::bf16>(slab, rows, context)
+                               : launch_few_type<DType::f16>(slab, rows, context);
+}
+
 int64_t workspace(const void* opaque) {
   const AttnArgs& a = *static_cast<const AttnArgs*>(opaque);
   return kTicketBytes + rows_of_slab(a) * a.heads * kShares * (pitch_of(a) * 4 + 8);
@@ -114,6 +136,7 @@ int64_t workspace(const void* opaque) {
 
 }  // namespace
 
-STEPLESS_CUDA_KERNEL(attn_full_b16_fany_h64_sm80) = {launch, workspace};
+STEPLESS_CUDA_KERNEL(attn_full_b16_fany_h64_sm80) = {
+    .launch = launch, .workspace_bytes = workspace, .joined = {.attend_turned = launch_turned}};
 
 }  // namespace stepless::kernels

@@ -4,8 +4,10 @@
 
 namespace stepless::kernels {
 
+using Bytes = Form<1, Mode::affine>;
+
 static inline void store_bytes(__m512i words, uint8_t* to) {
-  _mm256_store_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi16_epi8(words));
+  store_plane<Bytes::kPlane>(_mm512_cvtepi16_epi8(words), to);
 }
 
 }  // namespace stepless::kernels

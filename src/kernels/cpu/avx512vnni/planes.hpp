@@ -7,8 +7,18 @@
 namespace stepless::kernels {
 
 static constexpr int64_t kMostRows = 12;  // rows of x of a tile
-static constexpr int64_t kUnit = 32;      // elements that are decoded and prepared at a time
-static constexpr int64_t kPlane = 32;     // bytes of them in a plane of one row of x
+static constexpr int64_t kUnit = 32;      // elements that are decoded at a time
+
+/// What a product is made of: planes of x, and the mode of the weights they meet.
+template <int planes, Mode mode>
+struct Form {
+  static constexpr int kPlanes = planes;
+  static constexpr Mode kMode = mode;
+  static constexpr bool kAffine = mode == Mode::affine;
+  /// Elements that are prepared at a time, bytes of them in a plane of one row of x: no group is
+  /// smaller, but those of nvfp4 are half of what is decoded at a time.
+  static constexpr int64_t kPlane = mode == Mode::nvfp4 ? 16 : 32;
+};
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t padded(int64_t k) { return (k + 127) / 128 * 128; }
@@ -35,25 +45,31 @@ static inline Block block_of_row(const MatmulArgs& args, int64_t i) {
   return block_at(args, i < in_taller ? i / (low + 1) : taller + (i - in_taller) / low);
 }
 
-// The workspace: the blocks of x, in each for every 32 elements and each row 32 bytes of the high
-// plane, then of the low one; where x is one plane (bytes.hpp), of that. Dword 2 t + h of either
-// holds elements 8 t + h + {0, 2, 4, 6}, as the low (h = 0) or high nibbles of dword t of the codes
-// do. Then the scales of the groups, in the same blocks, for each group and row one float; then the
-// sums of x over the groups likewise.
-template <int kPlanes>
+// The workspace: the blocks of x, in each for every kPlane elements and each row kPlane bytes of
+// the high plane, then of the low one; where x is one plane (bytes.hpp), of that. Dword 2 t + h of
+// either holds elements 8 t + h + {0, 2, 4, 6}, as the low (h = 0) or high nibbles of dword t of
+// the codes do. Then the scales of the groups, in the same blocks, for each group and row one
+// float; then the sums of x over the groups likewise.
+template <class F>
 static inline uint8_t* planes_of(const MatmulArgs& args, Block block) {
-  return args.workspace + kPlanes * block.first * padded(args.k);
+  return args.workspace + F::kPlanes * block.first * padded(args.k);
 }
 
-template <int kPlanes>
+template <class F>
 static inline float* x_scales_of(const MatmulArgs& args, Block block) {
-  return reinterpret_cast<float*>(args.workspace + kPlanes * args.m * padded(args.k)) +
-         block.first * (padded(args.k) / 32);
+  return reinterpret_cast<float*>(args.workspace + F::kPlanes * args.m * padded(args.k)) +
+         block.first * (padded(args.k) / F::kPlane);
 }
 
-template <int kPlanes>
+template <class F>
 static inline float* x_sums_of(const MatmulArgs& args, Block block) {
-  return x_scales_of<kPlanes>(args, block) + args.m * (padded(args.k) / 32);
+  return x_scales_of<F>(args, block) + args.m * (padded(args.k) / F::kPlane);
+}
+
+/// In the place of those sums, for codes of E2M1: what a group's integer sum begins with.
+template <class F>
+static inline int32_t* x_starts_of(const MatmulArgs& args, Block block) {
+  return reinterpret_cast<int32_t*>(x_sums_of<F>(args, block));
 }
 
 static inline __m512 load_x(const MatmulArgs& args, int64_t at) {
@@ -82,40 +98,67 @@ static inline __m512i order_of_planes(Elements elements) {
   return _mm512_load_si512(places);
 }
 
-/// 32 elements as 16-bit integers, ordered as planes are; `lanes` grows by what adds up to their
-/// sum.
+/// kCount elements as 16-bit integers, ordered as planes are; `lanes` grows by what adds up to
+/// their sum.
+template <int64_t kCount>
 static inline __m512i to_words(const MatmulArgs& args, int64_t at, __m512 factor, __m512i order,
                                __m512i& lanes) {
   const __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(load_x(args, at), factor));
-  const __m512i b = _mm512_cvtps_epi32(_mm512_mul_ps(load_x(args, at + 16), factor));
-  const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(a)),
-                                          _mm512_cvtepi32_epi16(b), 1);
-  lanes = _mm512_add_epi32(lanes, _mm512_add_epi32(a, b));
-  return _mm512_permutexvar_epi16(order, both);
+  __m512i words = _mm512_castsi256_si512(_mm512_cvtepi32_epi16(a));
+  lanes = _mm512_add_epi32(lanes, a);
+  if constexpr (kCount == 32) {
+    const __m512i b = _mm512_cvtps_epi32(_mm512_mul_ps(load_x(args, at + 16), factor));
+    words = _mm512_inserti64x4(words, _mm512_cvtepi32_epi16(b), 1);
+    lanes = _mm512_add_epi32(lanes, b);
+  }
+  return _mm512_permutexvar_epi16(order, words);
 }
 
-/// kScale says how, kStore keeps 32 words as planes.
-template <int kPlanes, Elements kElements, GroupScale (*kScale)(uint32_t largest),
+/// The lower kCount of 32 bytes.
+template <int64_t kCount>
+static inline void store_plane(__m256i bytes, uint8_t* to) {
+  if constexpr (kCount == 32)
+    _mm256_store_si256(reinterpret_cast<__m256i*>(to), bytes);
+  else
+    _mm_store_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(bytes));
+}
+
+/// Codes of E2M1 are kept as twice their elements, and 12 more, so that they are unsigned.
+static constexpr int32_t kE2m1Offset = 12;
+
+/// kScale says how, kStore keeps kPlane words as planes.
+template <class F, Elements kElements, GroupScale (*kScale)(uint32_t largest),
           void (*kStore)(__m512i words, uint8_t* to)>
 static void prepare_planes(const void* opaque, Slice rows) {
   const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
   const __m512i order = order_of_planes(kElements);
   for (int64_t i = rows.begin; i < rows.end; ++i) {
     const Block block = block_of_row(args, i);
-    const int64_t place = i - block.first;
-    uint8_t* to = planes_of<kPlanes>(args, block) + place * kPlanes * kPlane;
-    float *scale = x_scales_of<kPlanes>(args, block) + place,
-          *sum = x_sums_of<kPlanes>(args, block) + place;
+    const int64_t place = i - block.first, step = block.rows * F::kPlanes * F::kPlane;
+    uint8_t* to = planes_of<F>(args, block) + place * F::kPlanes * F::kPlane;
+    float *scale = x_scales_of<F>(args, block) + place, *sum = x_sums_of<F>(args, block) + place;
+    int32_t* start = x_starts_of<F>(args, block) + place;
     const int64_t row = i * args.x_stride;
     for (int64_t k = 0; k < args.k; k += args.group_size) {
       const GroupScale both = kScale(largest_bits(args, row + k));
       const __m512 factor = _mm512_set1_ps(both.to_integers);
       __m512i lanes = _mm512_setzero_si512();
-      for (int64_t t = 0; t < args.group_size; t += kUnit, to += block.rows * kPlanes * kPlane)
-        kStore(to_words(args, row + k + t, factor, order, lanes), to);
+      for (int64_t t = 0; t < args.group_size; t += F::kPlane, to += step)
+        kStore(to_words<F::kPlane>(args, row + k + t, factor, order, lanes), to);
       *scale = both.from_integers;
-      *sum = static_cast<float>(_mm512_reduce_add_epi32(lanes)) * *scale;
-      scale += block.rows, sum += block.rows;
+      scale += block.rows;
+      if constexpr (F::kAffine) {
+        *sum = static_cast<float>(_mm512_reduce_add_epi32(lanes)) * both.from_integers;
+        sum += block.rows;
+      } else {
+        const __m512i starts = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(-kE2m1Offset));
+        *start = _mm512_reduce_add_epi32(starts);
+        start += block.rows;
+      }
+    }
+    if (!F::kAffine && args.k % kUnit != 0) {  // the half that the last unit lacks
+      kStore(_mm512_setzero_si512(), to);
+      *scale = 0, *start = 0;
     }
   }
 }

@@ -8,6 +8,8 @@
 namespace stepless::kernels {
 
 STEPLESS_KERNEL(qmm_affine_b4_fany_m12n32_avx512vnni) = {
-    prepare_planes<2, Elements::nibbles, word_scale, store_words>, run_planes<2>, nullptr};
+    prepare_planes<Words<Mode::affine>, Elements::nibbles, word_scale,
+                   store_words<Words<Mode::affine>>>,
+    run_planes<Words<Mode::affine>>, nullptr};
 
 }  // namespace stepless::kernels

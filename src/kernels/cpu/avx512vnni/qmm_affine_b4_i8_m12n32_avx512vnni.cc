@@ -7,6 +7,6 @@
 namespace stepless::kernels {
 
 STEPLESS_KERNEL(qmm_affine_b4_i8_m12n32_avx512vnni) = {
-    prepare_planes<1, Elements::nibbles, byte_scale, store_bytes>, run_planes<1>, nullptr};
+    prepare_planes<Bytes, Elements::nibbles, byte_scale, store_bytes>, run_planes<Bytes>, nullptr};
 
 }  // namespace stepless::kernels

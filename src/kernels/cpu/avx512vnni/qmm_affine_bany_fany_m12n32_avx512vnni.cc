@@ -7,10 +7,12 @@
 namespace stepless::kernels {
 
 static void run(const void* opaque, Slice units) {
-  run_widths<2>(*static_cast<const MatmulArgs*>(opaque), units);
+  run_widths<Words<Mode::affine>>(*static_cast<const MatmulArgs*>(opaque), units);
 }
 
 STEPLESS_KERNEL(qmm_affine_bany_fany_m12n32_avx512vnni) = {
-    prepare_planes<2, Elements::naturals, word_scale, store_words>, run, nullptr};
+    prepare_planes<Words<Mode::affine>, Elements::naturals, word_scale,
+                   store_words<Words<Mode::affine>>>,
+    run, nullptr};
 
 }  // namespace stepless::kernels

@@ -6,10 +6,10 @@
 namespace stepless::kernels {
 
 static void run(const void* opaque, Slice units) {
-  run_widths<1>(*static_cast<const MatmulArgs*>(opaque), units);
+  run_widths<Bytes>(*static_cast<const MatmulArgs*>(opaque), units);
 }
 
 STEPLESS_KERNEL(qmm_affine_bany_i8_m12n32_avx512vnni) = {
-    prepare_planes<1, Elements::naturals, byte_scale, store_bytes>, run, nullptr};
+    prepare_planes<Bytes, Elements::naturals, byte_scale, store_bytes>, run, nullptr};
 
 }  // namespace stepless::kernels

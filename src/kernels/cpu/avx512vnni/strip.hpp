@@ -40,42 +40,52 @@ struct Strip {
   __m512i order;  // the lane of each row
 };
 
+/// Bytes of a weight row's scales; of its biases, too, where there are any.
+static inline int64_t scale_bytes_of(const MatmulArgs& args) {
+  return args.k / args.group_size * (args.mode == Mode::affine ? 2 : 1);
+}
+
 static inline Strip strip_at(const MatmulArgs& args, int64_t n0) {
-  const int64_t left = args.n - n0, scale_bytes = args.k / args.group_size * 2;
+  const int64_t left = args.n - n0, scale_bytes = scale_bytes_of(args);
+  const uint8_t* biases = args.mode == Mode::affine ? args.biases : args.scales;
   alignas(64) int32_t lanes[kStrip];
   for (int64_t i = 0; i < kStrip; ++i)
     lanes[i] = static_cast<int32_t>(i < left ? i / 4 * 4 + i - first_of(i / 4, left) : i);
   return {rows_at(args.w + n0 * args.w_row_bytes, args.w_row_bytes, left),
           rows_at(args.scales + n0 * scale_bytes, scale_bytes, left),
-          rows_at(args.biases + n0 * scale_bytes, scale_bytes, left), _mm512_load_si512(lanes)};
+          rows_at(biases + n0 * scale_bytes, scale_bytes, left), _mm512_load_si512(lanes)};
 }
 
 /// `count` outputs of row i from n0 on.
+template <class F>
 static inline void store_strip(const MatmulArgs& args, const Strip& strip, int64_t i, int64_t n0,
                                int64_t count, __m512 sums) {
+  // Codes are twice their elements. Not sooner: the least E8M0 scale times that of x would be less
+  // than float32 can hold.
+  if (!F::kAffine) sums = _mm512_mul_ps(sums, _mm512_set1_ps(0.5f));
   store_f32(args.y, args.y_type, i * args.y_stride + n0, first16(count),
             _mm512_permutexvar_ps(strip.order, sums));
 }
 
 template <bool kPart>
-static inline __m128i load16(const uint8_t* at, __mmask8 words) {
-  if constexpr (kPart) return _mm_maskz_loadu_epi16(words, at);
+static inline __m128i load16(const uint8_t* at, __mmask16 bytes) {
+  if constexpr (kPart) return _mm_maskz_loadu_epi8(bytes, at);
   return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
 }
 
-/// Sixteen bytes of every row from byte `at` on, in part those in the mask of 16-bit words: lane r
-/// of v[d] gets dword d of its row.
+/// Sixteen bytes of every row from byte `at` on, in part those in the mask: lane r of v[d] gets
+/// dword d of its row.
 template <bool kPart>
 __attribute__((always_inline)) static inline void turn_rows(const Rows& rows, int64_t at,
-                                                            __mmask8 words, __m512i* v) {
+                                                            __mmask16 bytes, __m512i* v) {
   __m512i a[4];  // quarter q of a[j]: row 4 q + j
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
     const int64_t from = at + rows.step[j];
-    a[j] = _mm512_castsi128_si512(load16<kPart>(rows.base[0] + from, words));
-    a[j] = _mm512_inserti32x4(a[j], load16<kPart>(rows.base[1] + from, words), 1);
-    a[j] = _mm512_inserti32x4(a[j], load16<kPart>(rows.base[2] + from, words), 2);
-    a[j] = _mm512_inserti32x4(a[j], load16<kPart>(rows.base[3] + from, words), 3);
+    a[j] = _mm512_castsi128_si512(load16<kPart>(rows.base[0] + from, bytes));
+    a[j] = _mm512_inserti32x4(a[j], load16<kPart>(rows.base[1] + from, bytes), 1);
+    a[j] = _mm512_inserti32x4(a[j], load16<kPart>(rows.base[2] + from, bytes), 2);
+    a[j] = _mm512_inserti32x4(a[j], load16<kPart>(rows.base[3] + from, bytes), 3);
   }
   const __m512i low01 = _mm512_unpacklo_epi32(a[0], a[1]),
                 low23 = _mm512_unpacklo_epi32(a[2], a[3]);
@@ -93,21 +103,60 @@ static inline __m512 widen(__m512i v, DType type) {
                             : _mm512_castsi512_ps(_mm512_slli_epi32(v, 16));
 }
 
-/// Scales or biases of groups g to g + count - 1 of every row; up to eight at a time.
-static inline void read_scales(const Rows& rows, int64_t g, int64_t count, DType type,
-                               float (*to)[kStrip]) {
-  for (int64_t at = 0; at < count; at += 8) {
-    __m512i v[4];
-    if (count - at >= 8)
-      turn_rows<false>(rows, 2 * (g + at), 0xFF, v);
-    else
-      turn_rows<true>(rows, 2 * (g + at), static_cast<__mmask8>((1u << (count - at)) - 1), v);
-#pragma GCC unroll 4
-    for (int d = 0; d < 4; ++d) {
-      _mm512_store_ps(to[at + 2 * d], widen(v[d], type));
-      _mm512_store_ps(to[at + 2 * d + 1], widen(_mm512_srli_epi32(v[d], 16), type));
-    }
+/// Groups whose scales a lane's dwords hold.
+template <class F>
+static constexpr int64_t kScaleRun = F::kAffine ? 8 : 16;
+
+/// Byte t of every lane, a scale in one of the modes without biases, as float32.
+template <Mode kMode>
+static inline __m512 byte_scale_of(const MatmulArgs& args, __m512i v, int t) {
+  if constexpr (kMode == Mode::mxfp4) {
+    const __m512i at_exponent =
+        t < 3 ? _mm512_slli_epi32(v, static_cast<unsigned>(23 - 8 * t)) : _mm512_srli_epi32(v, 1);
+    const __m512i power = _mm512_and_si512(at_exponent, _mm512_set1_epi32(0x7F800000));
+    // Byte 0 is the subnormal 2^-127.
+    return _mm512_castsi512_ps(_mm512_max_epu32(power, _mm512_set1_epi32(0x400000)));
   }
+  // E4M3 as float16 with the exponent 8 too small: exact, subnormals included. The byte's sign,
+  // extended, stands where the missing bit of the exponent is to be zero.
+  const __m512i top = _mm512_slli_epi32(v, static_cast<unsigned>(24 - 8 * t));
+  const __m512i half = _mm512_and_si512(_mm512_srai_epi32(top, 17), _mm512_set1_epi32(0xBF80));
+  return _mm512_mul_ps(
+      _mm512_mul_ps(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(half)), _mm512_set1_ps(256)),
+      _mm512_set1_ps(args.tensor_scale));
+}
+
+/// Scales or biases of groups g to g + count - 1 of every row; up to kScaleRun at a time.
+template <class F>
+static inline void read_scales(const MatmulArgs& args, const Rows& rows, int64_t g, int64_t count,
+                               float (*to)[kStrip]) {
+  constexpr int64_t kSize = F::kAffine ? 2 : 1;
+  for (int64_t at = 0; at < count; at += kScaleRun<F>) {
+    __m512i v[4];
+    if (count - at >= kScaleRun<F>)
+      turn_rows<false>(rows, kSize * (g + at), 0xFFFF, v);
+    else
+      turn_rows<true>(rows, kSize * (g + at), first16(kSize * (count - at)), v);
+#pragma GCC unroll 4
+    for (int d = 0; d < 4; ++d)
+      if constexpr (F::kAffine) {
+        _mm512_store_ps(to[at + 2 * d], widen(v[d], args.w_type));
+        _mm512_store_ps(to[at + 2 * d + 1], widen(_mm512_srli_epi32(v[d], 16), args.w_type));
+      } else {
+#pragma GCC unroll 4
+        for (int t = 0; t < 4; ++t)
+          _mm512_store_ps(to[at + 4 * d + t], byte_scale_of<F::kMode>(args, v[d], t));
+      }
+  }
+}
+
+/// Four-bit codes, a byte each, as VPDPBUSD takes them.
+template <class F>
+static inline __m512i bytes_of(__m512i nibbles) {
+  if constexpr (F::kAffine) return nibbles;
+  const __m512i table = _mm512_broadcast_i32x4(
+      _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
+  return _mm512_shuffle_epi8(table, nibbles);
 }
 
 /// Asks for a later strip's bytes, in the order of memory, while this strip is decoded: its rows
@@ -125,7 +174,7 @@ struct Ahead {
 static inline Ahead ahead_of(const MatmulArgs& args, const Strip& strip, int64_t together) {
   const int64_t bytes = together * kStrip * args.w_row_bytes;
   const int64_t strips = together * (bytes >= 16384 ? 1 : 16383 / bytes + 1);
-  const int64_t scale_bytes = strips * kStrip * (args.k / args.group_size * 2);
+  const int64_t scale_bytes = strips * kStrip * scale_bytes_of(args);
   return {strip.codes.base[0] + strips * kStrip * args.w_row_bytes,
           strip.scales.base[0] + scale_bytes, strip.biases.base[0] + scale_bytes};
 }

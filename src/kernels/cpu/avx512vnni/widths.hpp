@@ -32,30 +32,29 @@ __attribute__((always_inline)) static inline __m512i four_codes(const __m512i* v
 template <int kBits>
 struct Naturals {
   static constexpr int64_t kLines = kBits;  // of 64 bytes, of all rows together
-  static void decode(const Rows& rows, int64_t element, uint8_t (*to)[64]) {
+  static void decode(const Rows& rows, int64_t element, int64_t /*left*/, uint8_t (*to)[64]) {
     constexpr int kWords = 2 * kBits, kMore = kWords > 8 ? kWords - 8 : 8;
     __m512i v[8];
-    turn_rows<(kWords < 8)>(rows, element * kBits / 8, static_cast<__mmask8>((1 << kWords) - 1), v);
+    turn_rows<(kWords < 8)>(rows, element * kBits / 8, first16(2 * kWords), v);
     if constexpr (kWords > 8)
-      turn_rows<(kMore < 8)>(rows, element * kBits / 8 + 16,
-                             static_cast<__mmask8>((1 << kMore) - 1), v + 4);
+      turn_rows<(kMore < 8)>(rows, element * kBits / 8 + 16, first16(2 * kMore), v + 4);
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j) _mm512_store_si512(to[j], four_codes<kBits>(v, j));
   }
 };
 
 /// x in naturals; panels for every m.
-template <int kPlanes>
+template <class F>
 static void run_widths(const MatmulArgs& args, Slice units) {
   static constexpr void (*kByBits[])(const MatmulArgs&, Slice) = {nullptr,
-                                                                  run_panels<kPlanes, Naturals<1>>,
-                                                                  run_panels<kPlanes, Naturals<2>>,
-                                                                  run_panels<kPlanes, Naturals<3>>,
-                                                                  run_panels<kPlanes, Naturals<4>>,
-                                                                  run_panels<kPlanes, Naturals<5>>,
-                                                                  run_panels<kPlanes, Naturals<6>>,
+                                                                  run_panels<F, Naturals<1>>,
+                                                                  run_panels<F, Naturals<2>>,
+                                                                  run_panels<F, Naturals<3>>,
+                                                                  run_panels<F, Naturals<4>>,
+                                                                  run_panels<F, Naturals<5>>,
+                                                                  run_panels<F, Naturals<6>>,
                                                                   nullptr,
-                                                                  run_panels<kPlanes, Naturals<8>>};
+                                                                  run_panels<F, Naturals<8>>};
   kByBits[args.bits](args, units);
 }
 

@@ -18,10 +18,14 @@ static inline GroupScale word_scale(uint32_t largest) {
           __builtin_bit_cast(float, (exponent - 14) << 23)};
 }
 
+template <Mode mode>
+using Words = Form<2, mode>;
+
+template <class F>
 static inline void store_words(__m512i words, uint8_t* to) {
   const __m512i high = _mm512_srai_epi16(_mm512_add_epi16(words, _mm512_set1_epi16(128)), 8);
-  _mm256_store_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi16_epi8(high));
-  _mm256_store_si256(reinterpret_cast<__m256i*>(to + kPlane), _mm512_cvtepi16_epi8(words));
+  store_plane<F::kPlane>(_mm512_cvtepi16_epi8(high), to);
+  store_plane<F::kPlane>(_mm512_cvtepi16_epi8(words), to + F::kPlane);
 }
 
 }  // namespace stepless::kernels

@@ -91,7 +91,7 @@ template <class F, int kM>
 static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
   constexpr int64_t kTogether = kUnit / F::kPlane, kRun = kScaleRun<F>;  // groups
   const Strip strip = strip_at(args, n0);
-  Ahead ahead = ahead_of(args, strip, 1);
+  Ahead ahead = ahead_of<F>(args, n0, 1);
   Part x = part_at<F>(args, {0, kM}, 0);
   const int64_t groups = args.k / args.group_size;
   const int64_t units = kTogether > 1 ? 1 : args.group_size / kUnit;
@@ -100,6 +100,7 @@ static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
 #pragma GCC unroll 12
   for (int i = 0; i < kM; ++i) acc[i] = _mm512_setzero_ps();
   Rows codes = strip.codes;
+  int64_t asked = 0;
   for (int64_t g = 0; g < groups; g += kTogether) {
     if (g % kRun == 0) {
       const int64_t left = least(groups - g, kRun);
@@ -114,7 +115,7 @@ static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
     sums.start(x.starts);
     for (int64_t u = 0; u < units; ++u) {
       __m512i v[4];
-      Ahead::ask(ahead.codes, kStrip * kUnit / 2 / 64);
+      ahead.ask_codes(asked), asked += 64;
       if (kTogether > 1 && groups - g < kTogether)
         turn_rows<true>(codes, 0, 0xFF, v);
       else

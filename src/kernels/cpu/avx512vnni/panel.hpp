@@ -21,7 +21,6 @@ struct Panel {
 /// Four bits: dword 2 t + h of 32 codes holds codes 8 t + h + {0, 2, 4, 6}.
 template <class F>
 struct Nibbles {
-  static constexpr int64_t kLines = kStrip * kUnit / 2 / 64;
   static void decode(const Rows& rows, int64_t element, int64_t left, uint8_t (*to)[64]) {
     const __m512i nibbles = _mm512_set1_epi8(15);
     __m512i v[4];
@@ -50,25 +49,35 @@ static inline void decode(const MatmulArgs& args, const Strip& strip, int64_t k0
     read_scales<F>(args, strip.biases, g, groups, panel.biases);
     Ahead::ask(ahead.biases, groups * kSize * kStrip / 64 + 1);
   }
-  for (int64_t u = 0; u * kUnit < length; ++u) {
-    Ahead::ask(ahead.codes, Codes::kLines);
+  for (int64_t u = 0; u * kUnit < length; ++u)
     Codes::decode(strip.codes, k0 + u * kUnit, length - u * kUnit, panel.codes + 8 * u);
-  }
 }
 
-/// One plane of one group, `units` times kPlane elements: code times x is added to the sums.
+/// A chunk of the strips side by side, and what is asked for while it is multiplied: asked for in
+/// the shorter time in which it is decoded, m = 13 takes a fifth more.
+struct Chunk {
+  Panel panels[kWide];
+  Ahead ahead[kWide];
+  int64_t first;  // piece of kPlane elements
+};
+
+/// Plane p of one group, `count` pieces from `piece` on: code times x is added to the sums.
 template <class F, int kM>
-__attribute__((always_inline)) static inline void add_plane(const Panel* panels, int64_t first,
-                                                            const uint8_t* x, int64_t units,
-                                                            __m512i (*sums)[kM]) {
+__attribute__((always_inline)) static inline void add_plane(const Chunk& chunk, int p,
+                                                            int64_t piece, int64_t count,
+                                                            const uint8_t* x, __m512i (*sums)[kM]) {
   constexpr int kDwords = F::kPlane / 4, kStep = F::kPlanes * F::kPlane;
+  x += p * F::kPlane;
 #pragma GCC unroll 1
-  for (int64_t u = 0; u < units; ++u, first += kDwords, x += kM * kStep)
+  for (const int64_t end = piece + count; piece < end; ++piece, x += kM * kStep) {
+#pragma GCC unroll 2
+    for (int s = p; s < kWide; s += F::kPlanes) chunk.ahead[s].ask_piece(chunk.first + piece);
 #pragma GCC unroll 8
     for (int j = 0; j < kDwords; ++j) {
       __m512i w[kWide];
 #pragma GCC unroll 2
-      for (int s = 0; s < kWide; ++s) w[s] = _mm512_load_si512(panels[s].codes[first + j]);
+      for (int s = 0; s < kWide; ++s)
+        w[s] = _mm512_load_si512(chunk.panels[s].codes[kDwords * piece + j]);
 #pragma GCC unroll 12
       for (int i = 0; i < kM; ++i) {
         const __m512i four =
@@ -77,20 +86,20 @@ __attribute__((always_inline)) static inline void add_plane(const Panel* panels,
         for (int s = 0; s < kWide; ++s) add_products(sums[s][i], w[s], four);
       }
     }
+  }
 }
 
-/// `groups` groups of the panels into the accumulators of kM rows, which stay in memory: registers
-/// hold the integers.
+/// `groups` groups of so many pieces into the accumulators of kM rows, which stay in memory:
+/// registers hold the integers.
 template <class F, int kM>
-static void multiply(const Panel* panels, Part x, int64_t groups, int64_t units, float* to) {
-  const int64_t dwords = units * F::kPlane / 4;  // of codes in a group
+static void multiply(const Chunk& chunk, Part x, int64_t groups, int64_t pieces, float* to) {
   for (int64_t g = 0; g < groups; ++g) {
     __m512i sums[kWide][kM];
 #pragma GCC unroll 2
     for (int s = 0; s < kWide; ++s)
 #pragma GCC unroll 12
       for (int i = 0; i < kM; ++i) sums[s][i] = _mm512_setzero_si512();
-    add_plane<F, kM>(panels, dwords * g, x.planes, units, sums);
+    add_plane<F, kM>(chunk, 0, pieces * g, pieces, x.planes, sums);
     if constexpr (F::kPlanes == 2) {
 #pragma GCC unroll 2
       for (int s = 0; s < kWide; ++s)
@@ -100,30 +109,30 @@ static void multiply(const Panel* panels, Part x, int64_t groups, int64_t units,
           if constexpr (!F::kAffine)
             sums[s][i] = _mm512_add_epi32(sums[s][i], _mm512_set1_epi32(x.starts[i]));
         }
-      add_plane<F, kM>(panels, dwords * g, x.planes + F::kPlane, units, sums);
+      add_plane<F, kM>(chunk, 1, pieces * g, pieces, x.planes, sums);
     }
     // Or gcc 12 keeps the accumulators in registers from group to group and the integers in memory.
     asm volatile("" ::: "memory");
 #pragma GCC unroll 2
     for (int s = 0; s < kWide; ++s) {
-      const __m512 scale = _mm512_load_ps(panels[s].scales[g]);
+      const __m512 scale = _mm512_load_ps(chunk.panels[s].scales[g]);
 #pragma GCC unroll 12
       for (int i = 0; i < kM; ++i) {
         float* const at = to + kStrip * (kWide * i + s);
         const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(x.scales[i]));
         __m512 acc = _mm512_load_ps(at);
         if constexpr (F::kAffine)
-          acc =
-              _mm512_fmadd_ps(_mm512_load_ps(panels[s].biases[g]), _mm512_set1_ps(x.sums[i]), acc);
+          acc = _mm512_fmadd_ps(_mm512_load_ps(chunk.panels[s].biases[g]),
+                                _mm512_set1_ps(x.sums[i]), acc);
         _mm512_store_ps(at, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[s][i]), both, acc));
       }
     }
-    x.planes += units * kM * F::kPlanes * F::kPlane;
+    x.planes += pieces * kM * F::kPlanes * F::kPlane;
     x.scales += kM, x.sums += kM, x.starts += kM;
   }
 }
 
-using Multiply = void (*)(const Panel* panels, Part x, int64_t groups, int64_t units, float* to);
+using Multiply = void (*)(const Chunk& chunk, Part x, int64_t groups, int64_t pieces, float* to);
 
 template <class F>
 static inline Multiply multiply_of(int64_t rows) {
@@ -139,10 +148,10 @@ template <class F, class Codes>
 static void run_strips(const MatmulArgs& args, int64_t begin, int64_t end, int64_t n0,
                        int64_t count) {
   alignas(64) float sums[kMostBlocks * kMostRows * kWide * kStrip];
-  Panel panels[kWide];
+  Chunk chunk;
   const int64_t second = count > kStrip ? n0 + kStrip : n0;  // the first strip again, not stored
   const Strip strips[kWide] = {strip_at(args, n0), strip_at(args, second)};
-  Ahead ahead[kWide] = {ahead_of(args, strips[0], kWide), ahead_of(args, strips[1], kWide)};
+  for (int s = 0; s < kWide; ++s) chunk.ahead[s] = ahead_of<F>(args, s == 0 ? n0 : second, kWide);
   const int64_t first = block_at(args, begin).first;
   const Block last = block_at(args, end - 1);
   const int64_t rows = last.first + last.rows - first;
@@ -150,11 +159,12 @@ static void run_strips(const MatmulArgs& args, int64_t begin, int64_t end, int64
     _mm512_store_ps(sums + kStrip * i, _mm512_setzero_ps());
   for (int64_t k0 = 0; k0 < args.k; k0 += kChunk) {
     const int64_t length = least(args.k - k0, kChunk);
+    chunk.first = k0 / F::kPlane;
     for (int s = 0; s < kWide; ++s)
-      decode<F, Codes>(args, strips[s], k0, length, ahead[s], panels[s]);
+      decode<F, Codes>(args, strips[s], k0, length, chunk.ahead[s], chunk.panels[s]);
     for (int64_t b = begin; b < end; ++b) {
       const Block block = block_at(args, b);
-      multiply_of<F>(block.rows)(panels, part_at<F>(args, block, k0), length / args.group_size,
+      multiply_of<F>(block.rows)(chunk, part_at<F>(args, block, k0), length / args.group_size,
                                  args.group_size / F::kPlane,
                                  sums + (block.first - first) * kWide * kStrip);
     }

@@ -31,7 +31,6 @@ __attribute__((always_inline)) static inline __m512i four_codes(const __m512i* v
 /// 32 codes of every row: 4 * kBits bytes, none of which is read beyond.
 template <int kBits>
 struct Naturals {
-  static constexpr int64_t kLines = kBits;  // of 64 bytes, of all rows together
   static void decode(const Rows& rows, int64_t element, int64_t /*left*/, uint8_t (*to)[64]) {
     constexpr int kWords = 2 * kBits, kMore = kWords > 8 ? kWords - 8 : 8;
     __m512i v[8];

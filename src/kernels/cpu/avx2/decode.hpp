@@ -211,21 +211,45 @@ static inline void decode_affine(const Chunk& c, const ChunkScales& s) {
   decode_codes<kBits, false>(c, s);
 }
 
-/// Affine 8-bit and mxfp8: a byte is a code.
-template <bool kAffine>
+/// Affine 8-bit: a byte is a code.
 static void decode_bytes(const Chunk& c, const ChunkScales& s) {
   const uint8_t* bytes = chunk_bytes(c, 8);
   const int shift = __builtin_ctz(static_cast<unsigned>(c.args.group_size)) - 3;
   for (int64_t j = 0; j * 8 < c.length; ++j) {
     const __m128i v = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes + 8 * j));
-    const __m256 scale = _mm256_set1_ps(s.scale[j >> shift]);
-    if (kAffine)
-      put(c, j,
-          _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(v)), scale,
-                          _mm256_set1_ps(s.bias[j >> shift])));
-    else
-      put(c, j, _mm256_mul_ps(e4m3_to_f32(v), scale));
+    put(c, j,
+        _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(v)),
+                        _mm256_set1_ps(s.scale[j >> shift]), _mm256_set1_ps(s.bias[j >> shift])));
   }
+}
+
+/// kFolded: scales are 2^8 times what they mean, as numbers of E4M3 are 2^-8 times.
+template <bool kFolded>
+static void decode_e4m3(const Chunk& c, const ChunkScales& s) {
+  const uint8_t* bytes = chunk_bytes(c, 8);
+  for (int64_t j = 0; j * 16 < c.length; ++j) {
+    const __m256i both =
+        e4m3_to_f16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + 16 * j)));
+    const __m128i half[2] = {_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1)};
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      __m256 value = _mm256_cvtph_ps(half[h]);
+      if (!kFolded) value = _mm256_mul_ps(value, _mm256_set1_ps(256));
+      put(c, 2 * j + h, _mm256_mul_ps(value, _mm256_set1_ps(s.scale[j / 2])));
+    }
+  }
+}
+
+/// Scales from 2^120 on have no room for 2^8.
+static void decode_mxfp8(const Chunk& c, ChunkScales& s) {
+  __m256 most = _mm256_setzero_ps();
+  for (int64_t g = 0; g * 32 < c.length; g += 8)
+    most = _mm256_max_ps(most, _mm256_load_ps(s.scale + g));
+  const __m256 over = _mm256_cmp_ps(most, _mm256_set1_ps(0x1p120f), _CMP_GE_OQ);
+  if (_mm256_movemask_ps(over) != 0) return decode_e4m3<false>(c, s);
+  for (int64_t g = 0; g * 32 < c.length; g += 8)
+    _mm256_store_ps(s.scale + g, _mm256_mul_ps(_mm256_load_ps(s.scale + g), _mm256_set1_ps(256)));
+  decode_e4m3<true>(c, s);
 }
 
 static inline bool nibble_order(const MatmulArgs& args) { return args.bits == 4; }
@@ -242,9 +266,9 @@ static inline void decode_packed(const Chunk& c) {
   if (c.args.bits == 4)
     return c.args.group_size >= 64 ? decode_nibbles<put_wide>(c, s)
                                    : decode_nibbles<put_narrow>(c, s);
-  if (c.args.mode == Mode::mxfp8) return decode_bytes<false>(c, s);
+  if (c.args.mode == Mode::mxfp8) return decode_mxfp8(c, s);
   if (c.args.bits != 8) return kByBits[c.args.bits](c, s);
-  rounds_twice(c, s) ? decode_codes<8, true>(c, s) : decode_bytes<true>(c, s);
+  rounds_twice(c, s) ? decode_codes<8, true>(c, s) : decode_bytes(c, s);
 }
 
 static inline void decode_dense(const Chunk& c) {

@@ -59,12 +59,17 @@ static inline void store_f32(void* base, DType type, int64_t at, int64_t count, 
   memcpy(bytes + 2 * at, &half, static_cast<size_t>(2 * count));
 }
 
-/// Eight bytes as E4M3: as float16 the exponent is 8 too small, else exact, subnormals included.
+/// Sixteen bytes of E4M3 as float16, where the exponent is 8 too small: exact, subnormals included.
+/// The sign fills the bits above; the one below the sign belongs to the exponent and is zero.
+static inline __m256i e4m3_to_f16(__m128i bytes) {
+  const __m256i high = _mm256_slli_epi16(_mm256_cvtepi8_epi16(bytes), 7);
+  return _mm256_and_si256(high, _mm256_set1_epi16(static_cast<short>(0xBF80)));
+}
+
+/// The lower eight bytes as E4M3.
 static inline __m256 e4m3_to_f32(__m128i bytes) {
-  const __m128i b = _mm_cvtepu8_epi16(bytes);
-  const __m128i sign = _mm_slli_epi16(_mm_and_si128(b, _mm_set1_epi16(0x80)), 8);
-  const __m128i rest = _mm_slli_epi16(_mm_and_si128(b, _mm_set1_epi16(0x7F)), 7);
-  return _mm256_mul_ps(_mm256_cvtph_ps(_mm_or_si128(sign, rest)), _mm256_set1_ps(256));
+  const __m128i half = _mm256_castsi256_si128(e4m3_to_f16(bytes));
+  return _mm256_mul_ps(_mm256_cvtph_ps(half), _mm256_set1_ps(256));
 }
 
 /// Eight bytes as E8M0: byte 0 is the subnormal 2^-127.

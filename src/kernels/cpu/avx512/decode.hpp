@@ -205,17 +205,35 @@ static inline void decode_affine(const Chunk& c, const ChunkScales& s) {
   decode_codes<kBits, false>(c, s);
 }
 
-static inline void decode_mxfp8(const Chunk& c, const ChunkScales& s) {
+/// Sixteen bytes of E4M3 as float16, where the exponent is 8 too small: exact, subnormals included.
+static inline __m512 load_e4m3(const uint8_t* at) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+  // The sign fills the bits above; the one below the sign belongs to the exponent and is zero.
+  const __m256i high = _mm256_slli_epi16(_mm256_cvtepi8_epi16(bytes), 7);
+  return _mm512_cvtph_ps(_mm256_and_si256(high, _mm256_set1_epi16(static_cast<short>(0xBF80))));
+}
+
+/// kFolded: scales are 2^8 times what they mean, as numbers of E4M3 are 2^-8 times.
+template <bool kFolded>
+static void decode_e4m3(const Chunk& c, const ChunkScales& s) {
   const uint8_t* bytes = chunk_bytes(c, 8);
-  for (int64_t j = 0; j * 16 < c.length; ++j) {
-    const __m256i b =
-        _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + 16 * j)));
-    const __m256i half =
-        _mm256_or_si256(_mm256_slli_epi16(_mm256_and_si256(b, _mm256_set1_epi16(0x80)), 8),
-                        _mm256_slli_epi16(_mm256_and_si256(b, _mm256_set1_epi16(0x7F)), 7));
-    const __m512 value = _mm512_mul_ps(_mm512_cvtph_ps(half), _mm512_set1_ps(256));
-    _mm512_store_ps(vector_at(c, j), _mm512_mul_ps(value, _mm512_set1_ps(s.scale[j / 2])));
+  for (int64_t g = 0; g * 32 < c.length; ++g, bytes += 32) {
+    const __m512 scale = _mm512_set1_ps(s.scale[g]);
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      __m512 value = load_e4m3(bytes + 16 * h);
+      if (!kFolded) value = _mm512_mul_ps(value, _mm512_set1_ps(256));
+      _mm512_store_ps(vector_at(c, 2 * g + h), _mm512_mul_ps(value, scale));
+    }
   }
+}
+
+/// Scales from 2^120 on have no room for 2^8.
+static void decode_mxfp8(const Chunk& c, ChunkScales& s) {
+  const __m512 room = _mm512_set1_ps(0x1p120f), scale = _mm512_load_ps(s.scale);
+  if (_mm512_cmp_ps_mask(scale, room, _CMP_GE_OQ) != 0) return decode_e4m3<false>(c, s);
+  _mm512_store_ps(s.scale, _mm512_mul_ps(scale, _mm512_set1_ps(256)));
+  decode_e4m3<true>(c, s);
 }
 
 static inline bool nibble_order(const MatmulArgs& args) { return args.bits == 4; }

@@ -115,7 +115,7 @@ static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
     sums.start(x.starts);
     for (int64_t u = 0; u < units; ++u) {
       __m512i v[4];
-      ahead.ask_codes(asked), asked += 64;
+      ahead.codes.ask(asked), asked += 64;
       if (kTogether > 1 && groups - g < kTogether)
         turn_rows<true>(codes, 0, 0xFF, v);
       else

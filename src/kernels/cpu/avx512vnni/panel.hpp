@@ -71,7 +71,7 @@ __attribute__((always_inline)) static inline void add_plane(const Chunk& chunk, 
 #pragma GCC unroll 1
   for (const int64_t end = piece + count; piece < end; ++piece, x += kM * kStep) {
 #pragma GCC unroll 2
-    for (int s = p; s < kWide; s += F::kPlanes) chunk.ahead[s].ask_piece(chunk.first + piece);
+    for (int s = p; s < kWide; s += F::kPlanes) chunk.ahead[s].codes.ask_piece(chunk.first + piece);
 #pragma GCC unroll 8
     for (int j = 0; j < kDwords; ++j) {
       __m512i w[kWide];

@@ -1,6 +1,7 @@
 // A strip of sixteen weight rows, of which a lane of a vector holds one. Mapped rows are turned by
 // dwords (eight codes). Static only: nothing here is exported.
 #pragma once
+#include "kernels/cpu/any/streams.hpp"
 #include "kernels/cpu/avx512vnni/planes.hpp"
 
 namespace stepless::kernels {
@@ -159,44 +160,22 @@ static inline __m512i bytes_of(__m512i nibbles) {
   return _mm512_shuffle_epi8(table, nibbles);
 }
 
-/// Asks for a later strip's bytes, into L2: its rows are read in step, and sixteen short streams
-/// are too many for the hardware to follow. Codes as four streams, a quarter of the strips each,
-/// which is how DRAM reads fastest here (one stream: 64 % of the ceiling at m = 1, two: 75, four:
-/// 91).
+/// What is asked for while a strip is decoded: scales and biases in the order of memory.
 struct Ahead {
-  const uint8_t *codes, *scales, *biases;
-  int64_t quarter;      // bytes
-  int64_t piece_bytes;  // of a strip's quarter, in as many elements as a plane has bytes
+  Streams codes;
+  const uint8_t *scales, *biases;
 
   static void ask(const uint8_t*& at, int64_t lines) {
     for (int64_t i = 0; i < lines; ++i, at += 64) _mm_prefetch(at, _MM_HINT_T1);
   }
-
-  /// A line of each quarter.
-  void ask_codes(int64_t at) const {
-#pragma GCC unroll 4
-    for (int q = 0; q < 4; ++q) _mm_prefetch(codes + q * quarter + at, _MM_HINT_T1);
-  }
-
-  /// The lines that begin in a piece.
-  void ask_piece(int64_t piece) const {
-    const int64_t end = (piece + 1) * piece_bytes;
-    for (int64_t at = (piece * piece_bytes + 63) / 64 * 64; at < end; at += 64) ask_codes(at);
-  }
 };
 
-/// As many strips as are 16 KiB or more, a multiple of those read in step, share four streams; what
-/// is asked for is as many further on.
+/// `together`: strips that are read in step.
 template <class F>
 static inline Ahead ahead_of(const MatmulArgs& args, int64_t n0, int64_t together) {
-  const int64_t row = args.w_row_bytes, scale_bytes = scale_bytes_of(args);
-  const int64_t bytes = together * kStrip * row;
-  const int64_t outputs = kStrip * together * (bytes >= 16384 ? 1 : 16383 / bytes + 1);
-  const int64_t within = n0 % outputs, next = n0 - within + outputs;
-  const uint8_t* const biases = F::kAffine ? args.biases : args.scales;
-  return {args.w + next * row + within / 4 * row, args.scales + (n0 + outputs) * scale_bytes,
-          biases + (n0 + outputs) * scale_bytes, outputs / 4 * row,
-          kStrip / 4 * F::kPlane * args.bits / 8};
+  const int64_t at = (n0 + rows_ahead(args, kStrip, together)) * scale_bytes_of(args);
+  return {streams_ahead(args, n0, kStrip, together, F::kPlane), args.scales + at,
+          (F::kAffine ? args.biases : args.scales) + at};
 }
 
 }  // namespace stepless::kernels

@@ -7,17 +7,6 @@
 
 namespace stepless::kernels {
 
-/// The exponent, as float32 stores it, of a group's largest number; one more where that would give
-/// an integer above 32639, which has no planes. Below 2^-103 (absolute) precision ends, so that
-/// every power of two made of it is a normal number. With NaN or infinity (255 and more) the scale
-/// is NaN, whatever the integers are.
-static inline GroupScale word_scale(uint32_t largest) {
-  const uint32_t sum = (largest + 0x10000) >> 23, exponent = sum > 24 ? sum : 24;
-  if (exponent >= 255) return {0, __builtin_bit_cast(float, 0x7FC00000u)};
-  return {__builtin_bit_cast(float, (268 - exponent) << 23),
-          __builtin_bit_cast(float, (exponent - 14) << 23)};
-}
-
 template <Mode mode>
 using Words = Form<2, mode>;
 

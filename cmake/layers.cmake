@@ -47,9 +47,9 @@ function(stepless_precompile target set)
   endif()
 endfunction()
 
-# stepless_target(avx2 -mavx2 ...): the folder kernels/cpu/<isa> is built with these flags (the folder is the compile
-# flag). STEPLESS_BUILT_<isa> tells roll_call.cc, through targets.hpp, that its functions exist.
-function(stepless_target isa)
+# stepless_objects(avx2 -mavx2 ...): the folder kernels/cpu/<isa> is built with these flags (the folder is the compile
+# flag).
+function(stepless_objects isa)
   file(GLOB files CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/kernels/cpu/${isa}/*.cc)
   if(NOT files)
     return()
@@ -59,7 +59,15 @@ function(stepless_target isa)
   target_link_libraries(stepless_kernels_${isa} PRIVATE stepless_flags)
   target_compile_options(stepless_kernels_${isa} PRIVATE -O3 ${ARGN})
   target_sources(stepless_kernels PRIVATE $<TARGET_OBJECTS:stepless_kernels_${isa}>)
-  target_compile_definitions(stepless_kernels PUBLIC STEPLESS_HAS_${isa}=1)
+endfunction()
+
+# stepless_target(avx2 -mavx2 ...): the same, and STEPLESS_BUILT_<isa> tells roll_call.cc, through targets.hpp, that the
+# folder's functions exist.
+function(stepless_target isa)
+  stepless_objects(${isa} ${ARGN})
+  if(TARGET stepless_kernels_${isa})
+    target_compile_definitions(stepless_kernels PUBLIC STEPLESS_HAS_${isa}=1)
+  endif()
 endfunction()
 
 # stepless_cuda_target(sm80): the folder kernels/cuda/<arch>, one object per file for every GPU that can run it.

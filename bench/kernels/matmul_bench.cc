@@ -121,6 +121,7 @@ constexpr int kPeakSteps = 100000;
   }
 STEPLESS_PEAK(peak_avx2, "avx2,fma", "vfmadd231ps", "ymm", 16)
 STEPLESS_PEAK(peak_avx512, "avx512f", "vfmadd231ps", "zmm", 32)
+STEPLESS_PEAK(peak_avxvnni, "avx2", "%{vex%} vpdpbusd", "ymm", 32)
 STEPLESS_PEAK(peak_avx512vnni, "avx512f,avx512vnni", "vpdpbusd", "zmm", 64)  // one plane of two
 STEPLESS_PEAK(peak_avx512bf16, "avx512f,avx512bf16", "vdpbf16ps", "zmm", 64)
 #undef STEPLESS_PEAK
@@ -152,6 +153,7 @@ bool machine_has(Isa isa) {
     case Isa::avx512bf16:
       return __builtin_cpu_supports("avx512bf16") != 0;
     case Isa::avxvnni:
+      return __builtin_cpu_supports("avxvnni") != 0;
     case Isa::avx512vbmi:
     case Isa::neon:
     case Isa::neondot:
@@ -169,6 +171,7 @@ double peak_flops(const Kernel& row) {
   const Isa isa = row.is.isa;
   const bool one_plane = row.fields.order == Order::int8_groups;
   if (row.fields.order == Order::avx2_i16) return peak_avx2_i16();
+  if (isa == Isa::avxvnni) return (one_plane ? 2 : 1) * peak_avxvnni();
   if (isa == Isa::avx512vnni) return (one_plane ? 2 : 1) * peak_avx512vnni();
   if (one_plane) return 2 * peak_avx2_i16();  // VPMADDUBSW has VPMADDWD's rate here
   if (isa == Isa::avx512bf16) return peak_avx512bf16();

@@ -135,16 +135,17 @@ double kernel_rate(const Kernel& kernel, const Problem& p, const Machine& machin
   if (kernel.is.isa == Isa::avx512bf16 && machine.bf16_gflops > 0)
     rate = p.x_type == DType::bf16 ? machine.bf16_gflops : machine.bf16_gflops / 2;
   if (kernel.fields.order == Order::avx2_i16 && machine.int16_gops > 0) rate = machine.int16_gops;
+  const bool half = kernel.is.isa == Isa::avxvnni && machine.has(Isa::avx512vnni);  // of a vector
   if (kernel.fields.order == Order::avx512_i16 && machine.int8_gops > 0)
-    rate = machine.int8_gops / 2;
+    rate = machine.int8_gops / (half ? 4 : 2);
   if (kernel.fields.order == Order::neon_i16 && machine.int8_gops > 0) {
     rate = machine.int8_gops / 2;
     // SDOT does half of what SMMLA does, which the machine's rate is that of.
     if (kernel.is.isa == Isa::neondot && machine.has(Isa::neonbf16)) rate /= 2;
   }
   if (kernel.fields.order == Order::int8_groups) {
-    const bool vnni = kernel.is.isa == Isa::avx512vnni;
-    rate = std::max(rate, vnni ? machine.int8_gops : 2 * machine.int16_gops);
+    const bool vnni = kernel.is.isa == Isa::avx512vnni || kernel.is.isa == Isa::avxvnni;
+    rate = std::max(rate, vnni ? machine.int8_gops / (half ? 2 : 1) : 2 * machine.int16_gops);
   }
   if (kernel.is.isa >= Isa::sm80) rate = std::max(rate, machine.bf16_gflops);
   return 1e3 * rate * machine.threads;

@@ -40,6 +40,7 @@ std::string_view class_of(const std::vector<Isa>& isas, std::string_view vendor)
   if (has(Isa::avx512bf16))
     return vendor == "GenuineIntel" ? "xeon_avx512bf16" : "server_avx512bf16";
   if (has(Isa::avx512)) return "server_avx512vnni";
+  if (has(Isa::avxvnni)) return "desktop_avxvnni";
   if (has(Isa::avx2)) return "desktop_avx2";
   if (has(Isa::neonbf16)) return "aarch64_i8mm";
   if (has(Isa::neondot)) return "aarch64";

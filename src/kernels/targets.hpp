@@ -9,8 +9,10 @@
 #endif
 #ifdef STEPLESS_HAS_avx2
 #define STEPLESS_BUILT_avx2(entry) entry
+#define STEPLESS_BUILT_avxvnni(entry) entry
 #else
 #define STEPLESS_BUILT_avx2(entry) nullptr
+#define STEPLESS_BUILT_avxvnni(entry) nullptr
 #endif
 #ifdef STEPLESS_HAS_avx512
 #define STEPLESS_BUILT_avx512(entry) entry
@@ -61,6 +63,7 @@
 // What the rows of a target export.
 #define STEPLESS_ENTRY_cpu CpuEntry
 #define STEPLESS_ENTRY_avx2 CpuEntry
+#define STEPLESS_ENTRY_avxvnni CpuEntry
 #define STEPLESS_ENTRY_avx512 CpuEntry
 #define STEPLESS_ENTRY_avx512vnni CpuEntry
 #define STEPLESS_ENTRY_avx512bf16 CpuEntry

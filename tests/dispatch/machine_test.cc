@@ -33,8 +33,8 @@ TEST(Machines, HaveNumbersAndSources) {
         << machine.name;
     EXPECT_FALSE(machine.source.empty());
   }
-  for (const char* name : {"desktop_avx2", "server_avx512bf16", "server_avx512vnni",
-                           "xeon_avx512bf16", "aarch64", "aarch64_i8mm"})
+  for (const char* name : {"desktop_avx2", "desktop_avxvnni", "server_avx512bf16",
+                           "server_avx512vnni", "xeon_avx512bf16", "aarch64", "aarch64_i8mm"})
     EXPECT_EQ(find_machine(name).name, name);
 }
 
@@ -134,6 +134,7 @@ TEST(ThisMachine, KnowsWhatTheCompilerKnows) {
   EXPECT_EQ(has(Isa::avx512),
             __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                 __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"));
+  EXPECT_EQ(has(Isa::avxvnni), has(Isa::avx2) && __builtin_cpu_supports("avxvnni"));
   EXPECT_EQ(has(Isa::avx512vnni), has(Isa::avx512) && __builtin_cpu_supports("avx512vnni"));
   EXPECT_EQ(has(Isa::avx512bf16), has(Isa::avx512) && __builtin_cpu_supports("avx512bf16"));
   EXPECT_EQ(has(Isa::avx512vbmi), has(Isa::avx512) && __builtin_cpu_supports("avx512vbmi"));

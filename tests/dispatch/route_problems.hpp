@@ -18,6 +18,7 @@ namespace stepless::test {
 
 inline constexpr std::array kRouteMachines = {"portable",
                                               "desktop_avx2",
+                                              "desktop_avxvnni",
                                               "server_avx512bf16",
                                               "server_avx512vnni",
                                               "xeon_avx512bf16",

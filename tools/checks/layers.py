@@ -40,6 +40,7 @@ KERNEL_SYSTEM = re.compile(r"[\w/]+\.h|c(stdint|stddef|string|math|float|limits|
 KERNEL_HEADERS = {"kernels/args.hpp", "kernels/ceiling_entry.hpp", "kernels/philox.hpp"}  # static or plain data
 # Folders under kernels/cpu whose headers wider sets may include; the first line that fits.
 NARROWER = (
+    ("kernels/cpu/avxvnni", ("kernels/cpu/avx2/",)),
     ("kernels/cpu/avx512", ("kernels/cpu/avx512/",)),
     ("kernels/cpu/neondot", ("kernels/cpu/neon/",)),
     ("kernels/cpu/neonbf16", ("kernels/cpu/neon/", "kernels/cpu/neondot/")),

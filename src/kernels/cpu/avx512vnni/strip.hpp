@@ -165,7 +165,7 @@ struct Ahead {
   Streams codes;
   const uint8_t *scales, *biases;
 
-  static void ask(const uint8_t*& at, int64_t lines) {
+  __attribute__((always_inline)) static inline void ask(const uint8_t*& at, int64_t lines) {
     for (int64_t i = 0; i < lines; ++i, at += 64) _mm_prefetch(at, _MM_HINT_T1);
   }
 };

@@ -1,4 +1,4 @@
-// Up to twelve rows of x: a strip's codes go from the mapped rows through registers into the sums.
+// Few rows of x: a strip's codes go from the mapped rows through registers into the sums.
 // Static only: nothing here is exported.
 #pragma once
 #include "kernels/cpu/avx512vnni/strip.hpp"
@@ -33,27 +33,37 @@ struct FusedSums {
     if (kPlanes == 1) return plane(0, i);
     return _mm512_add_epi32(_mm512_slli_epi32(plane(0, i), 8), plane(kPlanes - 1, i));
   }
-};
 
-/// The codes of one dword of every row, times x.
-template <class F, int kM>
-__attribute__((always_inline)) static inline void add_dword(__m512i v, const uint8_t* x,
-                                                            FusedSums<F, kM>& sums) {
-  const __m512i nibbles = _mm512_set1_epi8(15);
-#pragma GCC unroll 2
-  for (int h = 0; h < 2; ++h) {
-    const __m512i codes =
-        bytes_of<F>(_mm512_and_si512(h == 0 ? v : _mm512_srli_epi16(v, 4), nibbles));
+  /// Four codes of every row times what dword j of x holds.
+  __attribute__((always_inline)) inline void add_codes(__m512i codes, int j, const uint8_t* x) {
 #pragma GCC unroll 12
     for (int i = 0; i < kM; ++i)
 #pragma GCC unroll 2
-      for (int p = 0; p < F::kPlanes; ++p) {
+      for (int p = 0; p < kPlanes; ++p) {
         const __m512i four = _mm512_set1_epi32(
-            *reinterpret_cast<const int32_t*>(x + (i * F::kPlanes + p) * F::kPlane + 4 * h));
-        add_products(sums.acc[p][h % FusedSums<F, kM>::kHalves][i], codes, four);
+            *reinterpret_cast<const int32_t*>(x + (i * kPlanes + p) * F::kPlane + 4 * j));
+        add_products(acc[p][j % kHalves][i], codes, four);
       }
   }
-}
+};
+
+/// Four bits. Of 32 codes vector 2 t + h holds codes 8 t + h + {0, 2, 4, 6} of every row.
+template <class F>
+struct Nibbles {
+  static constexpr int kBits = 4;
+  /// The dwords of a unit from byte `at` on; of the last of a row `left` elements.
+  __attribute__((always_inline)) static inline void load(const Rows& rows, int64_t at, int64_t left,
+                                                         __m512i* v) {
+    if (F::kPlane < kUnit && left < kUnit)
+      turn_rows<true>(rows, at, 0xFF, v);
+    else
+      turn_rows<false>(rows, at, 0xFFFF, v);
+  }
+  __attribute__((always_inline)) static inline __m512i four(const __m512i* v, int j) {
+    const __m512i low = j % 2 == 0 ? v[j / 2] : _mm512_srli_epi16(v[j / 2], 4);
+    return bytes_of<F>(_mm512_and_si512(low, _mm512_set1_epi8(15)));
+  }
+};
 
 /// A block of x from some group on.
 struct Part {
@@ -86,10 +96,11 @@ __attribute__((always_inline)) static inline void end_group(const FusedSums<F, k
   x.scales += kM, x.sums += kM, x.starts += kM;
 }
 
-/// Outputs n0 .. n0 + count - 1.
-template <class F, int kM>
+/// Outputs n0 .. n0 + count - 1. Codes: four(v, j), as bytes, of what load() makes of a unit.
+template <class F, class Codes, int kM>
 static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
   constexpr int64_t kTogether = kUnit / F::kPlane, kRun = kScaleRun<F>;  // groups
+  constexpr int kDwords = F::kPlane / 4;
   const Strip strip = strip_at(args, n0);
   Ahead ahead = ahead_of<F>(args, n0, 1);
   Part x = part_at<F>(args, {0, kM}, 0);
@@ -99,9 +110,7 @@ static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
   __m512 acc[kM];
 #pragma GCC unroll 12
   for (int i = 0; i < kM; ++i) acc[i] = _mm512_setzero_ps();
-  Rows codes = strip.codes;
-  int64_t asked = 0;
-  for (int64_t g = 0; g < groups; g += kTogether) {
+  for (int64_t g = 0, unit = 0; g < groups; g += kTogether) {
     if (g % kRun == 0) {
       const int64_t left = least(groups - g, kRun);
       read_scales<F>(args, strip.scales, g, left, scales);
@@ -113,23 +122,21 @@ static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
     }
     FusedSums<F, kM> sums;
     sums.start(x.starts);
-    for (int64_t u = 0; u < units; ++u) {
-      __m512i v[4];
-      ahead.codes.ask(asked), asked += 64;
-      if (kTogether > 1 && groups - g < kTogether)
-        turn_rows<true>(codes, 0, 0xFF, v);
+    for (const int64_t end = unit + units; unit < end; ++unit) {
+      __m512i v[8];
+      if constexpr (Codes::kBits == 4)
+        ahead.codes.ask(64 * unit);
       else
-        turn_rows<false>(codes, 0, 0xFFFF, v);
-#pragma GCC unroll 4
-      for (int q = 0; q < 4; ++q) codes.base[q] += kUnit / 2;
-#pragma GCC unroll 4
-      for (int t = 0; t < 4; ++t) {
-        if (kTogether > 1 && t == 2) {
+        ahead.codes.ask_piece(unit);
+      Codes::load(strip.codes, unit * (kUnit * Codes::kBits / 8), args.k - unit * kUnit, v);
+#pragma GCC unroll 8
+      for (int j = 0; j < 8; ++j) {
+        if (kTogether > 1 && j == 4) {
           end_group<F, kM>(sums, scales[g % kRun], nullptr, x, acc);
           sums.start(x.starts);
         }
-        add_dword<F, kM>(v[t], x.planes + 8 * t % F::kPlane, sums);
-        if ((8 * t + 8) % F::kPlane == 0) x.planes += kM * F::kPlanes * F::kPlane;
+        sums.add_codes(Codes::four(v, j), j % kDwords, x.planes);
+        if ((j + 1) % kDwords == 0) x.planes += kM * F::kPlanes * F::kPlane;
       }
     }
     const int64_t last = (g + kTogether - 1) % kRun;

@@ -18,25 +18,6 @@ struct Panel {
   alignas(64) float biases[kChunk / 32][kStrip];
 };
 
-/// Four bits: dword 2 t + h of 32 codes holds codes 8 t + h + {0, 2, 4, 6}.
-template <class F>
-struct Nibbles {
-  static void decode(const Rows& rows, int64_t element, int64_t left, uint8_t (*to)[64]) {
-    const __m512i nibbles = _mm512_set1_epi8(15);
-    __m512i v[4];
-    if (F::kPlane < kUnit && left < kUnit)
-      turn_rows<true>(rows, element / 2, 0xFF, v);
-    else
-      turn_rows<false>(rows, element / 2, 0xFFFF, v);
-#pragma GCC unroll 4
-    for (int t = 0; t < 4; ++t) {
-      const __m512i high = _mm512_srli_epi16(v[t], 4);
-      _mm512_store_si512(to[2 * t], bytes_of<F>(_mm512_and_si512(v[t], nibbles)));
-      _mm512_store_si512(to[2 * t + 1], bytes_of<F>(_mm512_and_si512(high, nibbles)));
-    }
-  }
-};
-
 /// Elements k0 to k0 + length - 1.
 template <class F, class Codes>
 static inline void decode(const MatmulArgs& args, const Strip& strip, int64_t k0, int64_t length,
@@ -49,8 +30,12 @@ static inline void decode(const MatmulArgs& args, const Strip& strip, int64_t k0
     read_scales<F>(args, strip.biases, g, groups, panel.biases);
     Ahead::ask(ahead.biases, groups * kSize * kStrip / 64 + 1);
   }
-  for (int64_t u = 0; u * kUnit < length; ++u)
-    Codes::decode(strip.codes, k0 + u * kUnit, length - u * kUnit, panel.codes + 8 * u);
+  for (int64_t u = 0; u * kUnit < length; ++u) {
+    __m512i v[8];
+    Codes::load(strip.codes, (k0 + u * kUnit) * Codes::kBits / 8, length - u * kUnit, v);
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) _mm512_store_si512(panel.codes[8 * u + j], Codes::four(v, j));
+  }
 }
 
 /// A chunk of the strips side by side, and what is asked for while it is multiplied: asked for in

@@ -9,9 +9,10 @@ template <class F>
 static void run_planes(const void* opaque, Slice units) {
   const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
   static constexpr void (*kFused[kMostRows])(const MatmulArgs&, int64_t, int64_t) = {
-      run_fused<F, 1>, run_fused<F, 2>,  run_fused<F, 3>,  run_fused<F, 4>,
-      run_fused<F, 5>, run_fused<F, 6>,  run_fused<F, 7>,  run_fused<F, 8>,
-      run_fused<F, 9>, run_fused<F, 10>, run_fused<F, 11>, run_fused<F, 12>};
+      run_fused<F, Nibbles<F>, 1>,  run_fused<F, Nibbles<F>, 2>,  run_fused<F, Nibbles<F>, 3>,
+      run_fused<F, Nibbles<F>, 4>,  run_fused<F, Nibbles<F>, 5>,  run_fused<F, Nibbles<F>, 6>,
+      run_fused<F, Nibbles<F>, 7>,  run_fused<F, Nibbles<F>, 8>,  run_fused<F, Nibbles<F>, 9>,
+      run_fused<F, Nibbles<F>, 10>, run_fused<F, Nibbles<F>, 11>, run_fused<F, Nibbles<F>, 12>};
   if (args.m <= kMostRows) {
     for (int64_t n = units.begin; n < units.end; n += kStrip)
       kFused[args.m - 1](args, n, least(units.end - n, kStrip));

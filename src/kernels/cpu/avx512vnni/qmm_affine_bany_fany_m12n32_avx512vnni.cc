@@ -1,6 +1,6 @@
-// Affine weights of every width times bf16 or f16 activations by integers (words.hpp), in panels
-// for every m. The order of the row of four bits, which is faster where it can run. Scales are
-// bf16: a weight of five bits or more with f16 scales would be rounded twice.
+// Affine weights of every width times bf16 or f16 activations by integers (words.hpp). The order of
+// the row of four bits, which is faster where it can run. Scales are bf16: a weight of five bits or
+// more with f16 scales would be rounded twice.
 #include "kernels/cpu/avx512vnni/widths.hpp"
 #include "kernels/cpu/avx512vnni/words.hpp"
 

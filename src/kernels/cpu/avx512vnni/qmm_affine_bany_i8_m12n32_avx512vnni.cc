@@ -1,5 +1,5 @@
-// Affine weights of every width times activations that are rounded to 8 bits, in panels for every
-// m. Order int8_groups, as the row of four bits, which is faster where it can run.
+// Affine weights of every width times activations that are rounded to 8 bits. Order int8_groups, as
+// the row of four bits, which is faster where it can run.
 #include "kernels/cpu/avx512vnni/bytes.hpp"
 #include "kernels/cpu/avx512vnni/widths.hpp"
 

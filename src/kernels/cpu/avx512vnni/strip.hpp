@@ -74,12 +74,11 @@ static inline __m128i load16(const uint8_t* at, __mmask16 bytes) {
   return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
 }
 
-/// Sixteen bytes of every row from byte `at` on, in part those in the mask: lane r of v[d] gets
-/// dword d of its row.
+/// Sixteen bytes of every row from byte `at` on, in part those in the mask: quarter q of a[j] gets
+/// those of row 4 q + j.
 template <bool kPart>
-__attribute__((always_inline)) static inline void turn_rows(const Rows& rows, int64_t at,
-                                                            __mmask16 bytes, __m512i* v) {
-  __m512i a[4];  // quarter q of a[j]: row 4 q + j
+__attribute__((always_inline)) static inline void load_rows(const Rows& rows, int64_t at,
+                                                            __mmask16 bytes, __m512i* a) {
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
     const int64_t from = at + rows.step[j];
@@ -88,6 +87,10 @@ __attribute__((always_inline)) static inline void turn_rows(const Rows& rows, in
     a[j] = _mm512_inserti32x4(a[j], load16<kPart>(rows.base[2] + from, bytes), 2);
     a[j] = _mm512_inserti32x4(a[j], load16<kPart>(rows.base[3] + from, bytes), 3);
   }
+}
+
+/// Lane r of v[d] gets dword d of its row.
+__attribute__((always_inline)) static inline void turn(const __m512i* a, __m512i* v) {
   const __m512i low01 = _mm512_unpacklo_epi32(a[0], a[1]),
                 low23 = _mm512_unpacklo_epi32(a[2], a[3]);
   const __m512i high01 = _mm512_unpackhi_epi32(a[0], a[1]),
@@ -96,6 +99,15 @@ __attribute__((always_inline)) static inline void turn_rows(const Rows& rows, in
   v[1] = _mm512_unpackhi_epi64(low01, low23);
   v[2] = _mm512_unpacklo_epi64(high01, high23);
   v[3] = _mm512_unpackhi_epi64(high01, high23);
+}
+
+/// Both: the four dwords of sixteen bytes of every row.
+template <bool kPart>
+__attribute__((always_inline)) static inline void turn_rows(const Rows& rows, int64_t at,
+                                                            __mmask16 bytes, __m512i* v) {
+  __m512i a[4];
+  load_rows<kPart>(rows, at, bytes, a);
+  turn(a, v);
 }
 
 /// The lower 16 bits of every lane as float32.

@@ -1,8 +1,8 @@
-// Up to four rows of x: a strip's 4-bit codes go from the mapped rows through registers into the
-// sums. Static only: nothing here is exported.
+// Up to four rows of x: a strip's codes go from the mapped rows through registers into the sums.
+// Static only: nothing here is exported.
 #pragma once
 #include "kernels/cpu/any/streams.hpp"
-#include "kernels/cpu/avxvnni/planes.hpp"
+#include "kernels/cpu/avxvnni/codes.hpp"
 
 namespace stepless::kernels {
 
@@ -36,24 +36,18 @@ struct FusedSums {
     return _mm256_add_epi32(_mm256_slli_epi32(plane(0, i), 8), plane(kPlanes - 1, i));
   }
 
-  /// Dword `t` of every row, times x.
-  __attribute__((always_inline)) inline void add_dword(__m256i v, int t, const uint8_t* x) {
-#pragma GCC unroll 2
-    for (int h = 0; h < 2; ++h) {
-      const __m256i codes =
-          _mm256_and_si256(h == 0 ? v : _mm256_srli_epi16(v, 4), _mm256_set1_epi8(15));
+  /// Four codes of every row times what dword j of x holds.
+  __attribute__((always_inline)) inline void add_codes(__m256i codes, int j, const uint8_t* x) {
 #pragma GCC unroll 4
-      for (int i = 0; i < kM; ++i)
+    for (int i = 0; i < kM; ++i)
 #pragma GCC unroll 2
-        for (int p = 0; p < kPlanes; ++p)
-          add_products(acc[p][(2 * t + h) % kParts][i], codes,
-                       four_of(x + (i * kPlanes + p) * kUnit + 8 * t + 4 * h));
-    }
+      for (int p = 0; p < kPlanes; ++p)
+        add_products(acc[p][j % kParts][i], codes, four_of(x + (i * kPlanes + p) * kUnit + 4 * j));
   }
 };
 
 /// Outputs n0 .. n0 + count - 1.
-template <int kPlanes, int kM>
+template <int kPlanes, class Codes, int kM>
 static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
   const Strip strip = strip_at(args, n0);
   const Streams ahead = streams_ahead(args, n0, kStrip, 1, kUnit);
@@ -71,11 +65,11 @@ static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
     FusedSums<kPlanes, kM> sums;
     sums.clear();
     for (const int64_t end = unit + units; unit < end; ++unit, x.bytes += kM * kPlanes * kUnit) {
-      __m256i v[4];
+      __m256i v[8];
       ahead.ask_piece(unit);
-      turn_rows<16>(strip, unit * kUnit / 2, v);
-#pragma GCC unroll 4
-      for (int t = 0; t < 4; ++t) sums.add_dword(v[t], t, x.bytes);
+      Codes::load(strip, unit * (kUnit * Codes::kBits / 8), v);
+#pragma GCC unroll 8
+      for (int j = 0; j < 8; ++j) sums.add_codes(Codes::four(v, j), j, x.bytes);
     }
     const __m256 scale = _mm256_load_ps(scales[g % 8]), bias = _mm256_load_ps(biases[g % 8]);
 #pragma GCC unroll 4

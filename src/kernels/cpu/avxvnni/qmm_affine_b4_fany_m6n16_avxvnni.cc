@@ -6,6 +6,6 @@
 namespace stepless::kernels {
 
 STEPLESS_KERNEL(qmm_affine_b4_fany_m6n16_avxvnni) = {
-    prepare_planes<2, Elements::nibbles, word_scale>, run_nibbles<2>, nullptr};
+    prepare_planes<2, Elements::nibbles, word_scale>, run_width<2, Halves>, nullptr};
 
 }  // namespace stepless::kernels

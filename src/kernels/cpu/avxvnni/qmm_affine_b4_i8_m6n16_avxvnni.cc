@@ -5,6 +5,6 @@
 namespace stepless::kernels {
 
 STEPLESS_KERNEL(qmm_affine_b4_i8_m6n16_avxvnni) = {prepare_planes<1, Elements::nibbles, byte_scale>,
-                                                   run_nibbles<1>, nullptr};
+                                                   run_width<1, Halves>, nullptr};
 
 }  // namespace stepless::kernels

@@ -1,5 +1,5 @@
-// Affine weights of every width times activations that are rounded to 8 bits, in panels for every
-// m. Order int8_groups, as the row of four bits, which is faster where it can run.
+// Affine weights of every width times activations that are rounded to 8 bits. Order int8_groups, as
+// the row of four bits, which is faster where it can run.
 #include "kernels/cpu/avxvnni/tiles.hpp"
 
 namespace stepless::kernels {
@@ -7,14 +7,14 @@ namespace stepless::kernels {
 static void run(const void* opaque, Slice units) {
   const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
   static constexpr void (*kByBits[])(const MatmulArgs&, Slice) = {nullptr,
-                                                                  run_tiles<1, Naturals<1>>,
-                                                                  run_tiles<1, Naturals<2>>,
-                                                                  run_tiles<1, Naturals<3>>,
-                                                                  run_tiles<1, Naturals<4>>,
-                                                                  run_tiles<1, Naturals<5>>,
-                                                                  run_tiles<1, Naturals<6>>,
+                                                                  run_codes<1, InOrder<1>>,
+                                                                  run_codes<1, InOrder<2>>,
+                                                                  run_codes<1, InOrder<3>>,
+                                                                  run_codes<1, InOrder<4>>,
+                                                                  run_codes<1, InOrder<5>>,
+                                                                  run_codes<1, InOrder<6>>,
                                                                   nullptr,
-                                                                  run_tiles<1, WholeBytes>};
+                                                                  run_codes<1, InOrder<8>>};
   kByBits[args.bits](args, units);
 }
 

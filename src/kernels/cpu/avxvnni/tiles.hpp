@@ -1,4 +1,4 @@
-// More rows of x than a fused tile takes, and other widths: two strips are split, chunk after
+// More rows of x than a fused tile takes: two strips are split, chunk after
 // chunk, into panels that stay in L1 while all rows of x pass, six by sixteen outputs at a time.
 // Static only: nothing here is exported.
 #pragma once
@@ -7,18 +7,6 @@
 namespace stepless::kernels {
 
 static constexpr int64_t kMostTiles = 32;  // whose accumulators wait in L1 for the next chunk
-
-/// Codes of eight bits whole: no sums of 16 bits limit them.
-struct WholeBytes {
-  static constexpr int64_t kBits = 8;
-  static void decode(const Strip& strip, int64_t element, uint8_t (*to)[32], int64_t /*upper*/) {
-    __m256i v[8];
-    turn_rows<16>(strip, element, v);
-    turn_rows<16>(strip, element + 16, v + 4);
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; ++j) store_codes(to + j, v[j]);
-  }
-};
 
 /// A chunk of the strips side by side, and what is asked for while it is multiplied.
 struct Chunk {
@@ -34,8 +22,12 @@ static inline void split(const MatmulArgs& args, const Strip& strip, int64_t k0,
   const int64_t g = k0 / args.group_size, groups = length / args.group_size;
   read_scales(args, args.scales, strip, g, groups, panel.scales);
   read_scales(args, args.biases, strip, g, groups, panel.biases);
-  for (int64_t u = 0; u * kUnit < length; ++u)
-    Codes::decode(strip, k0 + u * kUnit, panel.codes + 8 * u, kChunk / 4);
+  for (int64_t u = 0; u * kUnit < length; ++u) {
+    __m256i v[8];
+    Codes::load(strip, (k0 + u * kUnit) * Codes::kBits / 8, v);
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) store_codes(panel.codes + 8 * u + j, Codes::four(v, j));
+  }
 }
 
 /// Plane p of one group, `count` units from `unit` on: code times x is added to the sums.
@@ -147,21 +139,19 @@ static void run_tiles(const MatmulArgs& args, Slice units) {
                                least(units.end - n, kWide * kStrip));
 }
 
-/// Four bits, x in the order of nibbles.
-template <int kPlanes>
-static void run_nibbles(const void* opaque, Slice units) {
-  const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
+template <int kPlanes, class Codes>
+static void run_codes(const MatmulArgs& args, Slice units) {
   static constexpr void (*kFused[kMostFused])(const MatmulArgs&, int64_t, int64_t) = {
-      run_fused<kPlanes, 1>, run_fused<kPlanes, 2>, run_fused<kPlanes, 3>, run_fused<kPlanes, 4>};
-  if (args.m > kMostFused) return run_tiles<kPlanes, Nibbles>(args, units);
+      run_fused<kPlanes, Codes, 1>, run_fused<kPlanes, Codes, 2>, run_fused<kPlanes, Codes, 3>,
+      run_fused<kPlanes, Codes, 4>};
+  if (args.m > kMostFused) return run_tiles<kPlanes, Codes>(args, units);
   for (int64_t n = units.begin; n < units.end; n += kStrip)
     kFused[args.m - 1](args, n, least(units.end - n, kStrip));
 }
 
-/// Codes of whole bytes, x in naturals.
-template <int kPlanes>
-static void run_bytes(const void* opaque, Slice units) {
-  run_tiles<kPlanes, WholeBytes>(*static_cast<const MatmulArgs*>(opaque), units);
+template <int kPlanes, class Codes>
+static void run_width(const void* opaque, Slice units) {
+  run_codes<kPlanes, Codes>(*static_cast<const MatmulArgs*>(opaque), units);
 }
 
 }  // namespace stepless::kernels

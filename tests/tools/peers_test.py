@@ -1,4 +1,4 @@
-"""tools/peers/run and batches with the real stepless and peers that are scripts: rows, ratios and refusals, whatever the times
+"""tools/peers/run, batches and neighbour with the real stepless and peers that are scripts: rows, ratios and refusals, whatever the times
 are."""
 import json
 import os
@@ -10,7 +10,7 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("STEPLESS_TEST_BUILD", ROOT / "build/dev"))
-RUN, BATCHES = ROOT / "tools/peers/run", ROOT / "tools/peers/batches"
+RUN, BATCHES, NEIGHBOUR = (ROOT / "tools/peers" / name for name in ("run", "batches", "neighbour"))
 MLX = """#!/bin/sh
 echo '{"version": "mlx 1, mlx-lm 2", "pp_s": 1000, "tg_s": 2000}'
 """
@@ -78,6 +78,20 @@ class Peers(unittest.TestCase):
         self.assertEqual((best["prompt_tokens_per_second"], best["answer_tokens_per_second"]), (0.04, 0.04))
         self.assertGreater(rows[1, "llama.cpp a"]["answer_ratio"], best["answer_ratio"])
         self.assertEqual(rows[1, "stepless"]["answer_ratio"], 1)
+
+    def test_a_neighbour_is_a_row_per_program_threads_and_loops(self):
+        words = ["--stepless", BUILD / "bin/stepless", "--model", ROOT / "models/tale-draft-4bit", "--llama-python",
+                 self.script("llama", LLAMA_ONCE), "--gguf", "a.gguf", "--loops", "1", "-t", "2", "-n", "2", "-r", "1"]
+        done = subprocess.run([sys.executable, str(NEIGHBOUR), *map(str, words)], capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = [line.strip("|").split("|") for line in done.stdout.splitlines()[2:]]
+        self.assertEqual(len(rows), 2)
+        rates = {tuple(cell.strip() for cell in row[:3]): float(row[3]) for row in rows}
+        self.assertEqual(rates["llama.cpp", "2", "1"], 0.0)  # 2 tokens in 200 s
+        self.assertGreater(rates["stepless", "2", "1"], 0)
+        refused = subprocess.run([sys.executable, str(NEIGHBOUR), "--stepless", "x", "--gguf", "y"], capture_output=True,
+                                 text=True, check=False)
+        self.assertIn("go together", refused.stderr)
 
     def test_what_cannot_be_is_refused(self):
         self.assertIn("no peer", self.run_peers().stderr)

@@ -68,7 +68,9 @@ const std::uint8_t* CeilingProbes::next(std::int64_t bytes) {
 
 void CeilingProbes::read_on_all() {
   const std::uint8_t* const here = next(kReadBytes * team_.size());
-  team_.run([&](int thread) { read_(here + thread * kReadBytes, kReadBytes); });
+  constexpr std::int64_t kParts = 8, kPartBytes = kReadBytes / kParts;  // of a thread
+  team_.run(kParts * team_.size(),
+            [&](std::int64_t part) { read_(here + part * kPartBytes, kPartBytes); });
 }
 
 void CeilingProbes::add_to(std::vector<Arm>& arms) {
@@ -80,7 +82,7 @@ void CeilingProbes::add_to(std::vector<Arm>& arms) {
   if (team_.size() > 1) {
     add(Probe::read_all, [this] { read_on_all(); });
     add(
-        Probe::region, [this] { team_.run([](int) {}); }, kRegions);
+        Probe::region, [this] { team_.run(team_.size(), [](std::int64_t) {}); }, kRegions);
   }
   for (const Probe probe : {Probe::f32, Probe::bf16, Probe::int16, Probe::int8})
     if (const auto run = loop_of(probe).run; run != nullptr) add(probe, [run] { run(kSteps); });

@@ -1,16 +1,10 @@
 #include "base/thread_team.hpp"
 
-#include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cassert>
-#include <chrono>
-#include <climits>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -21,33 +15,23 @@
 namespace stepless {
 namespace {
 
-// Long enough to bridge the serial part between two regions, short enough to be lost in a
-// scheduler's time slice.
-constexpr int kSpinUs = 100;
+// Long enough to bridge what one thread does alone between two regions, short enough to leave a
+// neighbour what it would take anyway.
+constexpr int kSpinUs = 50;
 // With more threads than CPUs the one we wait for needs our CPU: look, then sleep.
 constexpr int kSpinUsCrowded = 2;
 
-void pause_cpu() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("isb" ::: "memory");  // "yield" is a no-op on most cores
-#endif
-}
+// Threads that count down the same number: each waits for the line of the one before.
+constexpr int kGroup = 4;
 
-static_assert(sizeof(std::atomic<std::uint32_t>) == 4);
-static_assert(std::atomic<std::uint32_t>::is_always_lock_free);
+// A region's word is its number and its parts. A worker's claims are the number of their region
+// and how many parts of its stretch were taken from the front and from the back. A number does not
+// come back: at a million regions a second 48 bits last nine years.
+constexpr int kNumberShift = 16, kFrontShift = 8;
+constexpr std::uint64_t kMostTaken = 255;
 
-void sleep_while(std::atomic<std::uint32_t>& word, std::uint32_t old) {
-  // Returns at once when the word differs; may also return for no reason. The caller looks again.
-  ::syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&word), FUTEX_WAIT_PRIVATE, old, nullptr,
-            nullptr, 0);
-}
-
-void wake_all(std::atomic<std::uint32_t>& word) {
-  ::syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&word), FUTEX_WAKE_PRIVATE, INT_MAX,
-            nullptr, nullptr, 0);
-}
+std::uint64_t number_of(std::uint64_t word) { return word >> kNumberShift; }
+std::int64_t parts_of(std::uint64_t region) { return static_cast<std::int64_t>(region & 0xffff); }
 
 // Signals sent to the process go to the threads of the program. Faults stay deliverable: a blocked
 // SIGBUS would kill instead of reaching the handler of MappedFile.
@@ -59,78 +43,22 @@ void block_asynchronous_signals(sigset_t* before) {
   ::pthread_sigmask(SIG_SETMASK, &set, before);
 }
 
+int groups_of(int threads) { return (threads + kGroup - 1) / kGroup; }
+
+int checked_threads(int threads) {
+  if (threads < 1 || threads > ThreadTeam::kMostThreads)
+    fail(ErrorCode::invalid_argument, "threads: {}; expected 1 to {}", threads,
+         ThreadTeam::kMostThreads);
+  return threads;
+}
+
 }  // namespace
 
-void WaitWord::increment() {
-  value_.fetch_add(1, std::memory_order_seq_cst);
-  wake_sleepers();
-}
-
-void WaitWord::decrement() {
-  if (value_.fetch_sub(1, std::memory_order_seq_cst) == 1) wake_sleepers();
-}
-
-void WaitWord::wake_sleepers() {
-  // Sleepers count themselves before the kernel compares the word. So either they are seen here, or
-  // they see the new value.
-  if (sleepers_.load(std::memory_order_seq_cst) != 0) wake_all(value_);
-}
-
-std::uint32_t WaitWord::wait_while(std::uint32_t old, int spin_us) {
-  using Clock = std::chrono::steady_clock;
-  constexpr int kLooks = 64;  // between two looks at the clock, which costs as much as two of them
-  std::uint32_t now = load();
-  Clock::time_point until{};
-  while (now == old) {
-    for (int i = 0; i < kLooks && now == old; ++i) {
-      pause_cpu();
-      now = load();
-    }
-    if (now != old) return now;
-    const Clock::time_point time = Clock::now();
-    if (until == Clock::time_point{}) until = time + std::chrono::microseconds(spin_us);
-    if (time >= until) break;
-    ::sched_yield();
-  }
-  while (now == old) {
-    sleepers_.fetch_add(1, std::memory_order_seq_cst);
-    sleep_while(value_, old);
-    sleepers_.fetch_sub(1, std::memory_order_seq_cst);
-    now = load();
-  }
-  return now;
-}
-
-void Barrier::wait_for_others() {
-  // The generation is read first: abort() sets the flag, then counts it up, so one of the two is
-  // always seen.
-  const std::uint32_t generation = generation_.load();
-  if (aborted_.load(std::memory_order_acquire)) throw Aborted{};
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads_) {
-    arrived_.store(0, std::memory_order_relaxed);  // nobody arrives again before the next line
-    generation_.increment();
-  } else {
-    generation_.wait_while(generation, spin_us_);
-  }
-  if (aborted_.load(std::memory_order_acquire)) throw Aborted{};
-}
-
-void Barrier::abort() {
-  aborted_.store(true, std::memory_order_release);
-  generation_.increment();
-}
-
-void Barrier::restart() {
-  arrived_.store(0, std::memory_order_relaxed);
-  aborted_.store(false, std::memory_order_relaxed);
-}
-
 ThreadTeam::ThreadTeam(int threads)
-    : size_(threads),
+    : size_(checked_threads(threads)),
       spin_us_(threads > available_cpus() ? kSpinUsCrowded : kSpinUs),
-      barrier_(threads, spin_us_) {
-  if (threads < 1 || threads > kMostThreads)
-    fail(ErrorCode::invalid_argument, "threads: {}; expected 1 to {}", threads, kMostThreads);
+      claims_(std::make_unique<Claims[]>(static_cast<std::size_t>(threads))),
+      group_left_(std::make_unique<Countdown[]>(static_cast<std::size_t>(groups_of(threads)))) {
   if (threads == 1) return;
   sigset_t before;
   block_asynchronous_signals(&before);  // a new thread inherits the mask
@@ -152,64 +80,160 @@ ThreadTeam::ThreadTeam(int threads)
 
 ThreadTeam::~ThreadTeam() { stop(); }
 
+std::int64_t ThreadTeam::most_parts() const {
+  return std::min<std::int64_t>(static_cast<std::int64_t>(kMostTaken) * size_, 0xffff);
+}
+
 void ThreadTeam::stop() noexcept {
   if (workers_.empty()) return;
-  stopping_ = true;  // published by start_
-  start_.increment();
+  stopping_.store(true, std::memory_order_relaxed);  // published by the bell
+  region_.ring((number_of(region_.load()) + 1) << kNumberShift);
   for (std::thread& worker : workers_) worker.join();
   workers_.clear();
 }
 
-void ThreadTeam::work(int thread) {
-  std::uint32_t seen = 0;
+void ThreadTeam::work(int worker) {
+  std::uint64_t region = 0;
   while (true) {
-    // The caller begins no region before all workers left the last one: `seen` never falls behind
-    // by two.
-    seen = start_.wait_while(seen, spin_us_);
-    if (stopping_) return;
-    run_part(thread);
-    left_.decrement();
+    region = region_.wait_while(region, spin_us_);
+    if (stopping_.load(std::memory_order_relaxed)) return;
+    work_on(region, worker);
   }
 }
 
-void ThreadTeam::run_part(int thread) {
+/// The next part at one end of a worker's stretch; -1: none is left, or the region is over.
+std::int64_t ThreadTeam::claim(std::uint64_t region, int owner, End end) {
+  const Part stretch = part_of(parts_of(region), 1, owner, size_);
+  const auto parts = static_cast<std::uint64_t>(stretch.end - stretch.begin);
+  if (parts == 0) return -1;
+  std::atomic<std::uint64_t>& claims = claims_[static_cast<std::size_t>(owner)].word;
+  std::uint64_t word = claims.load(std::memory_order_acquire);
+  while (true) {
+    std::uint64_t taken = word & 0xffff;
+    if (number_of(word) != number_of(region)) {
+      // Of a region before, then nothing is taken yet; or of one after, and this one is over. A
+      // region does not end before its parts are claimed: if it has, the exchange fails.
+      if (region_.load() != region) return -1;
+      taken = 0;
+    }
+    const std::uint64_t front = taken >> kFrontShift, back = taken & 0xff;
+    if (front + back >= parts) return -1;
+    const std::uint64_t more = end == End::front ? std::uint64_t{1} << kFrontShift : 1;
+    if (claims.compare_exchange_weak(word, (number_of(region) << kNumberShift) | (taken + more),
+                                     std::memory_order_acq_rel, std::memory_order_acquire))
+      return end == End::front ? stretch.begin + static_cast<std::int64_t>(front)
+                               : stretch.end - 1 - static_cast<std::int64_t>(back);
+  }
+}
+
+/// Claims parts until none is left: first of the own stretch, whose bytes may still be in this
+/// CPU's caches, then from the far ends of the others'.
+void ThreadTeam::work_on(std::uint64_t region, int worker) {
+  std::int64_t done = 0;
+  for (std::int64_t part; (part = claim(region, worker, End::front)) >= 0; ++done) run_part(part);
+  if (done > 0 && report(worker, done)) return;
+  // To look at the others' claims slows them down: not while all are about to finish, as usual.
+  bool& helps = claims_[static_cast<std::size_t>(worker)].helps;
+  if (!helps && is_over_soon(region)) return;
+  helps = false;
+  for (int i = 1; i < size_; ++i) {
+    const int other = worker + i < size_ ? worker + i : worker + i - size_;
+    for (std::int64_t part; (part = claim(region, other, End::back)) >= 0;) {
+      helps = true;
+      run_part(part);
+      if (report(other, 1)) return;
+    }
+    if (region_.load() != region) return;
+  }
+}
+
+bool ThreadTeam::is_over_soon(std::uint64_t region) const {
+  constexpr int kLooks = 16;  // about half a microsecond, less than a part takes
+  for (int i = 0; i < kLooks; ++i) {
+    if (region_.load() != region) return true;
+    pause_cpu();
+  }
+  return false;
+}
+
+void ThreadTeam::run_part(std::int64_t part) {
+  if (failed_.load(std::memory_order_relaxed)) return;
   try {
-    call_(body_, thread);
-  } catch (const Barrier::Aborted&) {
-    // Another thread failed first and has left its exception.
+    regions_->run(part);
   } catch (...) {
-    if (!failed_.exchange(true, std::memory_order_acq_rel)) error_ = std::current_exception();
-    barrier_.abort();
+    note_error();
   }
 }
 
-void ThreadTeam::run_on_all(Call call, void* body) {
+void ThreadTeam::note_error() {
+  if (!failed_.exchange(true, std::memory_order_acq_rel)) error_ = std::current_exception();
+}
+
+/// Parts of a worker's stretch are done; true: they were the last, and the region is over.
+bool ThreadTeam::report(int owner, std::int64_t parts) {
+  std::atomic<std::int64_t>& left = group_left_[static_cast<std::size_t>(owner / kGroup)].left;
+  if (left.fetch_sub(parts, std::memory_order_acq_rel) != parts) return false;
+  if (size_ > kGroup && groups_left_.left.fetch_sub(1, std::memory_order_acq_rel) != 1)
+    return false;
+  open_next();
+  return true;
+}
+
+void ThreadTeam::start_countdown(std::int64_t parts) {
+  std::int64_t groups = 0;
+  for (int group = 0; group < groups_of(size_); ++group) {
+    const int last = std::min((group + 1) * kGroup, size_) - 1;
+    const std::int64_t own =
+        part_of(parts, 1, last, size_).end - part_of(parts, 1, group * kGroup, size_).begin;
+    groups += own > 0;
+    group_left_[static_cast<std::size_t>(group)].left.store(own, std::memory_order_relaxed);
+  }
+  groups_left_.left.store(groups, std::memory_order_relaxed);
+}
+
+/// Runs regions of one part: nobody else is needed. Others learn of the first with more.
+void ThreadTeam::open_next() {
+  std::int64_t parts = 0;
+  try {
+    if (!failed_.load(std::memory_order_relaxed))
+      while ((parts = regions_->open()) == 1) regions_->run(0);
+  } catch (...) {
+    note_error();
+    parts = 0;
+  }
+  assert(parts >= 0 && parts <= most_parts());
+  start_countdown(parts);
+  const std::uint64_t number = number_of(region_.load()) + 1;
+  region_.ring((number << kNumberShift) | static_cast<std::uint64_t>(parts));
+}
+
+void ThreadTeam::walk(Regions& regions) {
+  if (size_ == 1) {
+    for (std::int64_t parts; (parts = regions.open()) > 0;)
+      for (std::int64_t part = 0; part < parts; ++part) regions.run(part);
+    return;
+  }
   if (busy_.exchange(true, std::memory_order_acquire))
     fail(ErrorCode::internal, "thread team: a region inside a region, or two callers at once");
-  call_ = call;
-  body_ = body;
-  left_.reset(static_cast<std::uint32_t>(size_ - 1));
-  start_.increment();
-  run_part(0);
-  std::uint32_t left = left_.load();
-  while (left != 0) left = left_.wait_while(left, spin_us_);
-  const bool failed = failed_.load(std::memory_order_acquire);
-  std::exception_ptr error;
-  if (failed) {
-    error = std::exchange(error_, nullptr);
-    failed_.store(false, std::memory_order_relaxed);
-    barrier_.restart();
+  regions_ = &regions;
+  open_next();
+  for (std::uint64_t region; parts_of(region = region_.load()) != 0;) {
+    work_on(region, 0);
+    region_.wait_while(region, spin_us_);
   }
+  // Nobody touches `regions` any more: a thread that comes late finds no part of them.
+  std::exception_ptr error;
+  if (failed_.exchange(false, std::memory_order_acq_rel)) error = std::exchange(error_, nullptr);
   busy_.store(false, std::memory_order_release);
-  if (failed) std::rethrow_exception(error);
+  if (error != nullptr) std::rethrow_exception(error);
 }
 
-Part part_of(std::int64_t count, std::int64_t step, int thread, int threads) {
-  assert(count >= 0 && step > 0 && thread >= 0 && thread < threads);
+Part part_of(std::int64_t count, std::int64_t step, std::int64_t index, std::int64_t parts) {
+  assert(count >= 0 && step > 0 && index >= 0 && index < parts);
   const std::int64_t steps = divide_up(count, step);
-  const std::int64_t each = steps / threads, more = steps % threads;
-  const std::int64_t first = each * thread + std::min<std::int64_t>(thread, more);
-  const std::int64_t last = first + each + (thread < more ? 1 : 0);
+  const std::int64_t each = steps / parts, more = steps % parts;
+  const std::int64_t first = each * index + std::min(index, more);
+  const std::int64_t last = first + each + (index < more ? 1 : 0);
   return {std::min(first * step, count), std::min(last * step, count)};
 }
 

@@ -1,6 +1,5 @@
-// A persistent team for parallel regions. Waiting spins for a bounded time, then sleeps in the
-// kernel: under 1 us while hot, no CPU while idle, and no collapse when the machine is busy
-// (house.md, section 9).
+// A persistent team for work cut into parts that threads claim: none waits for another that has
+// not come, and one that loses its CPU delays the part it holds, no more (docs/decisions/0012).
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -8,62 +7,34 @@
 #include <memory>
 #include <thread>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
+#include "base/bell.hpp"
 #include "base/cpus.hpp"
 
 namespace stepless {
 
-/// A 32-bit number that threads wait on. On a line of its own: what one thread polls, no other may
-/// write beside.
-class alignas(128) WaitWord {
+/// Regions of work, one after the other, each cut into parts that are free of one another.
+class Regions {
  public:
-  std::uint32_t load() const { return value_.load(std::memory_order_acquire); }
-  /// Before the region starts only: wakes nobody.
-  void reset(std::uint32_t value) { value_.store(value, std::memory_order_relaxed); }
-  /// Counts up (wrapping) and wakes the sleepers. Orders like a release and an acquire.
-  void increment();
-  /// Counts down and wakes the sleepers at zero.
-  void decrement();
-  /// Returns the first value seen that is not `old`. Spins for about `spin_us`, then sleeps.
-  std::uint32_t wait_while(std::uint32_t old, int spin_us);
+  /// Opens the next region and returns its parts, at most ThreadTeam::most_parts(); 0: that was
+  /// all. Called by one thread at a time, when all parts of the region before are done; what those
+  /// wrote is seen here, and what this writes by the parts to come.
+  virtual std::int64_t open() = 0;
+  /// Part 0 .. parts - 1 of the region that is open: each once, on any thread.
+  virtual void run(std::int64_t part) = 0;
 
- private:
-  void wake_sleepers();
-  std::atomic<std::uint32_t> value_{0};
-  std::atomic<std::uint32_t> sleepers_{0};
+ protected:
+  ~Regions() = default;
 };
 
-/// For all threads of a team, inside run(). An exception in one thread ends the wait of the others.
-class Barrier {
- public:
-  /// What wait() throws when another thread of the region failed; the team catches it. Let it pass.
-  struct Aborted {};
-
-  Barrier(int threads, int spin_us) : threads_(threads), spin_us_(spin_us) {}
-  /// Returns when every thread of the team has called it. What was written before is seen after.
-  void wait() {
-    if (threads_ > 1) wait_for_others();
-  }
-
- private:
-  friend class ThreadTeam;
-  void wait_for_others();
-  void abort();
-  void restart();
-
-  int threads_, spin_us_;
-  std::atomic<bool> aborted_{false};
-  alignas(128) std::atomic<int> arrived_{0};
-  WaitWord generation_;
-};
-
-/// One caller at a time. Regions do not nest. A team of one runs the body as a plain call.
+/// One caller at a time. Regions do not nest. A team of one makes plain calls.
 class ThreadTeam {
  public:
-  /// Starts threads - 1 threads; the caller of run() is thread 0. Workers take no asynchronous
-  /// signals. Throws Error: invalid_argument (not in 1..kMostThreads), exhausted (the system starts
-  /// no more).
+  /// Starts threads - 1 threads; the caller of run() and walk() works too. Workers take no
+  /// asynchronous signals. Throws Error: invalid_argument (not in 1..kMostThreads), exhausted (the
+  /// system starts no more).
   explicit ThreadTeam(int threads);
   ThreadTeam(const ThreadTeam&) = delete;
   ThreadTeam& operator=(const ThreadTeam&) = delete;
@@ -72,45 +43,72 @@ class ThreadTeam {
   static constexpr int kMostThreads = 1024;
 
   int size() const { return size_; }
-  Barrier& barrier() { return barrier_; }
+  /// The most parts that a region may have.
+  std::int64_t most_parts() const;
 
-  /// body(thread) on every thread 0 .. size()-1 at once; returns when all have ended. What one
-  /// thread wrote is seen by the caller after, and what the caller wrote before is seen by all. If
-  /// bodies throw, the first exception caught is thrown here, and the team stays usable.
+  /// All regions, one after the other. Whoever finishes the last part of one opens the next, a
+  /// region of a single part it runs itself. If parts throw, the first exception caught is thrown
+  /// here once the parts that had begun are done, and the team stays usable.
+  void walk(Regions& regions);
+
+  /// body(part) for each of 0 .. parts - 1, on any threads; returns when all are done. What was
+  /// written before is seen by them, and what they wrote by the caller after.
   template <class F>
-  void run(F&& body) {
-    if (size_ == 1) {
-      body(0);
-      return;
-    }
-    using Body = std::remove_reference_t<F>;
-    run_on_all([](void* at, int thread) { (*static_cast<Body*>(at))(thread); },
-               const_cast<void*>(static_cast<const void*>(std::addressof(body))));
+  void run(std::int64_t parts, F&& body) {
+    Single<std::remove_reference_t<F>> single(parts, body);
+    walk(single);
   }
 
  private:
-  using Call = void (*)(void* body, int thread);
-  void run_on_all(Call call, void* body);
-  void work(int thread);
-  void run_part(int thread);
+  template <class F>
+  class Single final : public Regions {
+   public:
+    Single(std::int64_t parts, F& body) : parts_(parts), body_(body) {}
+    std::int64_t open() override { return std::exchange(parts_, 0); }
+    void run(std::int64_t part) override { body_(part); }
+
+   private:
+    std::int64_t parts_;
+    F& body_;
+  };
+  /// What was claimed of a worker's own stretch of the parts, and of which region.
+  struct alignas(128) Claims {
+    std::atomic<std::uint64_t> word{0};
+    bool helps = false;  // of this worker: whether it found parts of others the last time it looked
+  };
+  /// A number that many threads count down, on a line of its own.
+  struct alignas(128) Countdown {
+    std::atomic<std::int64_t> left{0};
+  };
+  enum class End : std::uint8_t { front, back };
+
+  void work(int worker);
+  void work_on(std::uint64_t region, int worker);
+  std::int64_t claim(std::uint64_t region, int owner, End end);
+  void run_part(std::int64_t part);
+  bool report(int owner, std::int64_t parts);
+  void start_countdown(std::int64_t parts);
+  bool is_over_soon(std::uint64_t region) const;
+  void open_next();
+  void note_error();
   void stop() noexcept;
 
   int size_, spin_us_;
-  Barrier barrier_;
-  Call call_ = nullptr;
-  void* body_ = nullptr;
-  bool stopping_ = false;
-  std::atomic<bool> busy_{false}, failed_{false};
+  Regions* regions_ = nullptr;
   std::exception_ptr error_;
-  WaitWord start_, left_;  // regions begun; workers still in the region
+  std::atomic<bool> busy_{false}, failed_{false}, stopping_{false};
+  std::unique_ptr<Claims[]> claims_;         // (size)
+  std::unique_ptr<Countdown[]> group_left_;  // parts that are not done, by groups of their owners
   std::vector<std::thread> workers_;
+  Bell region_;            // its number, and its parts: 0 between walks
+  Countdown groups_left_;  // groups whose parts are not all done
 };
 
-/// The part of `count` items that thread `thread` of `threads` takes: contiguous, cut at multiples
-/// of `step`, and as even as that allows. May be empty.
+/// The part of `count` items that is number `index` of `parts`: contiguous, cut at multiples of
+/// `step`, and as even as that allows. May be empty.
 struct Part {
   std::int64_t begin, end;
 };
-Part part_of(std::int64_t count, std::int64_t step, int thread, int threads);
+Part part_of(std::int64_t count, std::int64_t step, std::int64_t index, std::int64_t parts);
 
 }  // namespace stepless

@@ -13,6 +13,7 @@ namespace {
 // Bytes of source per thread and piece: large enough that threads rarely meet, small enough for
 // any machine.
 constexpr std::int64_t kPieceBytes = std::int64_t{4} << 20;
+constexpr std::int64_t kPartsPerThread = 4;  // what a busy CPU leaves, others take
 
 class Converter {
  public:
@@ -33,9 +34,10 @@ class Converter {
   /// Calls f(begin, end) on the team for parts of `rows`.
   template <class F>
   void each_part(std::int64_t rows, F&& f) {
-    team_.run([&](int thread) {
-      const Part part = part_of(rows, 1, thread, team_.size());
-      if (part.begin < part.end) f(part.begin, part.end);
+    const std::int64_t parts = std::min<std::int64_t>(rows, kPartsPerThread * team_.size());
+    team_.run(parts, [&](std::int64_t index) {
+      const Part part = part_of(rows, 1, index, parts);
+      f(part.begin, part.end);
     });
   }
 

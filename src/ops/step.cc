@@ -36,10 +36,11 @@ kernels::MatmulArgs expert_args(const Step& step, MatrixId id, std::int64_t expe
   return args;
 }
 
-kernels::Slice part_of_units(std::int64_t units, std::int64_t multiple, int thread, int threads) {
+kernels::Slice part_of_units(std::int64_t units, std::int64_t multiple, std::int64_t index,
+                             std::int64_t parts) {
   const std::int64_t tiles = divide_up(units, multiple);
-  const std::int64_t begin = tiles * thread / threads * multiple;
-  const std::int64_t end = tiles * (thread + 1) / threads * multiple;
+  const std::int64_t begin = tiles * index / parts * multiple;
+  const std::int64_t end = tiles * (index + 1) / parts * multiple;
   return {std::min(begin, units), std::min(end, units)};
 }
 

@@ -43,8 +43,9 @@ using KernelArgs =
 std::uint8_t* value_bytes(const Step& step, ValueId id);
 /// The weight's part of the arguments: one expert of a stack, or expert 0 of a plain matrix.
 kernels::MatmulArgs expert_args(const Step& step, MatrixId id, std::int64_t expert);
-/// Thread t's share of `units`, in whole multiples: which thread computes a unit changes no bit.
-kernels::Slice part_of_units(std::int64_t units, std::int64_t multiple, int thread, int threads);
+/// Part `index` of `units`, in whole multiples: where the cuts are changes no bit.
+kernels::Slice part_of_units(std::int64_t units, std::int64_t multiple, std::int64_t index,
+                             std::int64_t parts);
 
 /// One kernel call: arguments, how many units it has and in which multiples they may be cut.
 struct BoundCall {

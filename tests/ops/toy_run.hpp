@@ -48,7 +48,7 @@ inline RowGroup group_of(const std::vector<std::int32_t>& tokens, std::size_t fi
 inline std::vector<float> run_toy(std::shared_ptr<const Program> program,
                                   const std::vector<std::int32_t>& tokens, int threads,
                                   std::size_t step = 1000) {
-  const auto backend = make_cpu_backend(threads);
+  const auto backend = make_cpu_backend(std::make_shared<ThreadTeam>(threads), 1);
   backend->prepare(program);
   backend->allocate_kv(kv_shape_of(*program, 4), 8);
   backend->allocate_state({program->state_layers}, 1);

@@ -8,7 +8,7 @@
 #include "base/memory.hpp"
 #include "format/dtype.hpp"
 #include "kernels/args.hpp"
-#include "ops/cpu/experts.hpp"
+#include "ops/cpu/step_walk.hpp"
 #include "ops/kv_memory.hpp"
 #include "ops/plan_program.hpp"
 #include "ops/step.hpp"
@@ -16,22 +16,14 @@
 namespace stepless {
 namespace {
 
-/// Parts may share prepared x when the same function prepares it in the same way.
-bool same_preparation(const BoundCall& a, const BoundCall& b) {
-  const auto* x = std::get_if<kernels::MatmulArgs>(&a.args);
-  const auto* y = std::get_if<kernels::MatmulArgs>(&b.args);
-  return x != nullptr && y != nullptr && a.kernel->entry->prepare == b.kernel->entry->prepare &&
-         x->group_size == y->group_size && x->mode == y->mode && x->bits == y->bits;
-}
-
 void copy_bytes(void* to, const void* from, std::int64_t bytes) {
   std::memcpy(to, from, static_cast<std::size_t>(bytes));
 }
 
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(std::shared_ptr<ThreadTeam> team)
-      : team_owner_(std::move(team)), team_(*team_owner_) {}
+  CpuBackend(std::shared_ptr<ThreadTeam> team, std::int64_t least_part_bytes)
+      : team_(std::move(team)), walk_({team_->size(), least_part_bytes}) {}
 
   std::int64_t free_bytes() const override { return available_memory_bytes(); }
   void prepare(std::shared_ptr<const Program> program) override;
@@ -45,17 +37,13 @@ class CpuBackend final : public Backend {
   Sampled collect(Ticket ticket) override;
 
  private:
-  void run_node(const Step& step, const Node& node, int thread);
-  void run_calls(std::span<const BoundCall> calls, int thread);
-
-  std::shared_ptr<ThreadTeam> team_owner_;
-  ThreadTeam& team_;
+  std::shared_ptr<ThreadTeam> team_;
   std::shared_ptr<const Program> program_;
   LargeBuffer arena_, workspace_, kv_memory_, state_memory_;
   std::vector<kernels::KvLayer> kv_;
   std::vector<kernels::StateLayer> state_;
   std::vector<std::int64_t> positions_;
-  ExpertGroups groups_;
+  StepWalk walk_;
   Sampled results_;
   Ticket last_ = 0;
 };
@@ -79,10 +67,7 @@ void CpuBackend::prepare(std::shared_ptr<const Program> program) {
   workspace_ =
       LargeBuffer(std::max(workspace_bytes(*program_), sample_bytes), "prepared activations");
   positions_.reserve(static_cast<std::size_t>(program_->max_rows));
-  for (const Node& node : program_->nodes)
-    if (const auto* op = std::get_if<ExpertsOp>(&node.op))
-      groups_.reserve(program_->max_rows * op->k,
-                      program_->matrices[static_cast<std::size_t>(op->parts[0].weight)].experts);
+  walk_.reserve(*program_);
 }
 
 void CpuBackend::allocate_kv(const KvShape& shape, const KvPages& pages) {
@@ -131,42 +116,6 @@ void CpuBackend::write_pages(int index, std::span<const std::int32_t> pages, con
   }
 }
 
-void CpuBackend::run_calls(std::span<const BoundCall> calls, int thread) {
-  const int threads = team_.size();
-  // Nothing to pack, in most decode steps: no thread need wait for another.
-  if (calls.size() == 1 && calls.front().units == 0) return;
-  const auto prepare = calls.front().kernel->entry->prepare;
-  if (prepare != nullptr && calls.front().prepare_rows > 0) {
-    prepare(calls.front().opaque(), part_of_units(calls.front().prepare_rows, 1, thread, threads));
-    team_.barrier().wait();
-  }
-  for (const BoundCall& call : calls) {
-    const kernels::Slice part = part_of_units(call.units, call.unit_multiple, thread, threads);
-    if (part.begin < part.end) call.kernel->entry->run(call.opaque(), part);
-  }
-  team_.barrier().wait();
-}
-
-void CpuBackend::run_node(const Step& step, const Node& node, int thread) {
-  if (std::holds_alternative<ExpertsOp>(node.op)) {
-    run_experts(step, node, groups_, team_, thread);
-    return;
-  }
-  constexpr std::size_t kMostParts = 8;
-  BoundCall calls[kMostParts];
-  const std::size_t parts = node.plans.size();
-  for (std::size_t first = 0; first < parts;) {
-    std::size_t count = 0;
-    while (count < kMostParts && first + count < parts) {
-      calls[count] = bind(step, node, first + count);
-      if (count > 0 && !same_preparation(calls[0], calls[count])) break;
-      ++count;
-    }
-    run_calls({calls, count}, thread);
-    first += count;
-  }
-}
-
 Ticket CpuBackend::launch(const RowGroup& group) {
   Step step;
   step.program = program_.get();
@@ -199,9 +148,8 @@ Ticket CpuBackend::launch(const RowGroup& group) {
   step.top_logprobs = group.top_logprobs;
   step.top_ids = wanted == 0 ? nullptr : results_.top_ids.data();
   step.top_values = wanted == 0 ? nullptr : results_.top_logprobs.data();
-  team_.run([&](int thread) {
-    for (const Node& node : program_->nodes) run_node(step, node, thread);
-  });
+  walk_.begin(step);
+  team_->walk(walk_);
   if (group.logits != nullptr && step.sampled > 0) {
     const auto& sample = std::get<SampleOp>(program_->nodes.back().op);
     const Value& logits = program_->values[static_cast<std::size_t>(sample.logits)];
@@ -223,8 +171,9 @@ std::unique_ptr<Backend> make_cpu_backend(int threads) {
   return make_cpu_backend(std::make_shared<ThreadTeam>(threads));
 }
 
-std::unique_ptr<Backend> make_cpu_backend(std::shared_ptr<ThreadTeam> team) {
-  return std::make_unique<CpuBackend>(std::move(team));
+std::unique_ptr<Backend> make_cpu_backend(std::shared_ptr<ThreadTeam> team,
+                                          std::int64_t least_part_bytes) {
+  return std::make_unique<CpuBackend>(std::move(team), least_part_bytes);
 }
 
 }  // namespace stepless

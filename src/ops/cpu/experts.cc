@@ -1,10 +1,12 @@
 #include "ops/cpu/experts.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/checked.hpp"
 #include "dispatch/select.hpp"
 #include "format/dtype.hpp"
+#include "ops/cpu/parts.hpp"
 #include "ops/plan_program.hpp"
 
 namespace stepless {
@@ -43,31 +45,49 @@ struct PartRun {
     return a;
   }
 
-  void prepare(int thread, int threads) const {
+  bool prepares() const {
+    for (std::int64_t e = 0; e < groups.experts(); ++e)
+      if (groups.count(e) > 0 && kernel(groups.count(e)).entry->prepare != nullptr) return true;
+    return false;
+  }
+
+  /// Rows of x, counted over all experts.
+  void prepare(kernels::Slice rows) const {
     for (std::int64_t e = 0; e < groups.experts(); ++e) {
-      if (groups.count(e) == 0) continue;
+      const std::int64_t first = groups.first(e), end = first + groups.count(e);
+      const kernels::Slice own = {std::max(rows.begin, first) - first,
+                                  std::min(rows.end, end) - first};
+      if (own.begin >= own.end) continue;
       const auto prepare = kernel(groups.count(e)).entry->prepare;
-      const kernels::Slice rows = part_of_units(groups.count(e), 1, thread, threads);
-      if (prepare == nullptr || rows.begin == rows.end) continue;
+      if (prepare == nullptr) continue;
       const kernels::MatmulArgs a = args(e);
-      prepare(&a, rows);
+      prepare(&a, own);
     }
   }
 
-  void multiply(int thread, int threads) const {
+  /// What an expert with `rows` rows takes: below a few it is the reading of its weights.
+  static std::int64_t work(std::int64_t rows) { return rows + 3; }
+
+  /// Part `index` of `parts`: experts stand one after the other, each cut into tiles of its kernel.
+  void multiply(std::int64_t index, std::int64_t parts, std::int64_t touched) const {
+    const std::int64_t scale = weight().n, total = (groups.pairs() + 3 * touched) * scale;
+    std::int64_t at = 0;
     for (std::int64_t e = 0; e < groups.experts(); ++e) {
-      if (groups.count(e) == 0) continue;
-      const Kernel& row = kernel(groups.count(e));
-      const kernels::Slice outputs = part_of_units(weight().n, row.is.tile_n, thread, threads);
-      if (outputs.begin == outputs.end) continue;
+      const std::int64_t rows = groups.count(e);
+      if (rows == 0) continue;
+      const Kernel& row = kernel(rows);
+      const std::int64_t tile = row.is.tile_n;
+      const Span span = {at, work(rows) * scale, divide_up(weight().n, tile)};
+      at += span.work;
+      const kernels::Slice tiles = pieces_in(span, total, index, parts);
+      if (tiles.begin >= tiles.end) continue;
       const kernels::MatmulArgs a = args(e);
-      row.entry->run(&a, outputs);
+      row.entry->run(&a, {tiles.begin * tile, std::min(tiles.end * tile, weight().n)});
     }
   }
 };
 
-/// Copies rows of `width` elements between the order of pairs and the order of experts; a thread
-/// takes its share.
+/// Copies rows of `width` elements between the order of pairs and the order of experts.
 void gather(const Step& step, const ExpertsOp& op, const ExpertGroups& groups, std::int64_t width,
             kernels::Slice share) {
   const std::int64_t bytes = width * size_of(step.program->act);
@@ -90,26 +110,67 @@ void scatter(const Step& step, const ExpertsOp& op, const ExpertGroups& groups, 
 
 }  // namespace
 
-void run_experts(const Step& step, const Node& node, ExpertGroups& groups, ThreadTeam& team,
-                 int thread) {
-  const auto& op = std::get<ExpertsOp>(node.op);
-  const Matrix& first = step.program->matrices[static_cast<std::size_t>(op.parts[0].weight)];
-  const int threads = team.size();
-  if (thread == 0)
-    groups.sort(reinterpret_cast<const std::int32_t*>(value_bytes(step, op.ids)), step.rows * op.k,
-                first.experts);
-  team.barrier().wait();
-  const kernels::Slice share = part_of_units(groups.pairs(), 1, thread, threads);
-  gather(step, op, groups, first.k, share);
-  team.barrier().wait();
-  for (std::size_t part = 0; part < op.parts.size(); ++part) {
-    const PartRun run{step, node, op, part, groups};
-    run.prepare(thread, threads);
-    team.barrier().wait();
-    run.multiply(thread, threads);
-    team.barrier().wait();
-    scatter(step, op, groups, op.parts[part].y, run.weight().n, share);
-    team.barrier().wait();
+const ExpertsOp& ExpertsWalk::op() const { return std::get<ExpertsOp>(node_->op); }
+
+void ExpertsWalk::reserve(const Program& program) {
+  for (const Node& node : program.nodes)
+    if (const auto* op = std::get_if<ExpertsOp>(&node.op))
+      groups_.reserve(program.max_rows * op->k,
+                      program.matrices[static_cast<std::size_t>(op->parts[0].weight)].experts);
+}
+
+void ExpertsWalk::begin(const Step& step, const Node& node) {
+  step_ = &step, node_ = &node;
+  phase_ = Phase::sort;
+  part_ = 0;
+}
+
+std::int64_t ExpertsWalk::open() {
+  const Matrix& first = step_->program->matrices[static_cast<std::size_t>(op().parts[0].weight)];
+  const std::int64_t row_bytes = first.k * size_of(step_->program->act);
+  if (phase_ == Phase::sort) {
+    groups_.sort(reinterpret_cast<const std::int32_t*>(value_bytes(*step_, op().ids)),
+                 step_->rows * op().k, first.experts);
+    touched_ = 0;
+    for (std::int64_t e = 0; e < groups_.experts(); ++e) touched_ += groups_.count(e) > 0;
+    if (groups_.pairs() == 0) return 0;
+    phase_ = Phase::gather;
+    return parts_ = cutting_.parts(groups_.pairs() * row_bytes * 2, groups_.pairs());
+  }
+  if (phase_ == Phase::scatter && ++part_ == op().parts.size()) return 0;
+  const PartRun run{*step_, *node_, op(), part_, groups_};
+  if (phase_ == Phase::gather || phase_ == Phase::scatter) {
+    phase_ = Phase::prepare;
+    if (run.prepares())
+      return parts_ = cutting_.parts(groups_.pairs() * row_bytes * 2, groups_.pairs());
+  }
+  if (phase_ == Phase::prepare) {
+    phase_ = Phase::multiply;
+    const Matrix& w = run.weight();
+    const std::int64_t work = (groups_.pairs() + 3 * touched_) *
+                              (expert_args(*step_, op().parts[part_].weight, 0).w_row_bytes) * w.n /
+                              4;
+    return parts_ = cutting_.parts(work, w.n * touched_);
+  }
+  phase_ = Phase::scatter;
+  return parts_ = cutting_.parts(
+             groups_.pairs() * run.weight().n * size_of(step_->program->act) * 2, groups_.pairs());
+}
+
+void ExpertsWalk::run(std::int64_t index) {
+  const PartRun run{*step_, *node_, op(), part_, groups_};
+  const kernels::Slice pairs = part_of_units(groups_.pairs(), 1, index, parts_);
+  switch (phase_) {
+    case Phase::sort:
+      return;
+    case Phase::gather:
+      return gather(*step_, op(), groups_, run.weight().k, pairs);
+    case Phase::prepare:
+      return run.prepare(pairs);
+    case Phase::multiply:
+      return run.multiply(index, parts_, touched_);
+    case Phase::scatter:
+      return scatter(*step_, op(), groups_, op().parts[part_].y, run.weight().n, pairs);
   }
 }
 

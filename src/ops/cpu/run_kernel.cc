@@ -2,14 +2,12 @@
 
 #include <algorithm>
 
+#include "base/checked.hpp"
 #include "base/error.hpp"
+#include "ops/cpu/parts.hpp"
 
 namespace stepless {
 namespace {
-
-// About 2 us of one core's bandwidth, ten times what waking the team costs (kernels.md, CPU 1: 0.2
-// us a region).
-constexpr std::int64_t kLeastBytesPerThread = 64 * 1024;
 
 const kernels::CpuEntry& entry_of(const Kernel& kernel) {
   if (kernel.entry == nullptr)
@@ -19,58 +17,59 @@ const kernels::CpuEntry& entry_of(const Kernel& kernel) {
   return *kernel.entry;
 }
 
-int threads_worth(const KernelCall& call, int threads) {
-  if (call.unit_bytes <= 0) return threads;
-  const double bytes = static_cast<double>(call.units) * static_cast<double>(call.unit_bytes);
-  return static_cast<int>(std::clamp(bytes / static_cast<double>(kLeastBytesPerThread), 1.0,
-                                     static_cast<double>(threads)));
-}
+class KernelRegions final : public Regions {
+ public:
+  KernelRegions(const KernelCall& call, int threads)
+      : call_(call), entry_(entry_of(call.kernel)), cutting_{threads} {}
 
-void prepare_part(const KernelCall& call, const kernels::CpuEntry& entry, int thread, int threads) {
-  const Part rows = part_of(call.prepare_rows, 1, thread, threads);
-  if (rows.begin < rows.end) entry.prepare(call.args, {rows.begin, rows.end});
-}
+  std::int64_t open() override {
+    if (phase_ == Phase::begin) {
+      phase_ = Phase::prepare;
+      constexpr std::int64_t kRowsPerPart = 4;
+      const std::int64_t rows = call_.prepare_rows;
+      if (entry_.prepare != nullptr && rows > 0)
+        return parts_ = std::min(divide_up(rows, kRowsPerPart), unit_parts());
+    }
+    if (phase_ == Phase::prepare) {
+      phase_ = Phase::run;
+      if (call_.units > 0) return parts_ = unit_parts();
+    }
+    if (entry_.finish != nullptr) entry_.finish(call_.args);
+    return 0;
+  }
 
-void run_part(const KernelCall& call, const kernels::CpuEntry& entry, int thread, int threads) {
-  const Part units = units_of(call, thread, threads);
-  if (units.begin < units.end) entry.run(call.args, {units.begin, units.end});
-}
+  void run(std::int64_t index) override {
+    const bool prepares = phase_ == Phase::prepare;
+    const Part part = prepares ? part_of(call_.prepare_rows, 1, index, parts_)
+                               : part_of(call_.units, multiple(), index, parts_);
+    (prepares ? entry_.prepare : entry_.run)(call_.args, {part.begin, part.end});
+  }
 
-bool prepares(const KernelCall& call, const kernels::CpuEntry& entry) {
-  return entry.prepare != nullptr && call.prepare_rows > 0;
-}
+ private:
+  enum class Phase : std::uint8_t { begin, prepare, run };
+
+  std::int64_t multiple() const {
+    return call_.kernel.fields.unit == Unit::outputs ? call_.kernel.is.tile_n : 1;
+  }
+  std::int64_t unit_parts() const {
+    const double bytes = static_cast<double>(call_.units) * static_cast<double>(call_.unit_bytes);
+    constexpr double kMany = 1e15;
+    return cutting_.parts(static_cast<std::int64_t>(std::min(bytes, kMany)),
+                          divide_up(call_.units, multiple()));
+  }
+
+  const KernelCall& call_;
+  const kernels::CpuEntry& entry_;
+  Cutting cutting_;
+  Phase phase_ = Phase::begin;
+  std::int64_t parts_ = 0;
+};
 
 }  // namespace
 
-Part units_of(const KernelCall& call, int thread, int threads) {
-  const int workers = threads_worth(call, threads);
-  if (thread >= workers) return {call.units, call.units};
-  const std::int64_t step = call.kernel.fields.unit == Unit::outputs ? call.kernel.is.tile_n : 1;
-  return part_of(call.units, step, thread, workers);
-}
-
 void run_kernel(ThreadTeam& team, const KernelCall& call) {
-  const kernels::CpuEntry& entry = entry_of(call.kernel);
-  if (threads_worth(call, team.size()) == 1) {  // a region would only cost
-    if (prepares(call, entry)) prepare_part(call, entry, 0, 1);
-    run_part(call, entry, 0, 1);
-    if (entry.finish != nullptr) entry.finish(call.args);
-    return;
-  }
-  team.run([&](int thread) { run_kernel_in_region(team, thread, call); });
-}
-
-void run_kernel_in_region(ThreadTeam& team, int thread, const KernelCall& call) {
-  const kernels::CpuEntry& entry = entry_of(call.kernel);
-  if (prepares(call, entry)) {
-    prepare_part(call, entry, thread, team.size());
-    team.barrier().wait();
-  }
-  run_part(call, entry, thread, team.size());
-  team.barrier().wait();
-  if (entry.finish == nullptr) return;
-  if (thread == 0) entry.finish(call.args);
-  team.barrier().wait();
+  KernelRegions regions(call, team.size());
+  team.walk(regions);
 }
 
 }  // namespace stepless

@@ -1,6 +1,6 @@
-// The one executor of CPU kernels: prepare over rows of x, a barrier, run over units, a barrier,
-// finish. How units fall to threads never shows in the bits: a kernel computes each output whole
-// inside one unit.
+// The one executor of CPU kernels called on their own: prepare over rows of x, then run over units,
+// then finish. How units fall to threads never shows in the bits: a kernel computes each output
+// whole inside one unit.
 #pragma once
 #include <cstdint>
 
@@ -17,20 +17,12 @@ struct KernelCall {
   std::int64_t prepare_rows = 0;  // rows of x; 0 when the kernel prepares nothing
   std::int64_t units = 0;  // along kernel.fields.unit: outputs, rows, rows * heads, dot blocks
   /// What a unit reads and writes, m times its weights in a matmul: keeps threads out of work that
-  /// is over before they wake. 0: every thread takes part.
+  /// is over before they wake.
   std::int64_t unit_bytes = 0;
 };
 
-/// Units [begin, end) of a thread: outputs are cut at multiples of the tile, so that no tile is
-/// shared.
-Part units_of(const KernelCall& call, int thread, int threads);
-
-/// Starts a region of its own. Throws Error (unsupported) when this build has no code for the
-/// kernel.
+/// Outputs are cut at multiples of the tile, so that no tile is shared. Throws Error (unsupported)
+/// when this build has no code for the kernel.
 void run_kernel(ThreadTeam& team, const KernelCall& call);
-
-/// The same inside a region that is running; every thread of the team calls it with equal
-/// arguments. Ends with a barrier: results are seen by all threads when it returns.
-void run_kernel_in_region(ThreadTeam& team, int thread, const KernelCall& call);
 
 }  // namespace stepless

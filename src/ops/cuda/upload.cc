@@ -9,6 +9,7 @@ namespace {
 constexpr std::int64_t kBufferBytes = 32 << 20;
 constexpr std::int64_t kStep = 4096;  // threads take whole pages
 constexpr int kMostThreads = 8;
+constexpr std::int64_t kPartsPerThread = 4;  // what a busy CPU leaves, others take
 
 /// One thread for what a small model has.
 int threads_for(std::int64_t total) {
@@ -39,18 +40,19 @@ void Uploader::add(std::uint8_t* to, const void* from, std::int64_t bytes) {
   }
 }
 
-/// All threads copy every piece together: one of many megabytes stands beside some of a few bytes.
+/// A part copies its share of every piece: one of many megabytes stands beside some of a few bytes.
 void Uploader::send() {
   if (pieces_.empty()) return;
   Buffer& buffer = buffers_[filling_];
   buffer.free.wait("upload");
   std::uint8_t* const memory = buffer.memory.data();
-  team_.run([&](int thread) {
+  const std::int64_t parts = kPartsPerThread * team_.size();
+  team_.run(parts, [&](std::int64_t index) {
     std::int64_t end = 0;
     for (const Piece& piece : pieces_) {
-      if (thread == 0) std::memset(memory + end, 0, static_cast<std::size_t>(piece.at - end));
+      if (index == 0) std::memset(memory + end, 0, static_cast<std::size_t>(piece.at - end));
       end = piece.at + piece.bytes;
-      const Part part = part_of(piece.bytes, kStep, thread, team_.size());
+      const Part part = part_of(piece.bytes, kStep, index, parts);
       if (part.begin < part.end)
         std::memcpy(memory + piece.at + part.begin, piece.from + part.begin,
                     static_cast<std::size_t>(part.end - part.begin));

@@ -40,7 +40,6 @@ void finish(const void* args) {
 }
 
 constexpr kernels::CpuEntry kWhole = {prepare, run, finish};
-constexpr kernels::CpuEntry kRunOnly = {nullptr, run, nullptr};
 
 Kernel made_up(const kernels::CpuEntry* entry, Unit unit, int tile_n) {
   KernelName name;
@@ -69,20 +68,6 @@ TEST_P(RunKernel, DoesEverythingOnceAndInOrder) {
       }
 }
 
-TEST_P(RunKernel, WorksInsideARegionManyTimes) {
-  ThreadTeam team(GetParam());
-  const Kernel whole = made_up(&kWhole, Unit::rows, 8), plain = made_up(&kRunOnly, Unit::rows, 1);
-  Journal first(3, 40), second(0, 5);
-  team.run([&](int thread) {
-    run_kernel_in_region(team, thread, {whole, &first, 3, 40});
-    if (first.finished != 1) ++first.late;  // seen by every thread, no later
-    run_kernel_in_region(team, thread, {plain, &second, 0, 5});
-    for (const auto& unit : second.run)
-      if (unit != 1) ++second.late;
-  });
-  EXPECT_EQ(first.late + second.late, 0);
-}
-
 TEST_P(RunKernel, HasNothingToDoForNoUnits) {
   ThreadTeam team(GetParam());
   Journal j(0, 0);
@@ -99,22 +84,6 @@ TEST_P(RunKernel, RefusesAKernelThatWasNotBuilt) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Threads, RunKernel, ::testing::Values(1, 2, 5));
-
-TEST(UnitsOf, SmallWorkStaysOnFewThreads) {
-  const Kernel kernel = made_up(&kRunOnly, Unit::rows, 1);
-  const auto workers = [&](std::int64_t units, std::int64_t unit_bytes) {
-    int busy = 0;
-    for (int thread = 0; thread < 8; ++thread) {
-      const Part part = units_of({kernel, nullptr, 0, units, unit_bytes}, thread, 8);
-      busy += part.begin < part.end;
-    }
-    return busy;
-  };
-  EXPECT_EQ(workers(100, 16), 1);
-  EXPECT_EQ(workers(100, 1 << 20), 8);
-  EXPECT_EQ(workers(100, 0), 8);
-  EXPECT_EQ(workers(3, 0), 3);
-}
 
 }  // namespace
 }  // namespace stepless

@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numeric>
 
+#include "tests/support/device.hpp"
 #include "tests/support/each_row.hpp"
 #include "tests/support/random.hpp"
 #include "tests/support/typed_rows.hpp"
@@ -66,6 +68,7 @@ TEST_P(EachRoute, TiesGoToTheLowerIdAndNanIsTakenLast) {
   EXPECT_EQ(run({1, 2, 2, 0}, 1, 3, true).ids, (std::vector<std::int32_t>{1, 2, 0}));
   const Routed got = run({1, nan, 2, nan}, 1, 2, true);
   EXPECT_EQ(got.ids, (std::vector<std::int32_t>{2, 0}));
+  EXPECT_EQ(run({nan, 1, nan, 2}, 1, 3, true).ids, (std::vector<std::int32_t>{3, 1, 0}));
   // Whatever a row holds, its ids are ids: they index weights.
   for (const std::int32_t id : run({nan, nan, nan}, 1, 2, true).ids) EXPECT_TRUE(id >= 0 && id < 3);
 }
@@ -84,6 +87,56 @@ TEST_P(EachRoute, NormalizedIsTheSoftmaxOfTheChosen) {
 
 INSTANTIATE_TEST_SUITE_P(Rows, EachRoute, testing::ValuesIn(built_rows({KernelOp::route})),
                          row_name);
+
+/// What a GPU keeps in registers and what it reads again, ties and NaNs among them.
+TEST(RouteOnGpu, TakesWhatTheHostTakes) {
+  if (!device_runs(Isa::cuda)) GTEST_SKIP() << "no GPU here";
+  for (const std::int64_t experts : {1, 7, 64, 128, 129, 256, 257, 700})
+    for (const std::int64_t k : {1, 8, 33}) {
+      if (k > experts) continue;
+      SCOPED_TRACE(testing::Message() << k << " of " << experts);
+      Random random(static_cast<std::uint64_t>(experts * k));
+      const std::int64_t rows = 5;
+      std::vector<float> logits(static_cast<std::size_t>(rows * experts));
+      for (float& v : logits) {
+        v = static_cast<float>(std::round(random.normal() * 40)) / 16;
+        if (random.below(20) == 0) v = std::numeric_limits<float>::quiet_NaN();
+      }
+      DeviceArrays arrays;
+      Bytes bytes(logits.size() * 4);
+      std::memcpy(bytes.data(), logits.data(), bytes.size());
+      const Bytes none(static_cast<std::size_t>(rows * k * 4), 0xff);
+      const auto* z = reinterpret_cast<float*>(arrays.put(bytes));
+      for (const bool normalize : {false, true}) {
+        Routed want{std::vector<std::int32_t>(static_cast<std::size_t>(rows * k)),
+                    std::vector<float>(static_cast<std::size_t>(rows * k))};
+        const kernels::RouteArgs host{
+            logits.data(), want.ids.data(), want.weights.data(), rows, experts, k, normalize};
+        find_kernel("route_f32_r1_cpu")->entry->run(&host, {0, rows});
+        const kernels::RouteArgs args{z,
+                                      reinterpret_cast<std::int32_t*>(arrays.put(none)),
+                                      reinterpret_cast<float*>(arrays.put(none)),
+                                      rows,
+                                      experts,
+                                      k,
+                                      normalize};
+        arrays.run(0, [&](const kernels::CudaContext& context) {
+          return find_kernel("route_f32_r1_cuda")->device->launch(&args, context);
+        });
+        const auto read = [&](const void* from, void* to) {
+          const Bytes got = arrays.get(static_cast<const std::uint8_t*>(from), rows * k * 4);
+          std::memcpy(to, got.data(), got.size());
+        };
+        Routed got = want;
+        read(args.ids, got.ids.data()), read(args.weights, got.weights.data());
+        EXPECT_EQ(got.ids, want.ids);
+        for (std::size_t i = 0; i < got.weights.size(); ++i)
+          EXPECT_TRUE(std::abs(got.weights[i] - want.weights[i]) <= 1e-6f ||
+                      (std::isnan(got.weights[i]) && std::isnan(want.weights[i])))
+              << got.weights[i] << " and " << want.weights[i];
+      }
+    }
+}
 
 class EachCombine : public EachRow {};
 

@@ -14,7 +14,10 @@ static int32_t next_best(const float* logits, int64_t experts, const int32_t* ta
   for (int64_t e = 0; e < experts; ++e) {
     bool free = true;
     for (int64_t j = 0; j < count; ++j) free = free && taken[j] != e;
-    if (free && (best < 0 || logits[e] > logits[best])) best = static_cast<int32_t>(e);
+    if (!free) continue;
+    const float logit = logits[e], most = best < 0 ? 0 : logits[best];
+    if (best < 0 || logit > most || (most != most && logit == logit))
+      best = static_cast<int32_t>(e);
   }
   return best;
 }

@@ -112,7 +112,8 @@ void add_device_flags(CLI::App& app, ModelFlags& f, const char* model_names) {
       model_names, f.model, "folder, name or Hugging Face id; demo: the model that comes along");
   model->type_name("MODEL")->group(kModelGroup);
   app.add_option("--synthetic", f.synthetic,
-                 "random weights instead: qwen3-0.6b, llama-3.2-3b, qwen3-4b; bytes of the prompt "
+                 "random weights instead: qwen3-0.6b, llama-3.2-3b, qwen3-4b, qwen3-30b-a3b; bytes "
+                 "of the prompt "
                  "are its tokens")
       ->excludes(model)
       ->group(kModelGroup);

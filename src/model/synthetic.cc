@@ -32,6 +32,12 @@ constexpr SyntheticShape kShapes[] = {
      R"({"model_type":"qwen3","hidden_size":2560,"num_hidden_layers":36,"intermediate_size":9728,
       "num_attention_heads":32,"num_key_value_heads":8,"head_dim":128,"vocab_size":151936,"rms_norm_eps":1e-6,
       "rope_theta":1000000,"max_position_embeddings":40960,"tie_word_embeddings":true})"},
+    {"qwen3-30b-a3b",
+     R"({"model_type":"qwen3_moe","hidden_size":2048,"num_hidden_layers":48,"intermediate_size":6144,
+      "num_attention_heads":32,"num_key_value_heads":4,"head_dim":128,"vocab_size":151936,"rms_norm_eps":1e-6,
+      "rope_theta":1000000,"max_position_embeddings":40960,"tie_word_embeddings":false,"num_experts":128,
+      "num_experts_per_tok":8,"moe_intermediate_size":768,"norm_topk_prob":true,"decoder_sparse_step":1,
+      "mlp_only_layers":[]})"},
 };
 
 /// A weak but quick generator: benches need bytes that no cache or branch can guess, no more.
@@ -53,27 +59,14 @@ class SyntheticWeights final : public WeightSource {
   explicit SyntheticWeights(TensorMap& tensors) : tensors_(tensors) {}
 
   Matrix matrix(const std::string& name, std::int64_t n, std::int64_t k) override {
-    const QuantSpec spec{Mode::affine, 4, 64};
-    if (k % spec.group_size != 0) fail(ErrorCode::internal, "{}: {} inputs", name, k);
-    Matrix w;
-    w.name = name;
-    w.packed = true;
-    w.spec = spec;
-    w.type = DType::bf16;
-    w.n = n;
-    w.k = k;
-    w.w = bytes(name + ".weight", DType::u32, {n, k / 8});
-    auto* words = reinterpret_cast<std::uint64_t*>(const_cast<std::byte*>(w.w.data));
-    for (std::int64_t i = 0; i < n * k / 16; ++i) words[i] = random_.next();
-    // Weights of about 1 / sqrt(k): activations neither vanish nor overflow over many layers.
-    const float scale = 0.25f / std::sqrt(static_cast<float>(k));
-    w.scales = filled(name + ".scales", {n, k / 64}, scale);
-    w.biases = filled(name + ".biases", {n, k / 64}, -7.5f * scale);
-    return w;
+    return packed(name, {n}, k);
   }
 
-  Matrix experts(const std::string& name, std::int64_t, std::int64_t, std::int64_t) override {
-    fail(ErrorCode::unsupported, "{}: there is no synthetic mixture of experts", name);
+  Matrix experts(const std::string& name, std::int64_t experts, std::int64_t n,
+                 std::int64_t k) override {
+    Matrix w = packed(name, {experts, n}, k);
+    w.experts = experts;
+    return w;
   }
 
   Vector vector(const std::string& name, std::int64_t width) override {
@@ -81,12 +74,37 @@ class SyntheticWeights final : public WeightSource {
   }
 
   Vector table(const std::string& name, std::int64_t, std::int64_t) override {
-    fail(ErrorCode::unsupported, "{}: there is no synthetic mixture of experts", name);
+    fail(ErrorCode::unsupported, "{}: no synthetic experts have biases", name);
   }
 
   bool has(const std::string&) const override { return false; }
 
  private:
+  Matrix packed(const std::string& name, const Shape& rows, std::int64_t k) {
+    const QuantSpec spec{Mode::affine, 4, 64};
+    if (k % spec.group_size != 0) fail(ErrorCode::internal, "{}: {} inputs", name, k);
+    const auto with = [&](std::int64_t columns) {
+      Shape shape = rows;
+      shape.push_back(columns);
+      return shape;
+    };
+    Matrix w;
+    w.name = name;
+    w.packed = true;
+    w.spec = spec;
+    w.type = DType::bf16;
+    w.n = rows.back();
+    w.k = k;
+    w.w = bytes(name + ".weight", DType::u32, with(k / 8));
+    auto* words = reinterpret_cast<std::uint64_t*>(const_cast<std::byte*>(w.w.data));
+    for (std::int64_t i = 0; i < count_of(w.w.shape, name) / 2; ++i) words[i] = random_.next();
+    // Weights of about 1 / sqrt(k): activations neither vanish nor overflow over many layers.
+    const float scale = 0.25f / std::sqrt(static_cast<float>(k));
+    w.scales = filled(name + ".scales", with(k / 64), scale);
+    w.biases = filled(name + ".biases", with(k / 64), -7.5f * scale);
+    return w;
+  }
+
   TensorView bytes(const std::string& name, DType type, Shape shape) {
     const std::int64_t size = bytes_of(shape, type, name);
     if (size > available_memory_bytes())
@@ -116,8 +134,12 @@ std::int64_t estimate(const Config& c) {
   const std::int64_t hidden = get("hidden_size"), head = get("head_dim");
   const std::int64_t attention =
       hidden * head * (2 * get("num_attention_heads") + 2 * get("num_key_value_heads"));
-  const std::int64_t layer = attention + 3 * hidden * get("intermediate_size");
-  return (get("num_hidden_layers") * layer + get("vocab_size") * hidden) / 16 * 9;
+  const bool mixture = c.has("num_experts");
+  const std::int64_t inner =
+      mixture ? get("num_experts") * get("moe_intermediate_size") : get("intermediate_size");
+  const std::int64_t layer = attention + 3 * hidden * inner;
+  const std::int64_t tables = c.flag_or("tie_word_embeddings", false) ? 1 : 2;
+  return (get("num_hidden_layers") * layer + tables * get("vocab_size") * hidden) / 16 * 9;
 }
 
 }  // namespace

@@ -94,10 +94,11 @@ void add_bench_model_flags(CLI::App& app, BenchFlags& f, Scopes& scopes) {
                      "folder, name or Hugging Face id, a list for the table; of qmm: its weights");
   model->type_name("MODEL");
   scopes.add(model, {"", "prompt", "qmm"}, kGroup);
-  scopes.add(app.add_option("--synthetic", f.synthetic,
-                            "random weights instead: qwen3-0.6b, llama-3.2-3b, qwen3-4b")
-                 ->excludes(model),
-             kWhole, kGroup);
+  scopes.add(
+      app.add_option("--synthetic", f.synthetic,
+                     "random weights instead: qwen3-0.6b, llama-3.2-3b, qwen3-4b, qwen3-30b-a3b")
+          ->excludes(model),
+      kWhole, kGroup);
   scopes.add(app.add_option("--models-dir", f.models_dir, "one more folder to look for models in")
                  ->type_name("DIR"),
              {"", "prompt", "qmm"}, kGroup);

@@ -33,9 +33,11 @@ class Reader {
 
   bool is_gated(std::size_t at) const {
     const auto* linear = op<LinearOp>(at);
+    const auto* experts = op<ExpertsOp>(at);
     const auto* glu = op<GluOp>(at + 1);
-    return linear != nullptr && glu != nullptr && linear->parts.size() == 2 &&
-           glu->gate == linear->parts[0].y && glu->up == linear->parts[1].y &&
+    if (glu == nullptr || (linear == nullptr && experts == nullptr)) return false;
+    const std::vector<LinearPart>& parts = linear != nullptr ? linear->parts : experts->parts;
+    return parts.size() == 2 && glu->gate == parts[0].y && glu->up == parts[1].y &&
            is_read_once(glu->gate) && is_read_once(glu->up) &&
            value(glu->gate).width == value(glu->up).width;
   }

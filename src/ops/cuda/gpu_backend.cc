@@ -42,8 +42,7 @@ class GpuBackend final : public Backend {
   PageBytes read_pages(int layer, std::span<const std::int32_t> pages) const override;
   void write_pages(int layer, std::span<const std::int32_t> pages, const std::byte* keys,
                    const std::byte* values) override;
-  /// Sorting rows by expert waits for the device: nothing could be launched behind it.
-  bool flies() const override { return !experts_->any(); }
+  bool flies() const override { return !experts_->waits(); }
   Ticket launch(const RowGroup& group) override;
   Sampled collect(Ticket ticket) override;
 
@@ -177,7 +176,6 @@ Step GpuBackend::step_of(const RowGroup& group, Role role) {
 
 void GpuBackend::run_node(std::size_t at) {
   const Node& node = program_->nodes[at];
-  if (std::holds_alternative<ExpertsOp>(node.op)) return experts_->run(run_, step_, node);
   for (std::size_t part = 0; part < node.plans.size(); ++part) {
     BoundCall call = bind(step_, node, part);
     if (call.units == 0) continue;
@@ -189,7 +187,9 @@ void GpuBackend::run_node(std::size_t at) {
 
 void GpuBackend::enqueue() {
   for (std::size_t at = 0; at < program_->nodes.size();) {
-    const std::size_t done = joined_->run(run_, step_, at);
+    const bool mixture = std::holds_alternative<ExpertsOp>(program_->nodes[at].op);
+    const std::size_t done =
+        mixture ? experts_->run(run_, step_, at) : joined_->run(run_, step_, at);
     if (done == 0) run_node(at);
     at += done == 0 ? 1 : done;
   }
@@ -198,8 +198,8 @@ void GpuBackend::enqueue() {
 std::int64_t GpuBackend::run(const RowGroup& group, Role role) {
   step_ = step_of(group, role);
   const std::int64_t number = inputs_->upload(group, run_, step_);
-  // Sorting rows by expert waits for the device, which a graph cannot.
-  if (experts_->any())
+  // Experts sorted by the host wait for the device, which a graph cannot.
+  if (experts_->waits())
     enqueue();
   else
     graphs_.run(step_, stream_.get(), [this] { enqueue(); });

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/checked.hpp"
+#include "ops/cuda/experts.hpp"
 #include "ops/cuda/joined.hpp"
 #include "ops/plan_program.hpp"
 
@@ -20,6 +21,10 @@ void make_room(DeviceRoom& room, const Kernel& kernel, const void* args) {
 }
 
 void make_room_for_experts(DeviceRoom& room, const Step& step, const Node& node) {
+  if (const auto call = experts_call(step, node)) {
+    room.tickets = std::max(room.tickets, call->bytes());
+    return;
+  }
   const auto& op = std::get<ExpertsOp>(node.op);
   for (std::size_t part = 0; part < op.parts.size(); ++part) {
     kernels::MatmulArgs args = expert_args(step, op.parts[part].weight, 0);

@@ -1,5 +1,5 @@
 // y = x · wᵀ for m = 1..16: x in registers, one reading of the weights.
-#include "kernels/cuda/sm80/flat_launch.cuh"
+#include "kernels/cuda/sm80/flat_gather.cuh"
 
 namespace stepless::kernels {
 namespace {
@@ -26,9 +26,21 @@ int32_t launch(const void* args, const CudaContext& context) {
   return launch_together(static_cast<const MatmulArgs*>(args), 1, nullptr, context);
 }
 
+int32_t launch_gathered(const MatmulArgs* parts, int64_t count, const GluArgs* glu,
+                        const ExpertPairs& pairs, const CudaContext& context) {
+  const sm80::FlatCall call{parts, count, glu};
+  const MatmulArgs& a = call.first();
+  return a.group_size == 64 ? sm80::launch_experts<FourBits<64>>(call, pairs, a.k / 2, context)
+                            : sm80::launch_experts<FourBits<128>>(call, pairs, a.k / 2, context);
+}
+
 }  // namespace
 
 STEPLESS_CUDA_KERNEL(qmm_affine_b4_bf16_m16n16_sm80) = {
-    .launch = launch, .workspace_bytes = nullptr, .joined = {.products = launch_together}};
+    .launch = launch,
+    .workspace_bytes = nullptr,
+    .joined = {.products = launch_together,
+               .experts = launch_gathered,
+               .experts_bytes = sm80::gather_bytes}};
 
 }  // namespace stepless::kernels

@@ -1,0 +1,259 @@
+// Products of rows with the experts they are sent to, on one GPU: cold weights, the whole rotation
+// in one CUDA graph with programmatic dependent launch, the read ceiling beside it. Before a time
+// is printed each pair must have the bits of a plain launch of its row alone, also when x and ids
+// are written late by the kernel before. Built and run by tools/device/run.
+#include <cuda_bf16.h>
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+#include "bench/kernels/device_bench.cuh"
+
+namespace stepless::kernels {
+extern const CudaEntry qmm_affine_b4_bf16_m16n16_sm80, glu_fany_r1_cuda;
+}
+
+namespace {
+using namespace stepless::bench;  // NOLINT: a program of one file
+using stepless::DType, stepless::kernels::MatmulArgs, stepless::kernels::ExpertPairs;
+using stepless::kernels::GluArgs;
+namespace kernels = stepless::kernels;
+
+const kernels::CudaEntry& kRow = kernels::qmm_affine_b4_bf16_m16n16_sm80;
+constexpr int kPerToken = 8, kMostTokens = 512;
+
+/// Uniform, of variance size².
+__global__ void fill_bf16(__nv_bfloat16* p, int64_t count, uint64_t seed, float size) {
+  for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll)
+    p[i] = __float2bfloat16((static_cast<float>(mixed(i + seed * 7919) >> 40) / 16777216.f - .5f) *
+                            3.4641016f * size);
+}
+/// Writes x or ids about 20 us after the kernel behind it was allowed to start.
+__global__ void copy_late(const uint32_t* from, uint32_t* to, int64_t count) {
+  early();
+  const long long start = clock64();
+  while (clock64() - start < 40000) {
+  }
+  for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll)
+    to[i] = from[i];
+}
+
+/// Experts of each token, all different: (tokens, kPerToken), and how many are used at all.
+struct Ids {
+  std::vector<int32_t> all;
+  int64_t used = 0;
+  Ids(int tokens, int experts, uint64_t seed) {
+    uint64_t state = seed * 2654435761u + 1;
+    std::set<int32_t> seen;
+    for (int token = 0; token < tokens; ++token)
+      for (int j = 0; j < kPerToken;) {
+        state = state * 6364136223846793005ull + 1442695040888963407ull;
+        const auto id = static_cast<int32_t>((state >> 33) % experts);
+        if (std::find(all.end() - j, all.end(), id) != all.end()) continue;
+        all.push_back(id), seen.insert(id), ++j;
+      }
+    used = std::ssize(seen);
+  }
+};
+
+/// One part's stack, or two with a gate behind them: x is (tokens, k), or (pairs, k) with `down`.
+struct Shape {
+  const char* name;
+  int experts, n, k;
+  bool gated, down;
+};
+
+class Bench {
+ public:
+  Bench(cudaStream_t stream, int multiprocessors, double reading, const Shape& shape);
+  ~Bench();
+  int check_bits(int tokens) const;
+  void time(int tokens, bool last) const;
+
+ private:
+  int64_t expert_bytes() const { return codes_ + 2 * scales_; }
+  int parts() const { return shape_.gated ? 2 : 1; }
+  CudaContext context() const { return {stream_, workspace_, multiprocessors_, true}; }
+  MatmulArgs part(int copy, int at, int tokens, uint8_t* y) const;
+  void launch(int copy, int tokens, const uint8_t* x, const int32_t* ids, uint8_t* y) const;
+  std::vector<uint16_t> results(int tokens, const uint8_t* x, const int32_t* ids) const;
+  std::vector<uint16_t> apart(int tokens, const Ids& ids) const;
+
+  cudaStream_t stream_;
+  int multiprocessors_;
+  double reading_;
+  Shape shape_;
+  int64_t codes_, scales_;  // bytes of one expert's
+  int copies_;
+  uint8_t *weights_, *x_, *late_x_, *y_, *workspace_;
+  int32_t *ids_, *late_ids_;
+};
+
+Bench::Bench(cudaStream_t stream, int multiprocessors, double reading, const Shape& shape)
+    : stream_(stream), multiprocessors_(multiprocessors), reading_(reading), shape_(shape) {
+  codes_ = int64_t{shape.n} * shape.k / 2, scales_ = int64_t{shape.n} * shape.k / 64 * 2;
+  const int64_t all = expert_bytes() * shape.experts * parts(), pairs = kMostTokens * kPerToken;
+  copies_ = static_cast<int>(kRotationBytes / all) + 2;
+  check(cudaMalloc(&weights_, all * copies_), "weights");
+  check(cudaMalloc(&x_, pairs * shape.k * 2), "x");
+  check(cudaMalloc(&late_x_, pairs * shape.k * 2), "x");
+  check(cudaMalloc(&y_, pairs * shape.n * 2 * parts()), "y");
+  check(cudaMalloc(&ids_, pairs * 4), "ids"), check(cudaMalloc(&late_ids_, pairs * 4), "ids");
+  const ExpertPairs most{ids_, pairs, 1, shape.experts};
+  const MatmulArgs a = part(0, 0, kMostTokens, y_);
+  const int64_t room = kRow.joined.experts_bytes(&a, 1, most);
+  check(cudaMalloc(&workspace_, room), "workspace"), cudaMemset(workspace_, 0, room);
+  fill<<<1024, 256, 0, stream>>>(reinterpret_cast<uint64_t*>(weights_), all * copies_ / 8, 11);
+  for (int i = 0; i < copies_; ++i)  // of a part: codes of all experts, then scales, then biases
+    for (int at = 0; at < parts(); ++at) {
+      const MatmulArgs w = part(i, at, 1, y_);
+      auto* scales = reinterpret_cast<__nv_bfloat16*>(const_cast<uint8_t*>(w.scales));
+      fill_bf16<<<1024, 256, 0, stream>>>(scales, scales_ * shape.experts, i * 2 + at, .01f);
+    }
+  fill_bf16<<<1024, 256, 0, stream>>>(reinterpret_cast<__nv_bfloat16*>(x_), pairs * shape.k, 9, 1);
+}
+
+Bench::~Bench() {
+  for (uint8_t* p : {weights_, x_, late_x_, y_, workspace_}) cudaFree(p);
+  cudaFree(ids_), cudaFree(late_ids_);
+}
+
+MatmulArgs Bench::part(int copy, int at, int tokens, uint8_t* y) const {
+  MatmulArgs a{};
+  a.bits = 4, a.group_size = 64, a.n = shape_.n, a.k = shape_.k, a.x_stride = a.k;
+  a.x_type = a.w_type = a.y_type = DType::bf16, a.tensor_scale = 1;
+  a.m = int64_t{tokens} * kPerToken;
+  a.w = weights_ + (int64_t{copy} * parts() + at) * expert_bytes() * shape_.experts;
+  a.scales = a.w + codes_ * shape_.experts, a.biases = a.scales + scales_ * shape_.experts;
+  a.w_row_bytes = a.k / 2;
+  a.y = y + at * a.m * a.n * 2, a.y_stride = a.n;
+  return a;
+}
+
+void Bench::launch(int copy, int tokens, const uint8_t* x, const int32_t* ids, uint8_t* y) const {
+  MatmulArgs both[2] = {part(copy, 0, tokens, y), part(copy, parts() - 1, tokens, y)};
+  both[0].x = both[1].x = x;
+  const ExpertPairs pairs{ids, both[0].m, shape_.down ? 1 : kPerToken, shape_.experts};
+  GluArgs glu{};
+  glu.y = y, glu.type = DType::bf16, glu.rows = both[0].m;
+  glu.width = glu.gate_stride = glu.up_stride = glu.y_stride = shape_.n;
+  check(static_cast<cudaError_t>(
+            kRow.joined.experts(both, parts(), shape_.gated ? &glu : nullptr, pairs, context())),
+        "experts");
+}
+
+std::vector<uint16_t> Bench::results(int tokens, const uint8_t* x, const int32_t* ids) const {
+  std::vector<uint16_t> y(static_cast<std::size_t>(tokens) * kPerToken * shape_.n);
+  launch(0, tokens, x, ids, y_);
+  cudaMemcpyAsync(y.data(), y_, y.size() * 2, cudaMemcpyDeviceToHost, stream_);
+  check(cudaStreamSynchronize(stream_), "experts");
+  return y;
+}
+
+/// A launch per pair and part, and one for the gate.
+std::vector<uint16_t> Bench::apart(int tokens, const Ids& ids) const {
+  for (int at = 0; at < parts(); ++at)
+    for (int64_t i = 0; i < std::ssize(ids.all); ++i) {
+      MatmulArgs a = part(0, at, tokens, y_);
+      const int64_t expert = ids.all[static_cast<std::size_t>(i)];
+      a.m = 1, a.y = static_cast<uint8_t*>(a.y) + i * a.n * 2;
+      a.x = x_ + (shape_.down ? i : i / kPerToken) * a.k * 2;
+      a.w += expert * codes_, a.scales += expert * scales_, a.biases += expert * scales_;
+      check(static_cast<cudaError_t>(kRow.launch(&a, context())), "qmm");
+    }
+  if (shape_.gated) {
+    GluArgs glu{};
+    glu.gate = glu.y = y_, glu.up = part(0, 1, tokens, y_).y, glu.type = DType::bf16;
+    glu.rows = int64_t{tokens} * kPerToken;
+    glu.width = glu.gate_stride = glu.up_stride = glu.y_stride = shape_.n;
+    check(static_cast<cudaError_t>(kernels::glu_fany_r1_cuda.launch(&glu, context())), "glu");
+  }
+  std::vector<uint16_t> y(ids.all.size() * shape_.n);
+  cudaMemcpyAsync(y.data(), y_, y.size() * 2, cudaMemcpyDeviceToHost, stream_);
+  check(cudaStreamSynchronize(stream_), "pairs apart");
+  return y;
+}
+
+int Bench::check_bits(int tokens) const {
+  const Ids ids(tokens, shape_.experts, 77 + tokens);
+  const int64_t words = std::ssize(ids.all), x_words = words * shape_.k / 2;
+  cudaMemcpy(ids_, ids.all.data(), words * 4, cudaMemcpyHostToDevice);
+  const std::vector<uint16_t> want = apart(tokens, ids);
+  const auto unequal = [&](const std::vector<uint16_t>& y) {
+    int count = 0;
+    for (std::size_t i = 0; i < y.size(); ++i) count += y[i] != want[i];
+    return count;
+  };
+  cudaMemset(y_, 0xff, want.size() * 2 * parts());
+  int wrong = unequal(results(tokens, x_, ids_));
+  cudaMemset(y_, 0xff, want.size() * 2 * parts());
+  cudaMemset(late_x_, 0xff, x_words * 4), cudaMemset(late_ids_, 0, words * 4);
+  copy_late<<<32, 256, 0, stream_>>>(reinterpret_cast<uint32_t*>(x_),
+                                     reinterpret_cast<uint32_t*>(late_x_), x_words);
+  wrong += unequal(results(tokens, late_x_, ids_));
+  copy_late<<<32, 256, 0, stream_>>>(reinterpret_cast<uint32_t*>(ids_),
+                                     reinterpret_cast<uint32_t*>(late_ids_), words);
+  return wrong + unequal(results(tokens, x_, late_ids_));
+}
+
+void Bench::time(int tokens, bool last) const {
+  double used = 0;
+  std::vector<int32_t> all;  // of every copy
+  for (int i = 0; i < copies_; ++i) {
+    const Ids ids(tokens, shape_.experts, i + 1);
+    all.insert(all.end(), ids.all.begin(), ids.all.end());
+    used += static_cast<double>(ids.used) / copies_;
+  }
+  int32_t* many;
+  check(cudaMalloc(&many, all.size() * 4), "ids");
+  cudaMemcpy(many, all.data(), all.size() * 4, cudaMemcpyHostToDevice);
+  const int64_t pairs = int64_t{tokens} * kPerToken;
+  const Times t = time_graph(stream_, copies_ * std::max(1, 60 / copies_), [&](int i) {
+    launch(i % copies_, tokens, x_, many + i % copies_ * pairs, y_);
+  });
+  cudaFree(many);
+  const int64_t x_rows = shape_.down ? pairs : tokens;
+  const double bytes = used * static_cast<double>(expert_bytes() * parts()) +
+                       2.0 * static_cast<double>(x_rows * shape_.k + pairs * shape_.n);
+  const double floor = bytes / reading_;
+  std::printf(
+      "    {\"tokens\": %d, \"experts_used\": %.1f, \"us\": %.2f, \"least\": %.2f, \"most\": %.2f, "
+      "\"floor_us\": %.2f, \"of_floor\": %.3f}%s\n",
+      tokens, used, t.median, t.least, t.most, floor, floor / t.median, last ? "" : ",");
+}
+
+}  // namespace
+
+int main() {
+  cudaStream_t stream;
+  cudaDeviceProp device;
+  check(cudaGetDeviceProperties(&device, 0), "device");
+  check(cudaStreamCreate(&stream), "stream");
+  const double reading = measure_reading(stream);
+  std::printf(
+      "{\"device\": \"%s\", \"commit\": \"%s\", \"read_tb_per_s\": %.3f, \"repeats\": %d,\n"
+      " \"command\": \"tools/device/run\", \"kernel\": \"qmm_affine_b4_bf16_m16n16_sm80\", "
+      "\"per_token\": %d, \"shapes\": [\n",
+      device.name, std::getenv("COMMIT") ? std::getenv("COMMIT") : "unknown", reading / 1e6,
+      kRepeats, kPerToken);
+  constexpr Shape kShapes[] = {{"gather", 64, 1536, 2048, false, false},
+                               {"qwen3-30b-a3b gate and up", 128, 768, 2048, true, false},
+                               {"qwen3-30b-a3b down", 128, 2048, 768, false, true}};
+  int wrong = 0;
+  for (const Shape& shape : kShapes) {
+    const Bench bench(stream, device.multiProcessorCount, reading, shape);
+    int unequal = 0;
+    for (const int tokens : {1, 3, 32, 33, 150}) unequal += bench.check_bits(tokens);
+    std::printf(
+        "  {\"name\": \"%s\", \"experts\": %d, \"n\": %d, \"k\": %d, \"parts\": %d, \"unequal\": "
+        "%d, \"rows\": [\n",
+        shape.name, shape.experts, shape.n, shape.k, shape.gated ? 2 : 1, unequal);
+    for (const int tokens : {1, 2, 4, 8, 16, 32, 64, kMostTokens})
+      bench.time(tokens, tokens == kMostTokens);
+    std::printf("  ]}%s\n", &shape == std::end(kShapes) - 1 ? "" : ",");
+    wrong += unequal;
+  }
+  std::printf("]}\n");
+  return wrong == 0 ? 0 : 2;
+}

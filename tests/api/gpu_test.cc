@@ -85,6 +85,24 @@ TEST_F(OnGpu, AloneAsInABatchOf64ThreeTimes) {
   }
 }
 
+/// Experts are chosen and sorted on the device, in graphs, several steps in flight.
+TEST_F(OnGpu, MixturesAloneAsInABatch) {
+  ModelOptions options;
+  options.device = "cuda:0";
+  options.act_dtype = "bfloat16";
+  std::optional<Model> model;
+  try {
+    model = Model::synthetic("qwen3-30b-a3b", options);
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::exhausted) GTEST_SKIP() << error.what();
+    throw;
+  }
+  std::vector<Request> requests = mixed_requests(40);
+  for (Request& request : requests) request.stop.clear();  // there is no text to stop at
+  const std::vector<Answer> alone = run_alone(*model, requests);
+  for (int run = 0; run < 2; ++run) EXPECT_EQ(run_batch(*model, requests), alone) << "run " << run;
+}
+
 /// Rows of whole pages of a prompt have an order of their own: which rows those are follows from
 /// the prompt alone, not from its company or from where steps cut it.
 TEST_F(OnGpu, PromptsAloneAsInABatchHoweverCut) {

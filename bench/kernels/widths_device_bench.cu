@@ -1,44 +1,87 @@
-// Affine widths beside 4 bits on one GPU: each row against the portable row in float64, its bits
-// at every m against those of 64 rows and of a joined launch, then cold times, one CUDA graph with
-// programmatic dependent launch, the read ceiling beside them. Built and run by tools/device/run.
+// Formats beside 4-bit affine weights on one GPU: each row against the portable row in float64, its
+// bits at every m against those of 64 rows and of a joined launch, then cold times, one CUDA graph
+// with programmatic dependent launch, the read ceiling beside them. Built and run by
+// tools/device/run.
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "bench/kernels/device_bench.cuh"
 
+#define EACH_FLAT(F) \
+  F(1, bf16, m16n16) \
+  F(2, bf16, m16n16) \
+  F(3, bf16, m16n16) \
+  F(4, bf16, m16n16) F(5, bf16, m16n16) F(6, bf16, m16n16) F(8, bf16, m16n16)
+#define EACH_UNIT(F, act) \
+  F(1, act, m16n32)       \
+  F(2, act, m16n32)       \
+  F(3, act, m16n32) F(4, act, m16n32) F(5, act, m16n32) F(6, act, m16n32) F(8, act, m16n32)
+#define DECLARE(bits, act, tile) extern const CudaEntry qmm_affine_b##bits##_##act##_##tile##_sm80;
+
 namespace stepless::kernels {
-extern const CudaEntry qmm_wany_bany_fany_m8n1_cuda, qmm_affine_b1_bf16_m16n16_sm80,
-    qmm_affine_b2_bf16_m16n16_sm80, qmm_affine_b3_bf16_m16n16_sm80, qmm_affine_b4_bf16_m16n16_sm80,
-    qmm_affine_b5_bf16_m16n16_sm80, qmm_affine_b6_bf16_m16n16_sm80, qmm_affine_b8_bf16_m16n16_sm80;
-}
+extern const CudaEntry qmm_wany_bany_fany_m8n1_cuda, qmm_mxfp4_b4_bf16_m16n32_sm80,
+    qmm_nvfp4_b4_bf16_m16n32_sm80, qmm_mxfp8_b8_bf16_m16n32_sm80;
+EACH_FLAT(DECLARE)
+EACH_UNIT(DECLARE, bf16)
+EACH_UNIT(DECLARE, f16)
+}  // namespace stepless::kernels
 
 namespace {
 using namespace stepless::bench;  // NOLINT: a program of one file
 using stepless::DType, stepless::Mode, stepless::kernels::MatmulArgs;
 namespace kernels = stepless::kernels;
 
-struct Width {
-  int bits, most_rows;
-  const kernels::CudaEntry& entry;
-};
 constexpr int kRows = 64;
-const Width kWidths[] = {
-    {1, kRows, kernels::qmm_affine_b1_bf16_m16n16_sm80},
-    {2, kRows, kernels::qmm_affine_b2_bf16_m16n16_sm80},
-    {3, kRows, kernels::qmm_affine_b3_bf16_m16n16_sm80},
-    {4, 16, kernels::qmm_affine_b4_bf16_m16n16_sm80},
-    {5, kRows, kernels::qmm_affine_b5_bf16_m16n16_sm80},
-    {6, kRows, kernels::qmm_affine_b6_bf16_m16n16_sm80},
-    {8, kRows, kernels::qmm_affine_b8_bf16_m16n16_sm80},
+struct Row {
+  const char* name;
+  const kernels::CudaEntry& entry;
+  Mode mode;
+  int bits;
+  DType type;
+  std::vector<int> groups;
+  int most_rows = kRows;
+};
+#define FLAT(bits, act, tile)                           \
+  {"affine_b" #bits "_" #act "_" #tile,                 \
+   kernels::qmm_affine_b##bits##_##act##_##tile##_sm80, \
+   Mode::affine,                                        \
+   bits,                                                \
+   DType::act,                                          \
+   {64, 128},                                           \
+   bits == 4 ? 16 : kRows},
+#define UNIT(bits, act, tile)                           \
+  {"affine_b" #bits "_" #act "_" #tile,                 \
+   kernels::qmm_affine_b##bits##_##act##_##tile##_sm80, \
+   Mode::affine,                                        \
+   bits,                                                \
+   DType::act,                                          \
+   {32, 64, 128}},
+const Row kEach[] = {
+    EACH_FLAT(FLAT) EACH_UNIT(UNIT, bf16) EACH_UNIT(UNIT, f16){
+        "mxfp4", kernels::qmm_mxfp4_b4_bf16_m16n32_sm80, Mode::mxfp4, 4, DType::bf16, {32}},
+    {"nvfp4", kernels::qmm_nvfp4_b4_bf16_m16n32_sm80, Mode::nvfp4, 4, DType::bf16, {16}},
+    {"mxfp8", kernels::qmm_mxfp8_b8_bf16_m16n32_sm80, Mode::mxfp8, 8, DType::bf16, {32}},
 };
 
-__global__ void fill_bf16(__nv_bfloat16* p, int64_t count, uint64_t seed, float size) {
+__global__ void fill_numbers(void* p, int64_t count, uint64_t seed, float size, DType type) {
+  for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll) {
+    const float v =
+        (static_cast<float>(mixed(i + seed) >> 40) / static_cast<float>(1 << 23) - 1) * size;
+    if (type == DType::bf16)
+      static_cast<__nv_bfloat16*>(p)[i] = __float2bfloat16(v);
+    else
+      static_cast<__half*>(p)[i] = __float2half(v);
+  }
+}
+/// Bytes from `least` on, `span` of them.
+__global__ void fill_bytes(uint8_t* p, int64_t count, uint64_t seed, int least, int span) {
   for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll)
-    p[i] = __float2bfloat16(
-        (static_cast<float>(mixed(i + seed) >> 40) / static_cast<float>(1 << 23) - 1) * size);
+    p[i] = static_cast<uint8_t>(least + static_cast<int>(mixed(i + seed) % span));
 }
 
 /// Device memory that lives as long as this.
@@ -56,29 +99,40 @@ class Memory {
 
 /// `copies` of one weight and 64 rows of x.
 struct Problem {
-  int bits, group, n, k, copies;
-  int64_t codes = int64_t{n} * k / 8 * bits, scales = int64_t{n} * (k / group) * 2;
+  const Row& row;
+  int group, n, k, copies;
+  bool affine = row.mode == Mode::affine;
+  int64_t codes = int64_t{n} * k / 8 * row.bits,
+          scales = int64_t{n} * (k / group) * (affine ? 2 : 1);
   int64_t padded_scales = (scales + 15) / 16 * 16, pitch = (codes + 2 * padded_scales + 255) & ~255;
   Memory weights{pitch * copies}, x{int64_t{kRows} * k * 2};
 
   void fill_all(cudaStream_t stream) const {
     for (int i = 0; i < copies; ++i) {
       uint8_t* const w = weights.get() + i * pitch;
-      fill<<<1024, 256, 0, stream>>>(reinterpret_cast<uint64_t*>(w), codes / 8, i + 11);
-      fill_bf16<<<1024, 256, 0, stream>>>(reinterpret_cast<__nv_bfloat16*>(w + codes),
-                                          padded_scales, i, .01f);
+      if (row.mode == Mode::mxfp8)  // no NaN
+        fill_bytes<<<1024, 256, 0, stream>>>(w, codes, i + 11, i % 2 * 128, 127);
+      else
+        fill<<<1024, 256, 0, stream>>>(reinterpret_cast<uint64_t*>(w), codes / 8, i + 11);
+      if (affine)
+        fill_numbers<<<1024, 256, 0, stream>>>(w + codes, padded_scales, i, .01f, row.type);
+      else if (row.mode == Mode::nvfp4)
+        fill_bytes<<<1024, 256, 0, stream>>>(w + codes, scales, i, 0x18, 0x28);
+      else
+        fill_bytes<<<1024, 256, 0, stream>>>(w + codes, scales, i, 112, 8);
     }
-    fill_bf16<<<64, 256, 0, stream>>>(reinterpret_cast<__nv_bfloat16*>(x.get()), int64_t{kRows} * k,
-                                      99, 2);
+    fill_numbers<<<64, 256, 0, stream>>>(x.get(), int64_t{kRows} * k, 99, 2, row.type);
   }
-  MatmulArgs at(int copy, int row, int m, uint8_t* y, DType type) const {
+  MatmulArgs at(int copy, int first, int m, uint8_t* y, DType type) const {
     MatmulArgs a{};
-    a.mode = Mode::affine, a.bits = bits, a.group_size = group, a.tensor_scale = 1;
+    a.mode = row.mode, a.bits = row.bits, a.group_size = group;
+    a.tensor_scale = row.mode == Mode::nvfp4 ? .37f : 1;
     a.m = m, a.n = n, a.k = k, a.x_stride = k, a.y_stride = n;
-    a.x = x.get() + int64_t{row} * k * 2, a.y = y;
-    a.w = weights.get() + copy * pitch, a.scales = a.w + codes, a.biases = a.scales + padded_scales;
-    a.w_row_bytes = int64_t{k} / 8 * bits;
-    a.x_type = a.w_type = DType::bf16, a.y_type = type;
+    a.x = x.get() + int64_t{first} * k * 2, a.y = y;
+    a.w = weights.get() + copy * pitch, a.scales = a.w + codes;
+    a.biases = affine ? a.scales + padded_scales : nullptr;
+    a.w_row_bytes = int64_t{k} / 8 * row.bits;
+    a.x_type = a.w_type = row.type, a.y_type = type;
     return a;
   }
 };
@@ -98,21 +152,21 @@ struct Bench {
   void multiply(const kernels::CudaEntry& entry, const MatmulArgs& a) const {
     check(static_cast<cudaError_t>(entry.launch(&a, context)), "qmm");
   }
-  double check_width(const Width& width, int group, int n, int k);
-  void time_width(const Width& width, int n, int k) const;
+  double check_row(const Row& row, int group, int n, int k);
+  void time_row(const Row& row, int group, int n, int k) const;
 };
 
 /// The relative error of float32 results, in the Frobenius norm.
-double Bench::check_width(const Width& width, int group, int n, int k) {
-  const Problem p{width.bits, group, n, k, 1};
+double Bench::check_row(const Row& row, int group, int n, int k) {
+  const Problem p{row, group, n, k, 1};
   const int64_t count = int64_t{kRows} * n;
   const Memory y{count * 4}, other{count * 4};
   p.fill_all(stream);
-  const int most = width.most_rows;
+  const int most = row.most_rows;
   multiply(kernels::qmm_wany_bany_fany_m8n1_cuda, p.at(0, 0, most, y.get(), DType::f32));
   const std::vector<float> exact = result(y, int64_t{most} * n);
   cudaMemsetAsync(y.get(), 0xff, count * 4, stream);
-  multiply(width.entry, p.at(0, 0, most, y.get(), DType::f32));
+  multiply(row.entry, p.at(0, 0, most, y.get(), DType::f32));
   const std::vector<float> all = result(y, int64_t{most} * n);
   double error = 0, size = 0;
   for (std::size_t i = 0; i < all.size(); ++i) {
@@ -120,35 +174,37 @@ double Bench::check_width(const Width& width, int group, int n, int k) {
   }
   for (const int m : {1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 63}) {
     if (m > most) break;
-    const int row = most - m;  // in other company and at another place
+    const int first = most - m;  // in other company and at another place
     cudaMemsetAsync(y.get(), 0xff, count * 4, stream);
-    multiply(width.entry, p.at(0, row, m, y.get(), DType::f32));
+    multiply(row.entry, p.at(0, first, m, y.get(), DType::f32));
     const std::vector<float> some = result(y, int64_t{m} * n);
-    if (std::memcmp(some.data(), all.data() + int64_t{row} * n, some.size() * 4) == 0) continue;
-    ++faults, std::printf("  bits differ: %d bits, n %d, k %d, m %d\n", width.bits, n, k, m);
+    if (std::memcmp(some.data(), all.data() + int64_t{first} * n, some.size() * 4) == 0) continue;
+    ++faults, std::printf("  bits differ: %s, n %d, k %d, m %d\n", row.name, n, k, m);
   }
   // Two weights in one launch, the same twice: both have the bits of one alone.
   const MatmulArgs two[2] = {p.at(0, 0, most, y.get(), DType::f32),
                              p.at(0, 0, most, other.get(), DType::f32)};
-  check(static_cast<cudaError_t>(width.entry.joined.products(two, 2, nullptr, context)), "two");
+  check(static_cast<cudaError_t>(row.entry.joined.products(two, 2, nullptr, context)), "two");
   for (const Memory* part : {&y, &other})
     if (std::memcmp(result(*part, int64_t{most} * n).data(), all.data(), all.size() * 4) != 0)
-      ++faults, std::printf("  joined bits differ: %d bits, n %d, k %d\n", width.bits, n, k);
+      ++faults, std::printf("  joined bits differ: %s, n %d, k %d\n", row.name, n, k);
   return std::sqrt(error / size);
 }
 
-void Bench::time_width(const Width& width, int n, int k) const {
-  const int64_t bytes = int64_t{n} * k / 8 * width.bits + int64_t{n} * k / 64 * 4;
+void Bench::time_row(const Row& row, int group, int n, int k) const {
+  const int64_t bytes =
+      int64_t{n} * k / 8 * row.bits + int64_t{n} * k / group * (row.mode == Mode::affine ? 4 : 1);
   const int copies = static_cast<int>(kRotationBytes / bytes) + 2;
   const int calls = copies * std::max(1, 60 / copies);
-  const Problem p{width.bits, 64, n, k, copies};
+  const Problem p{row, group, n, k, copies};
   const Memory y{int64_t{kRows} * n * 2};
   p.fill_all(stream);
-  std::printf("  {\"bits\": %d, \"n\": %d, \"k\": %d, \"us\": {", width.bits, n, k);
+  std::printf("  {\"row\": \"%s\", \"group\": %d, \"n\": %d, \"k\": %d, \"us\": {", row.name, group,
+              n, k);
   for (const int m : {1, 4, 8, 16, 32, 64}) {
-    if (m > width.most_rows) break;
+    if (m > row.most_rows) break;
     const Times t = time_graph(stream, calls, [&](int i) {
-      multiply(width.entry, p.at(i % copies, 0, m, y.get(), DType::bf16));
+      multiply(row.entry, p.at(i % copies, 0, m, y.get(), row.type));
     });
     const double floor = static_cast<double>(bytes + 2ll * m * (n + k)) / read_bytes_per_us;
     std::printf("%s\"%d\": [%.2f, %.3f]", m == 1 ? "" : ", ", m, t.median, floor / t.median);
@@ -164,18 +220,19 @@ int main() {
   cudaDeviceProp device;
   check(cudaGetDeviceProperties(&device, 0), "device");
   check(cudaStreamCreate(&bench.stream), "stream");
-  const Memory workspace{1 << 20};
-  cudaMemset(workspace.get(), 0, 1 << 20);
+  constexpr int64_t kWorkspace = int64_t{128} << 20;
+  const Memory workspace{kWorkspace};
+  cudaMemset(workspace.get(), 0, kWorkspace);
   bench.context = {bench.stream, workspace.get(), device.multiProcessorCount, true};
-  for (const Width& width : kWidths)
-    for (const int group : {64, 128}) {
+  for (const Row& row : kEach)
+    for (const int group : row.groups) {
       double worst = 0;
-      for (const int n : {1, 17, 49, 2500})
+      for (const int n : {17, 49, 2500})
         for (const int k : {256, 768, 2304, 5120, 14336})
-          worst = std::max(worst, bench.check_width(width, group, n, k));
+          worst = std::max(worst, bench.check_row(row, group, n, k));
       const bool is_wrong = !(worst < 2e-5);
       bench.faults += is_wrong;
-      std::printf("%d bits, group %d: relative error %.2e%s\n", width.bits, group, worst,
+      std::printf("%s, group %d: relative error %.2e%s\n", row.name, group, worst,
                   is_wrong ? ", WRONG" : "");
     }
   std::fflush(stdout);
@@ -184,7 +241,9 @@ int main() {
               device.name, bench.read_bytes_per_us / 1e6);
   const int shapes[][2] = {{13824, 5120}, {4096, 4096}, {5120, 13824}, {128256, 3072}};
   for (const auto& shape : shapes)
-    for (const Width& width : kWidths) bench.time_width(width, shape[0], shape[1]);
+    for (const Row& row : kEach)
+      for (const int group : row.groups)
+        if (group <= 64) bench.time_row(row, group, shape[0], shape[1]);
   std::printf("  {}], \"faults\": %d}\n", bench.faults);
   return bench.faults > 0 ? 2 : 0;
 }

@@ -51,15 +51,18 @@ class JoinedProducts : public Joined, public ::testing::WithParamInterface<const
   Products products(const Format& format, std::int64_t m, std::int64_t k,
                     const std::vector<std::int64_t>& sizes) {
     Products all;
-    const std::uint8_t* const x = random(DType::bf16, m * k);
+    const std::uint8_t* const x = random(format.x_type, m * k);
     for (const std::int64_t n : sizes) {
       const oracle::Stored w = random_weight(format, n, k, random_);
       kernels::MatmulArgs a{};
-      a.x = x, a.x_stride = k, a.m = m, a.n = n, a.k = k, a.tensor_scale = 1;
+      a.x = x, a.x_stride = k, a.m = m, a.n = n, a.k = k;
+      // Every part's own: as random_weight() draws it, and larger from part to part.
+      const auto part = static_cast<float>(all.parts.size() + 1);
+      a.tensor_scale = format.spec.mode == Mode::nvfp4 ? w.tensor_scale * part : 1;
       a.w = arrays_.put(w.w), a.scales = arrays_.put(w.scales), a.biases = arrays_.put(w.biases);
       a.w_row_bytes = w.row_bytes();
       a.mode = format.spec.mode, a.bits = format.spec.bits, a.group_size = format.spec.group_size;
-      a.x_type = a.w_type = a.y_type = DType::bf16;
+      a.x_type = a.w_type = a.y_type = format.x_type;
       a.y = poisoned(m * n * 2), a.y_stride = n;
       all.parts.push_back(a);
       all.all_n += (n + 31) / 32 * 32;
@@ -96,15 +99,30 @@ class JoinedProducts : public Joined, public ::testing::WithParamInterface<const
     for (std::int64_t& n : sizes) n = (n + step - 1) / step * step;
     return sizes;
   }
+  /// The row's formats whose x, scales and y have one type of 16 bits.
+  std::vector<Format> formats() const {
+    std::vector<Format> some;
+    for (Format f : all_formats(KernelOp::qmm)) {
+      if (f.x_type == DType::f32) continue;
+      f.y_type = f.x_type;
+      if (f.spec.mode == Mode::affine && f.w_type != f.x_type) continue;
+      if (accepts(*GetParam(), f)) some.push_back(f);
+    }
+    return some;
+  }
+  /// Rows at every edge of a tile with one k, few with others.
   template <class F>
   void each_case(F f) {
-    const int bits = GetParam()->is.bits;
-    for (const int group : {64, 128})
-      for (const std::int64_t k : {256, 768, 2304})
-        for (const std::int64_t m : {1, 8, 9, 16, 17, 32, 33, 48, 49, 64, 65, 130, 600}) {
+    const std::pair<std::int64_t, std::vector<std::int64_t>> cases[] = {
+        {256, {1, 64, 600}},
+        {768, {1, 8, 9, 16, 17, 32, 33, 48, 49, 64, 65, 130}},
+        {2304, {1, 16, 130}}};
+    for (const Format& format : formats())
+      for (const auto& [k, rows] : cases)
+        for (const std::int64_t m : rows) {
           if (m < GetParam()->fields.rows.least || m > GetParam()->fields.rows.most) continue;
-          SCOPED_TRACE(testing::Message() << "m " << m << ", k " << k << ", group " << group);
-          f(Format{true, {Mode::affine, bits, group}, DType::bf16, DType::bf16, DType::bf16}, m, k);
+          SCOPED_TRACE(format.text() + ", m " + std::to_string(m) + ", k " + std::to_string(k));
+          f(format, m, k);
         }
   }
 };
@@ -127,7 +145,7 @@ TEST_P(JoinedProducts, GateEqualsSeparateLaunches) {
     for (const std::int64_t n : fitting({16, 49, 2500})) {
       const Products together = products(format, m, k, {n, n});
       kernels::GluArgs glu{};
-      glu.y = poisoned(m * n * 2), glu.type = DType::bf16;
+      glu.y = poisoned(m * n * 2), glu.type = format.x_type;
       glu.rows = m, glu.width = glu.gate_stride = glu.up_stride = glu.y_stride = n;
       const bool clamped = n > 16 && n < 2500;
       glu.activation = clamped ? kernels::Activation::swish : kernels::Activation::silu;

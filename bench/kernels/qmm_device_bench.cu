@@ -1,7 +1,7 @@
-// The flat 4-bit family on one GPU (Hopper: m > 8 by warpgroups): cold weights, the whole rotation
-// in one CUDA graph with programmatic dependent launch, the read ceiling beside it. Before a time
-// is printed the row's bits must be those of 64 rows together, also when x is written late by the
-// kernel before. Built and run by tools/device/run.
+// The flat 4-bit family on one Hopper GPU, with the rows that it is given there: cold weights, the
+// whole rotation in one CUDA graph with programmatic dependent launch, the read ceiling beside it.
+// Before a time is printed the row's bits must be those of 64 rows together, also when x is written
+// late by the kernel before. Built and run by tools/device/run.
 #include <cuda_bf16.h>
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 #include "bench/kernels/device_bench.cuh"
 
 namespace stepless::kernels {
-extern const CudaEntry qmm_affine_b4_bf16_m16n16_sm80, qmm_affine_b4_bf16_m64n64_sm90,
+extern const CudaEntry qmm_affine_b4_bf16_m8n16_sm90, qmm_affine_b4_bf16_m64n64_sm90,
     qmm_affine_b4_bf16_m128n128_sm90;
 }
 
@@ -45,7 +45,7 @@ struct Bench {
 
   void multiply(const MatmulArgs& a, uint8_t* workspace) const {
     const CudaContext context{stream, workspace, device.multiProcessorCount, true};
-    const auto& entry = a.m <= kFewRows    ? kernels::qmm_affine_b4_bf16_m16n16_sm80
+    const auto& entry = a.m <= kFewRows    ? kernels::qmm_affine_b4_bf16_m8n16_sm90
                         : a.m <= kFlatRows ? kernels::qmm_affine_b4_bf16_m64n64_sm90
                                            : kernels::qmm_affine_b4_bf16_m128n128_sm90;
     check(static_cast<cudaError_t>(entry.launch(&a, context)), "qmm");

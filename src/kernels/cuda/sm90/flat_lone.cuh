@@ -1,0 +1,326 @@
+// m = 1..8 on Hopper, in the order of sm80/flat_units.cuh and with its bits. A warp owns 256 k, its
+// x in registers, and walks down its rows behind a private ring of copies. The two warps of a chain
+// hand its sums on in shared memory, where one more warp adds up the parts of finished tiles: no
+// barrier of the block stands in the loop. A k of more warps than a block has is a cluster's.
+#pragma once
+#include "kernels/cuda/sm90/lone_copies.cuh"
+
+namespace stepless::kernels::sm90 {
+
+/// Scales and biases of a row's unit, which lie side by side.
+template <int kGroup>
+static __device__ __forceinline__ RowScales<kGroup> load_scales(uint32_t row) {
+  if constexpr (kGroup == 64) {
+    const uint4 v = load_shared16(row + kScalesAt);
+    return {make_uint2(v.x, v.y), make_uint2(v.z, v.w)};
+  } else {
+    const uint2 v = load_shared8(row + kScalesAt);
+    return {make_uint2(v.x, 0), make_uint2(v.y, 0)};
+  }
+}
+
+/// Shared memory of another block of the team.
+static __device__ __forceinline__ uint32_t of_block(uint32_t at, int rank) {
+  uint32_t there;
+  asm("mapa.shared::cluster.u32 %0,%1,%2;" : "=r"(there) : "r"(at), "r"(rank));
+  return there;
+}
+static __device__ __forceinline__ void arrive_at_block(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _,[%0];" ::"r"(barrier) : "memory");
+}
+/// Sums whose bytes a barrier beside them waits for.
+static __device__ __forceinline__ void send_sums(uint32_t to, uint32_t barrier,
+                                                 const float (&sums)[4]) {
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 "
+      "[%0],{%1,%2,%3,%4},[%5];" ::"r"(to),
+      "f"(sums[0]), "f"(sums[1]), "f"(sums[2]), "f"(sums[3]), "r"(barrier)
+      : "memory");
+}
+static __device__ __forceinline__ int team_rank() {
+  int rank;
+  asm("mov.u32 %0,%%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+static __device__ __forceinline__ int team_index() {
+  int index;
+  asm("mov.u32 %0,%%clusterid.x;" : "=r"(index));
+  return index;
+}
+/// Relaxed: a release would wait for all copies on their way.
+static __device__ __forceinline__ void meet_team() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+}
+static __device__ __forceinline__ void wait_for_team() {
+  asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
+}
+
+/// A warp's way through the slots, tile by tile: a block of the team owns each in turn.
+struct LoneSlot {
+  uint32_t hand, total;  // past the first slot's
+  int owner = 0;
+  uint32_t parity;
+
+  __device__ LoneSlot(const LonePlan& plan, const LoneRoom& room, int row_way, int band)
+      : hand(row_way * room.hand_bytes),
+        total(row_way * room.total_bytes),  // a team's warps have one row way
+        parity((band / plan.slots) & 1) {}  // bands are whole turns of the slots
+  __device__ __forceinline__ void advance(const LonePlan& plan, const LoneRoom& room) {
+    hand += plan.row_ways * room.hand_bytes;
+    if (++owner == plan.team) owner = 0, total += plan.row_ways * room.total_bytes;
+    if (hand >= static_cast<uint32_t>(room.totals)) {
+      hand -= room.totals, total -= room.rings - room.totals, parity ^= 1;
+    }
+  }
+};
+
+/// A warp of the block that multiplies.
+template <int kGroup, int kStages, int kTogether, bool kTeam>
+struct LoneWarp {
+  const LonePlan& plan;
+  const LoneRoom& room;
+  LoneCopies<kGroup>& copies;
+  const int m;
+  const uint32_t shared;             // of the block
+  const uint32_t rows, codes, sums;  // this lane's: rows g and g + 8, their codes, sums of x
+  uint32_t taken = 0;                // the place of the ring that is multiplied next
+  uint32_t xf[kSteps][8];
+
+  /// x of a unit as B operands, and -128 times its sums.
+  __device__ __forceinline__ void load_x(const uint8_t* x, int64_t x_row_bytes) {
+    const int g = (threadIdx.x & 31) >> 2, t = threadIdx.x & 3;
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i) {
+      uint4 p = make_uint4(0, 0, 0, 0), q = p;
+      if (g < m) {
+        const uint8_t* const from = x + g * x_row_bytes + (i * kStepK + t * 16) * 2;
+        p = load_input16(from), q = load_input16(from + 16);
+      }
+      permute_x(p, q, xf[i]);
+    }
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i) {
+      float s[4];
+      offset_sums(xf[i], s);
+      if (g == 0) store_sums(sums + i * 64, s);
+    }
+    __syncwarp();
+  }
+
+  /// The products of some steps side by side: those of one alone wait 33 cycles for each other.
+  __device__ __forceinline__ void multiply(int i0, float (&s)[kTogether][4],
+                                           float (&dot)[kTogether][4]) const {
+    StepCodes c[kTogether];
+#pragma unroll
+    for (int i = 0; i < kTogether; ++i) {
+      c[i] = load_codes(codes + taken, i0 + i, 0);
+      load_sums(sums + (i0 + i) * 64, s[i]);
+    }
+#pragma unroll
+    for (int j = 0; j < 4; ++j)
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i) {
+        uint32_t a[4];
+        operand(c[i], j, a);
+        const uint32_t* const b = xf[i0 + i];
+        mma(dot[i], j == 0 ? s[i] : dot[i], a, b[2 * j], b[2 * j + 1]);
+      }
+  }
+
+  /// The warp's unit of all tiles of a band: a chain's second half goes on from what the first has
+  /// left; a whole chain goes to the block that adds the tile up.
+  __device__ __forceinline__ void run_band(int band, int unit, int own) {
+    // Half of a chain, and whether the chain ends with it.
+    const uint32_t second = kept(unit & 1);
+    const uint32_t last = kept(second | ((unit + 1) * kUnitK == copies.w.k ? 1 : 0));
+    const uint32_t lane16 = (threadIdx.x & 31) * 16;
+    const uint32_t mine = kept(shared + own * LoneRoom::kSumBytes + lane16);
+    const uint32_t half = kept(shared + room.half(own));
+    const uint32_t ready = kept(second != 0 ? half : shared + room.free());
+    const uint32_t chain = kept(shared + room.totals + unit / 2 * LoneRoom::kSumBytes + lane16);
+    const uint32_t full = kept(shared + room.totals + room.full());
+    LoneSlot slot(plan, room, copies.row_way, band);
+    slot.parity ^= 1 - second;
+    const int rest = min(plan.band, copies.tiles - band) - copies.row_way;
+    uint32_t left = kept(rest > 0 ? (rest + plan.row_ways - 1) / plan.row_ways : 0);
+    for (; left > 0; --left) {
+      wait_copies<kStages - 2>();
+      __syncwarp();
+      const auto low = load_scales<kGroup>(rows + taken);
+      const auto high = load_scales<kGroup>(rows + taken + 8 * kRowBytes);
+      copies.next(taken == 0 ? (kStages - 1) * kUnitBytes : taken - kUnitBytes);
+      float acc[4] = {0, 0, 0, 0};
+#pragma unroll
+      for (int i0 = 0; i0 < kSteps; i0 += kTogether) {
+        float s[kTogether][4], dot[kTogether][4];
+        multiply(i0, s, dot);
+        if (i0 == 0) {
+          wait(ready + slot.hand, slot.parity);
+          if (second != 0) load_sums(mine + slot.hand, acc);
+        }
+#pragma unroll
+        for (int i = 0; i < kTogether; ++i)
+          add_step(acc, dot[i], s[i], step_scales(low, high, i0 + i));
+      }
+      taken = taken == (kStages - 1) * kUnitBytes ? 0 : taken + kUnitBytes;
+      if (last == 0) {
+        store_sums(mine + slot.hand, acc);
+        arrive(half + slot.hand);
+      } else if constexpr (kTeam) {
+        send_sums(of_block(chain + slot.total, slot.owner), of_block(full + slot.total, slot.owner),
+                  acc);
+      } else {
+        store_sums(chain + slot.total, acc);
+        arrive(full + slot.total);
+      }
+      slot.advance(plan, room);
+    }
+  }
+
+  __device__ __forceinline__ void run(const uint8_t* x, int64_t x_row_bytes) {
+    const int units = copies.w.k / kUnitK, each = plan.ways * plan.team;
+    const int own = copies.way % plan.ways / 2, step = (plan.ways + 1) / 2;
+    for (int band = 0; band < copies.tiles; band += plan.band)
+      for (int unit = copies.way, round = 0; unit < units; unit += each, ++round) {
+        if (each < units || band == 0) load_x(x + unit * (kUnitK * 2), x_row_bytes);
+        run_band(band, unit, own + round * step);
+      }
+  }
+};
+
+/// Stores rows g and g + 8 of a tile at columns 2t, 2t + 1.
+static __device__ __forceinline__ void store_lone(const FlatWeights& w, const LoneTile& tile, int m,
+                                                  int g, int t, const float (&v)[4]) {
+#pragma unroll
+  for (int c = 0; c < 2; ++c) {
+    const int column = 2 * t + c, out = tile.row + g;
+    if (column >= m || g >= tile.rows) continue;
+    if (w.gated) {
+      store_gated(w, column, out, v[c], v[c + 2]);
+      continue;
+    }
+    const int64_t at = column * w.y_stride[tile.weight];
+    store(w.y[tile.weight], w.y_type, at + out, v[c]);
+    if (g + 8 < tile.rows) store(w.y[tile.weight], w.y_type, at + out + 8, v[c + 2]);
+  }
+}
+
+/// The warp that adds up: a part is a chain's sum plus its neighbour's, y the sum of the parts.
+template <bool kTeam>
+static __device__ __forceinline__ void add_parts(const FlatWeights& w, const LonePlan& plan,
+                                                 const LoneRows& rows, const LoneRoom& room,
+                                                 uint32_t shared, int rank, int m, int tiles) {
+  constexpr int kAtOnce = 6;
+  const int lane = threadIdx.x & 31;
+  LoneSlot slot(plan, room, 0, 0);
+  for (int index = 0; index < tiles; ++index) {
+    if (slot.owner == rank) {
+      const LoneTile tile = rows.tile(index);
+      const uint32_t sums = shared + room.totals + slot.total;
+      wait(sums + room.full(), slot.parity);
+      float total[4] = {0, 0, 0, 0};
+      for (int chain0 = 0; chain0 < room.chains; chain0 += kAtOnce) {
+        float v[kAtOnce][4];
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i)
+          if (chain0 + i < room.chains)
+            load_sums(sums + (chain0 + i) * LoneRoom::kSumBytes + lane * 16, v[i]);
+#pragma unroll
+        for (int i = 0; i < kAtOnce; i += 2)
+          if (chain0 + i < room.chains)
+#pragma unroll
+            for (int e = 0; e < 4; ++e) {
+              const float part = chain0 + i + 1 < room.chains ? v[i][e] + v[i + 1][e] : v[i][e];
+              total[e] = chain0 + i == 0 ? part : total[e] + part;
+            }
+      }
+      if constexpr (!kTeam) {
+        arrive(shared + slot.hand + room.free());
+      } else if (index + plan.slots < tiles) {  // else nobody waits, and they may be gone
+        if (lane == 0) expect_bytes(sums + room.full(), room.full());
+        __syncwarp();
+        if (lane < plan.team) arrive_at_block(of_block(shared + slot.hand + room.free(), lane));
+      }
+      store_lone(w, tile, m, lane >> 2, lane & 3, total);
+    }
+    slot.hand += room.hand_bytes;  // all tiles, not those of a row way
+    if (++slot.owner == plan.team) slot.owner = 0, slot.total += room.total_bytes;
+    if (slot.hand == static_cast<uint32_t>(room.totals))
+      slot.hand = slot.total = 0, slot.parity ^= 1;
+  }
+}
+
+/// One warp makes the barriers. A team's totals come as bytes, a lone block's by its warps.
+template <bool kTeam>
+static __device__ __forceinline__ void make_barriers(const LonePlan& plan, const LoneRoom& room,
+                                                     uint32_t shared) {
+  const int lane = threadIdx.x & 31;
+  for (int slot = 0; slot < plan.slots; ++slot)
+    for (int i = lane; i <= room.own_chains; i += 32)
+      make_barrier(shared + slot * room.hand_bytes + room.half(i),
+                   kTeam && i == room.own_chains ? 1 : 32);
+  const uint32_t first = shared + room.totals + room.full() + lane * room.total_bytes;
+  const uint32_t end = shared + room.rings, step = 32 * room.total_bytes;
+  for (uint32_t at = first; at < end; at += step) make_barrier(at, kTeam ? 1 : 32 * room.chains);
+  __syncwarp();
+  if (kTeam)
+    for (uint32_t at = first; at < end; at += step) expect_bytes(at, room.full());
+  if (kTeam) publish_barriers();
+  __syncwarp();
+}
+
+template <int kGroup, int kStages, int kTogether, bool kTeam, int kThreads, int kBlocks>
+static __global__ void __launch_bounds__(kThreads, kBlocks)
+    flat_lone(const __grid_constant__ FlatWeights w, const uint8_t* x, int64_t x_row_bytes, int m,
+              const __grid_constant__ LonePlan plan, const __grid_constant__ LoneRoom room) {
+  extern __shared__ __align__(128) uint8_t shared_bytes[];
+  const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0);  // visibly the same in all lanes
+  const int rank = kTeam ? team_rank() : 0;
+  const int team = kTeam ? team_index() : static_cast<int>(blockIdx.x);
+  const uint32_t shared = shared_address(shared_bytes);
+  const int first = team * plan.rows + min(team, plan.more);
+  const LoneRows rows{w, first, first + plan.rows + (team < plan.more ? 1 : 0)};
+  const int tiles = rows.tiles();
+  let_next_start();
+  if (warp == plan.ways * plan.row_ways) {
+    make_barriers<kTeam>(plan, room, shared);
+    __syncthreads();
+    if (kTeam) {
+      meet_team();
+      wait_for_team();
+    }
+    wait_for_inputs();  // what y holds may still be read
+    add_parts<kTeam>(w, plan, rows, room, shared, rank, m, tiles);
+    return;
+  }
+  const uint32_t sums = shared + room.rings + warp * room.warp_bytes;
+  const uint32_t ring = sums + LoneRoom::kXBytes;
+  const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+  LoneCopies<kGroup> copies{
+      w,
+      plan,
+      rows,
+      rank * plan.ways + warp % plan.ways,
+      warp / plan.ways,
+      tiles,
+      kept(ring + lane / 8 * kRowBytes + lane % 8 * 16),
+      kept(ring + kScalesAt + lane % 16 * kRowBytes + lane / 16 * LoneCopies<kGroup>::kScaleBytes)};
+#pragma unroll
+  for (int i = 0; i < kStages - 1; ++i) copies.next(i * kUnitBytes);
+  __syncthreads();
+  if (kTeam) meet_team();
+  wait_for_inputs();
+  if (kTeam) wait_for_team();
+  LoneWarp<kGroup, kStages, kTogether, kTeam> mine{plan,
+                                                   room,
+                                                   copies,
+                                                   m,
+                                                   shared,
+                                                   kept(ring + g * kRowBytes),
+                                                   kept(ring + g * kRowBytes + t * 8),
+                                                   kept(sums + t * 16)};
+  mine.run(x, x_row_bytes);
+}
+
+}  // namespace stepless::kernels::sm90

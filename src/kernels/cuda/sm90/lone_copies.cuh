@@ -1,0 +1,138 @@
+// What flat_lone reads and where it puts it: how rows and k go over blocks and warps, how a block
+// lays out its shared memory, a warp's asynchronous copies.
+#pragma once
+#include "kernels/cuda/sm90/wgmma.cuh"
+
+namespace stepless::kernels::sm90 {
+
+using namespace sm80;
+
+/// How a launch's rows and k go over blocks and warps. Blocks own rows, not tiles, so that all have
+/// the same to read; of a gate and its partner, rows are pairs.
+struct LonePlan {
+  int team;            // blocks that share rows, a cluster
+  int ways, row_ways;  // a block's warps along k, each with 256 of it at a time, and along tiles
+  int band;            // tiles that a warp goes through before it turns to its next 256 k
+  int slots;           // tiles whose sums are under way, a multiple of team and of row_ways
+  int rows, more;      // of a team; teams that have one more
+};
+
+/// Shared memory of a block, as the host lays it out: what its chains hand on in each slot, the
+/// totals of its own slots (every `team`th), then each warp's sums of x and ring. Of a slot's
+/// barriers, one says for each chain that its first half is there, the last that the slot is free
+/// again; of a total's, that all chains are there.
+struct LoneRoom {
+  static constexpr int kSumBytes = kTileRows * 8 * 4, kXBytes = kSteps * 64;
+  int chains, own_chains;  // of k, and those that this block has halves of
+  int hand_bytes, total_bytes, totals, rings, warp_bytes, bytes;
+  __host__ __device__ constexpr int half(int own) const { return own_chains * kSumBytes + own * 8; }
+  __host__ __device__ constexpr int free() const { return half(own_chains); }
+  __host__ __device__ constexpr int full() const { return chains * kSumBytes; }
+};
+
+/// Rows of one weight that a tile starts with; of a gate and its partner, 8 of each.
+struct LoneTile {
+  int weight, row;
+  int rows;  // that the block has in this weight from here on; may be more than a tile's
+};
+
+/// The block's rows [first, last) in the line of all weights' rows, tile by tile; no tile has rows
+/// of two weights.
+struct LoneRows {
+  const FlatWeights& w;
+  int first, last;
+
+  __device__ __forceinline__ int height() const { return w.gated ? kTileRows / 2 : kTileRows; }
+  __device__ __forceinline__ int tiles_of(int count) const {
+    return (max(count, 0) + height() - 1) >> (w.gated ? 3 : 4);
+  }
+  __device__ __forceinline__ int tiles() const {
+    int count = 0, before = 0;
+    for (int i = 0; before < last; before += w.one[i++].n)
+      count += tiles_of(min(last - before, w.one[i].n) - max(first - before, 0));
+    return count;
+  }
+  /// Of a tile that is there.
+  __device__ __forceinline__ LoneTile tile(int index) const {
+    for (int i = 0, before = 0;; before += w.one[i++].n) {
+      const int begin = max(first - before, 0), own = min(last - before, w.one[i].n) - begin;
+      const int count = tiles_of(own);
+      if (index < count) return {i, begin + index * height(), own - index * height()};
+      index -= count;
+    }
+  }
+};
+
+/// Stays in its register: the compiler would rather find it anew in every turn.
+static __device__ __forceinline__ uint32_t kept(uint32_t value) {
+  asm("" : "+r"(value));
+  return value;
+}
+
+/// A warp's copies. A lane has its places in the two runs of 8 rows that make a tile: a weight's
+/// neighbours, or a gate's and an up's.
+template <int kGroup>
+struct LoneCopies {
+  static constexpr int kScaleBytes = kUnitK / kGroup * 2;
+  const FlatWeights& w;
+  const LonePlan& plan;
+  const LoneRows& rows;
+  const int way, row_way, tiles;       // way: along the k of the team
+  const uint32_t codes_to, scales_to;  // in the ring's first place
+  const int lane = threadIdx.x & 31;
+  const int64_t four_rows = w.k * 2;
+  const int64_t high = w.gated ? w.one[1].codes - w.one[0].codes : 8 * (w.k / 2);
+  const int64_t jump = static_cast<int64_t>(plan.row_ways * rows.height()) * (w.k / 2);
+  const int64_t scales_jump = jump / kGroup * 4;
+  int band = 0, unit = way, tile = row_way;  // where it aims next
+  const uint8_t *codes = nullptr, *scales = nullptr;
+  int whole = 0;  // tiles with all their rows that follow by mere jumps
+
+  /// Onto the next unit's tile; 0: there is none, else the rows that are left.
+  __device__ __forceinline__ int aim() {
+    const int units = w.k / kUnitK;
+    if (way >= units) return 0;
+    while (tile >= min(band + plan.band, tiles)) {
+      if (band >= tiles) return 0;
+      unit += plan.ways * plan.team;
+      if (unit >= units) unit = way, band += plan.band;
+      tile = band + row_way;
+    }
+    const LoneTile to = rows.tile(tile);
+    const int64_t row_bytes = w.k / 2, scale_bytes = w.k / kGroup * 2;
+    const int r = lane >> 3, s = w.gated ? lane & 7 : lane & 15;
+    const FlatWeight& own = w.one[w.gated && (lane & 8) != 0 ? 1 : to.weight];
+    codes =
+        w.one[to.weight].codes + (to.row + r) * row_bytes + unit * (kUnitK / 2) + (lane & 7) * 16;
+    scales =
+        (lane < 16 ? own.scales : own.biases) + (to.row + s) * scale_bytes + unit * kScaleBytes;
+    whole =
+        max(0, min((to.rows >> (w.gated ? 3 : 4)) - 1, min(band + plan.band, tiles) - 1 - tile));
+    if (plan.row_ways > 1) whole /= plan.row_ways;
+    tile += (whole + 1) * plan.row_ways;
+    return to.rows;
+  }
+  /// Starts the next unit's copies to a place of the ring; none are left: an empty group of them.
+  /// Rows that the block does not have are not read; what is computed of them is not stored.
+  __device__ __forceinline__ void next(uint32_t place) {
+    const uint32_t to = codes_to + place, scales_place = scales_to + place;
+    if (whole > 0) {
+      --whole, codes += jump, scales += scales_jump;
+      copy_async<16>(to, codes);
+      copy_async<16>(to + 4 * kRowBytes, codes + four_rows);
+      copy_async<16>(to + 8 * kRowBytes, codes + high);
+      copy_async<16>(to + 12 * kRowBytes, codes + high + four_rows);
+      copy_async<kScaleBytes>(scales_place, scales);
+    } else {
+      const int left = aim(), r = lane >> 3, high_row = r + (w.gated ? 0 : 8);
+      if (r < left) copy_async<16>(to, codes);
+      if (r + 4 < left) copy_async<16>(to + 4 * kRowBytes, codes + four_rows);
+      if (high_row < left) copy_async<16>(to + 8 * kRowBytes, codes + high);
+      if (high_row + 4 < left) copy_async<16>(to + 12 * kRowBytes, codes + high + four_rows);
+      if ((w.gated ? lane & 7 : lane & 15) < left) copy_async<kScaleBytes>(scales_place, scales);
+    }
+    commit_copies();
+  }
+};
+
+}  // namespace stepless::kernels::sm90

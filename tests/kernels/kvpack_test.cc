@@ -1,9 +1,12 @@
 // Pages of the cache become what quantize() makes of their rows, and only the pages asked for.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "stepless/quant.hpp"
+#include "tests/support/device.hpp"
 #include "tests/support/each_row.hpp"
 #include "tests/support/typed_rows.hpp"
 
@@ -33,8 +36,36 @@ struct PackScene {
     args.cache = {k.data(), v.data(), type, kTokens, kHeads, k.width(), v.width()};
     args.cache.packed = {arrays[0].data(), arrays[1].data(), arrays[2].data(), arrays[3].data(),
                          arrays[4].data(), arrays[5].data(), spec.bits,        spec.group_size};
+    if (kernel.device != nullptr) return run_on_device(kernel, args);
     for (std::int64_t unit = 0; unit < args.rows * kHeads; ++unit)
       kernel.entry->run(&args, {unit, unit + 1});
+  }
+
+  /// On the device; the packed arrays come back.
+  void run_on_device(const Kernel& kernel, kernels::KvPackArgs args) {
+    DeviceArrays device;
+    const auto put = [&device](const auto* from, std::int64_t count) {
+      const auto* bytes = reinterpret_cast<const std::uint8_t*>(from);
+      return device.put({bytes, bytes + static_cast<std::size_t>(count) * sizeof(*from)});
+    };
+    std::vector<kernels::SeqRow> seq(args.seq, args.seq + args.rows);
+    for (kernels::SeqRow& row : seq) {
+      row.pages =
+          reinterpret_cast<std::int32_t*>(put(row.pages, std::max<std::int64_t>(1, row.pack + 1)));
+      if (row.pack >= 0)
+        row.packed = reinterpret_cast<std::int32_t*>(put(row.packed, row.pack + 1));
+    }
+    args.seq = reinterpret_cast<kernels::SeqRow*>(put(seq.data(), args.rows));
+    for (const auto& [to, from] : {std::pair{&args.cache.k, &k}, {&args.cache.v, &v}})
+      *to = put(from->data(), from->rows() * from->stride() * size_of(type));
+    std::uint8_t** const there[] = {&args.cache.packed.k,        &args.cache.packed.k_scales,
+                                    &args.cache.packed.k_biases, &args.cache.packed.v,
+                                    &args.cache.packed.v_scales, &args.cache.packed.v_biases};
+    for (std::size_t i = 0; i < 6; ++i) *there[i] = device.put(arrays[i]);
+    device.run(0, [&](const kernels::CudaContext& context) {
+      return kernel.device->launch(&args, context);
+    });
+    for (std::size_t i = 0; i < 6; ++i) arrays[i] = device.get(*there[i], std::ssize(arrays[i]));
   }
 
   /// Bytes of one page in array i.
@@ -65,7 +96,13 @@ void fill(TypedRows& rows, Random& random) {
     }
 }
 
-class EachKvPack : public EachRow {};
+class EachKvPack : public EachRow {
+ protected:
+  void SetUp() override {  // pages can be carried to a GPU
+    if (row().device == nullptr) return EachRow::SetUp();
+    if (!device_runs(row().is.isa)) GTEST_SKIP() << row().name << ": no GPU here";
+  }
+};
 
 TEST_P(EachKvPack, WritesWhatQuantizeWould) {
   const std::int32_t plain[] = {2, 1, 3}, packed[] = {1, 3, 2};

@@ -68,7 +68,6 @@ enum class Order : std::uint8_t {
   mma_units,    // tensor cores, other formats and types: cuda/sm80/unit_order.cuh
   wgmma_bf16,   // tensor cores, one chain, weights rounded to bf16: cuda/sm90/prompt_tile.cuh
   mma_pages,    // tensor cores over chunks of 64 positions: cuda/sm80/attention_tiles.cuh
-  mma_packed,   // the same over packed pages, which are decoded on the way
   wgmma_pages   // the same, one chunk after the other: cuda/sm90/prompt_attention.cuh
 };
 /// The axis a Slice counts.

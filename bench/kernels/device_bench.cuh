@@ -1,6 +1,7 @@
 // What the benches of CUDA rows share: random data, a rotation of cold copies timed as one CUDA
 // graph, the read ceiling.
 #pragma once
+#include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -39,6 +40,21 @@ static __device__ void early() {
 static __global__ void fill(uint64_t* p, int64_t count, uint64_t seed) {
   for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll)
     p[i] = mixed(static_cast<uint64_t>(i) + seed);
+}
+/// Uniform, of variance size².
+static __global__ void fill_uniform(__nv_bfloat16* p, int64_t count, uint64_t seed, float size) {
+  for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll)
+    p[i] = __float2bfloat16((static_cast<float>(mixed(i + seed * 7919) >> 40) / 16777216.f - .5f) *
+                            3.4641016f * size);
+}
+/// Writes what the kernel behind it reads, about 20 us after that was allowed to start.
+static __global__ void copy_late(const uint32_t* from, uint32_t* to, int64_t count) {
+  early();
+  const long long start = clock64();
+  while (clock64() - start < 40000) {
+  }
+  for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll)
+    to[i] = from[i];
 }
 static __global__ void count_unequal(const uint32_t* a, const uint32_t* b, int64_t count,
                                      unsigned* out) {

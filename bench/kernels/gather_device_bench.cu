@@ -23,22 +23,6 @@ namespace kernels = stepless::kernels;
 const kernels::CudaEntry& kRow = kernels::qmm_affine_b4_bf16_m16n16_sm80;
 constexpr int kPerToken = 8, kMostTokens = 512;
 
-/// Uniform, of variance size².
-__global__ void fill_bf16(__nv_bfloat16* p, int64_t count, uint64_t seed, float size) {
-  for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll)
-    p[i] = __float2bfloat16((static_cast<float>(mixed(i + seed * 7919) >> 40) / 16777216.f - .5f) *
-                            3.4641016f * size);
-}
-/// Writes x or ids about 20 us after the kernel behind it was allowed to start.
-__global__ void copy_late(const uint32_t* from, uint32_t* to, int64_t count) {
-  early();
-  const long long start = clock64();
-  while (clock64() - start < 40000) {
-  }
-  for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll)
-    to[i] = from[i];
-}
-
 /// Experts of each token, all different: (tokens, kPerToken), and how many are used at all.
 struct Ids {
   std::vector<int32_t> all;
@@ -109,9 +93,10 @@ Bench::Bench(cudaStream_t stream, int multiprocessors, double reading, const Sha
     for (int at = 0; at < parts(); ++at) {
       const MatmulArgs w = part(i, at, 1, y_);
       auto* scales = reinterpret_cast<__nv_bfloat16*>(const_cast<uint8_t*>(w.scales));
-      fill_bf16<<<1024, 256, 0, stream>>>(scales, scales_ * shape.experts, i * 2 + at, .01f);
+      fill_uniform<<<1024, 256, 0, stream>>>(scales, scales_ * shape.experts, i * 2 + at, .01f);
     }
-  fill_bf16<<<1024, 256, 0, stream>>>(reinterpret_cast<__nv_bfloat16*>(x_), pairs * shape.k, 9, 1);
+  fill_uniform<<<1024, 256, 0, stream>>>(reinterpret_cast<__nv_bfloat16*>(x_), pairs * shape.k, 9,
+                                         1);
 }
 
 Bench::~Bench() {

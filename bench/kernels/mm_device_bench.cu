@@ -20,22 +20,6 @@ namespace kernels = stepless::kernels;
 
 constexpr int kMostRows = 130, kCheckedRows = 1000;  // of x; outputs that are checked
 
-/// Uniform, of variance size².
-__global__ void fill_bf16(__nv_bfloat16* p, int64_t count, uint64_t seed, float size) {
-  for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll)
-    p[i] = __float2bfloat16((static_cast<float>(mixed(i + seed * 7919) >> 40) / 16777216.f - .5f) *
-                            3.4641016f * size);
-}
-/// Writes x about 20 us after the kernel behind it was allowed to start.
-__global__ void copy_late(const uint32_t* from, uint32_t* to, int64_t count) {
-  early();
-  const long long start = clock64();
-  while (clock64() - start < 40000) {
-  }
-  for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll)
-    to[i] = from[i];
-}
-
 struct Bench {
   cudaStream_t stream;
   int multiprocessors;
@@ -61,9 +45,9 @@ int Bench::run(const char* name, int n, int k, bool last) const {
   check(cudaMalloc(&weights, bytes * copies), "weights");
   check(cudaMalloc(&x, x_bytes), "x"), check(cudaMalloc(&late_x, x_bytes), "x");
   check(cudaMalloc(&y, int64_t{kMostRows} * n * 4), "y");
-  fill_bf16<<<1024, 256, 0, stream>>>(reinterpret_cast<__nv_bfloat16*>(weights), bytes / 2 * copies,
-                                      1, .02f);
-  fill_bf16<<<1024, 256, 0, stream>>>(reinterpret_cast<__nv_bfloat16*>(x), x_bytes / 2, 2, 1);
+  fill_uniform<<<1024, 256, 0, stream>>>(reinterpret_cast<__nv_bfloat16*>(weights),
+                                         bytes / 2 * copies, 1, .02f);
+  fill_uniform<<<1024, 256, 0, stream>>>(reinterpret_cast<__nv_bfloat16*>(x), x_bytes / 2, 2, 1);
   MatmulArgs a{};
   a.w = weights, a.w_row_bytes = int64_t{k} * 2, a.x = x, a.x_stride = k, a.y = y, a.y_stride = n;
   a.x_type = a.w_type = DType::bf16, a.y_type = DType::f32, a.n = n, a.k = k, a.tensor_scale = 1;

@@ -29,15 +29,6 @@ __global__ void fill_bf16(__nv_bfloat16* p, int64_t count, uint64_t seed, float 
     p[i] = __float2bfloat16(sum * 1.7320508f * size);
   }
 }
-/// Writes x about 20 us after the kernel behind it was allowed to start.
-__global__ void copy_late(const uint32_t* from, uint32_t* to, int64_t count) {
-  early();
-  const long long start = clock64();
-  while (clock64() - start < 40000) {
-  }
-  for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll)
-    to[i] = from[i];
-}
 struct Bench {
   cudaStream_t stream;
   cudaDeviceProp device;

@@ -65,19 +65,19 @@ struct PartRun {
     }
   }
 
-  /// What an expert with `rows` rows takes: below a few it is the reading of its weights.
-  static std::int64_t work(std::int64_t rows) { return rows + 3; }
+  /// What `experts` with `rows` rows in all take: below a few it is the reading of their weights.
+  static std::int64_t work(std::int64_t rows, std::int64_t experts) { return rows + 3 * experts; }
 
   /// Part `index` of `parts`: experts stand one after the other, each cut into tiles of its kernel.
   void multiply(std::int64_t index, std::int64_t parts, std::int64_t touched) const {
-    const std::int64_t scale = weight().n, total = (groups.pairs() + 3 * touched) * scale;
+    const std::int64_t scale = weight().n, total = work(groups.pairs(), touched) * scale;
     std::int64_t at = 0;
     for (std::int64_t e = 0; e < groups.experts(); ++e) {
       const std::int64_t rows = groups.count(e);
       if (rows == 0) continue;
       const Kernel& row = kernel(rows);
       const std::int64_t tile = row.is.tile_n;
-      const Span span = {at, work(rows) * scale, divide_up(weight().n, tile)};
+      const Span span = {at, work(rows, 1) * scale, divide_up(weight().n, tile)};
       at += span.work;
       const kernels::Slice tiles = pieces_in(span, total, index, parts);
       if (tiles.begin >= tiles.end) continue;
@@ -147,9 +147,8 @@ std::int64_t ExpertsWalk::open() {
   if (phase_ == Phase::prepare) {
     phase_ = Phase::multiply;
     const Matrix& w = run.weight();
-    const std::int64_t work = (groups_.pairs() + 3 * touched_) *
-                              (expert_args(*step_, op().parts[part_].weight, 0).w_row_bytes) * w.n /
-                              4;
+    const std::int64_t w_row_bytes = expert_args(*step_, op().parts[part_].weight, 0).w_row_bytes;
+    const std::int64_t work = PartRun::work(groups_.pairs(), touched_) * w_row_bytes * w.n / 4;
     return parts_ = cutting_.parts(work, w.n * touched_);
   }
   phase_ = Phase::scatter;

@@ -24,7 +24,6 @@ class ExpertsWalk final : public Regions {
  private:
   enum class Phase : std::uint8_t { sort, gather, prepare, multiply, scatter };
   const ExpertsOp& op() const;
-  std::int64_t open_products();
 
   Cutting cutting_;
   const Step* step_ = nullptr;

@@ -18,10 +18,7 @@ static __device__ __forceinline__ void mma16(float (&d)[4], const uint32_t (&a)[
   if constexpr (type == DType::bf16)
     mma(d, d, a, b0, b1);
   else
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},"
-        "{%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    mma_f16(d, d, a, b0, b1);
 }
 
 /// Four 8 x 8 matrices; lane l gives the address of row l % 8 of matrix l / 8.

@@ -344,8 +344,8 @@ struct PromptMaker {
                       bf16x2(up[6], up[7]));
   }
 
-  /// By way of shared memory, kStoreCols rows of y at a time. A gate's maker leaves to the up's one
-  /// half of what both have in their rooms, rounded as if it had been stored.
+  /// By way of shared memory, kStoreCols rows of y at a time. Of a gate and its up, both makers see
+  /// what both have rounded, as if it had been stored, and each stores one half of the rows.
   __device__ void store_sums(PromptPlace place) const {
     constexpr int kChunks = 8;  // of 8 outputs in a row
     const FlatWeights& w = a.w;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/args.hpp"
+#include "kernels/cpu/any/native_lanes.hpp"
 
 namespace stepless::kernels {
 
@@ -58,21 +59,54 @@ static inline uint16_t narrow_bf16(float value) {
   return static_cast<uint16_t>((nan ? bits | 0x400000u : nearest) >> 16);
 }
 
+typedef uint16_t NativeCodes __attribute__((vector_size(kNativeLanes * 2)));
+typedef uint32_t NativeWords __attribute__((vector_size(kNativeLanes * 4)));
+typedef int32_t NativeInts __attribute__((vector_size(kNativeLanes * 4)));
+
+static inline void widen_bf16s(const uint8_t* from, int64_t n, float* to) {
+  int64_t i = 0;
+  for (; i + kNativeLanes <= n; i += kNativeLanes) {
+    NativeCodes codes;
+    __builtin_memcpy(&codes, from + 2 * i, sizeof codes);
+    const NativeWords words = __builtin_convertvector(codes, NativeWords) << 16;
+    __builtin_memcpy(to + i, &words, sizeof words);
+  }
+  for (; i < n; ++i) {
+    uint16_t code;
+    __builtin_memcpy(&code, from + 2 * i, sizeof code);
+    to[i] = widen_bf16(code);
+  }
+}
+
+static inline void narrow_bf16s(const float* from, int64_t n, uint8_t* to) {
+  int64_t i = 0;
+  for (; i + kNativeLanes <= n; i += kNativeLanes) {
+    NativeWords bits;
+    __builtin_memcpy(&bits, from + i, sizeof bits);
+    const NativeWords nearest = bits + 0x7fffu + ((bits >> 16) & 1u);
+    const NativeInts size = __builtin_bit_cast(NativeInts, bits & 0x7fffffffu);
+    const NativeWords kept = size > 0x7f800000 ? bits | 0x400000u : nearest;
+    const NativeCodes codes = __builtin_convertvector(kept >> 16, NativeCodes);
+    __builtin_memcpy(to + 2 * i, &codes, sizeof codes);
+  }
+  for (; i < n; ++i) {
+    const uint16_t code = narrow_bf16(from[i]);
+    __builtin_memcpy(to + 2 * i, &code, sizeof code);
+  }
+}
+
 /// n elements at any address, as float32.
 static inline void widen(const uint8_t* from, DType type, int64_t n, float* to) {
   if (type == DType::f32) {
     memcpy(to, from, static_cast<size_t>(n) * 4);
     return;
   }
-  const bool half = type == DType::f16;
+  if (type == DType::bf16) return widen_bf16s(from, n, to);
   for (int64_t at = 0; at < n; at += kBlock) {
     uint16_t codes[kBlock];
     const int64_t count = least(kBlock, n - at);
     memcpy(codes, from + at * 2, static_cast<size_t>(count) * 2);
-    if (half)
-      for (int64_t i = 0; i < count; ++i) to[at + i] = widen_f16(codes[i]);
-    else
-      for (int64_t i = 0; i < count; ++i) to[at + i] = widen_bf16(codes[i]);
+    for (int64_t i = 0; i < count; ++i) to[at + i] = widen_f16(codes[i]);
   }
 }
 
@@ -82,14 +116,11 @@ static inline void narrow(const float* from, DType type, int64_t n, uint8_t* to)
     memcpy(to, from, static_cast<size_t>(n) * 4);
     return;
   }
-  const bool half = type == DType::f16;
+  if (type == DType::bf16) return narrow_bf16s(from, n, to);
   for (int64_t at = 0; at < n; at += kBlock) {
     uint16_t codes[kBlock];
     const int64_t count = least(kBlock, n - at);
-    if (half)
-      for (int64_t i = 0; i < count; ++i) codes[i] = narrow_f16(from[at + i]);
-    else
-      for (int64_t i = 0; i < count; ++i) codes[i] = narrow_bf16(from[at + i]);
+    for (int64_t i = 0; i < count; ++i) codes[i] = narrow_f16(from[at + i]);
     memcpy(to + at * 2, codes, static_cast<size_t>(count) * 2);
   }
 }

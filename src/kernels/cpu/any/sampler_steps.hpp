@@ -12,6 +12,7 @@
 namespace stepless::kernels {
 namespace {
 
+constexpr int kL = kNativeLanes;     // no bit depends on it
 constexpr int64_t kSpan = 256;       // logits of one block
 constexpr int64_t kSortable = 2048;  // values that are sorted on the stack
 constexpr int kBins = 1024;
@@ -36,24 +37,24 @@ inline int32_t id_at(const Kept& kept, int64_t i) {
   return kept.ids == nullptr ? static_cast<int32_t>(i) : kept.ids[i];
 }
 
-/// The next block's logits, padded with -infinity to a multiple of four; returns how many.
+/// The next block's logits, padded with -infinity to whole vectors; returns how many.
 inline int64_t fetch(const Logits& row, const Kept& kept, int64_t at, float* block) {
   const int64_t n = kept.count - at < kSpan ? kept.count - at : kSpan;
   if (kept.ids == nullptr)
     memcpy(block, row.z + at, static_cast<size_t>(n) * sizeof(float));
   else
     for (int64_t i = 0; i < n; ++i) block[i] = row.z[kept.ids[at + i]];
-  for (int64_t i = n; i % 4 != 0; ++i) block[i] = -__builtin_inff();
+  for (int64_t i = n; i % kL != 0; ++i) block[i] = -__builtin_inff();
   return n;
 }
 
 /// weight = e^((z - top) / temperature), in place allowed; returns their sum.
 inline double weigh(const float* z, int64_t n, float top, float temperature, float* weight) {
   Floats<4> sums = {};
-  for (int64_t i = 0; i < n; i += 4) {
-    const Floats<4> w = exp_of<4>((load<4>(z + i) - top) / temperature);
-    store<4>(weight + i, w);
-    sums = sums + w;
+  for (int64_t i = 0; i < n; i += kL) {
+    const Floats<kL> w = exp_of<kL>((load<kL>(z + i) - top) / temperature);
+    store<kL>(weight + i, w);
+    for (int q = 0; q < kL; q += 4) sums = sums + load<4>(weight + i + q);
   }
   return (static_cast<double>(sums[0]) + static_cast<double>(sums[1])) +
          (static_cast<double>(sums[2]) + static_cast<double>(sums[3]));
@@ -132,17 +133,17 @@ inline void penalise(const SampleRow& row, const float* logits, int64_t vocab, f
 // ---- the best token and the log-softmax
 
 /// Largest value of a padded block; NaN is passed over. Lowers `low` to the smallest finite one.
-inline float block_top(const float* block, int64_t n, Floats<4>& low) {
+inline float block_top(const float* block, int64_t n, Floats<kL>& low) {
   const float infinity = __builtin_inff();
-  Floats<4> top = splat<4>(-infinity);
-  for (int64_t i = 0; i < n; i += 4) {
-    const Floats<4> z = load<4>(block + i);
+  Floats<kL> top = splat<kL>(-infinity);
+  for (int64_t i = 0; i < n; i += kL) {
+    const Floats<kL> z = load<kL>(block + i);
     top = z > top ? z : top;
-    const Floats<4> finite = z > -infinity ? z : low;
+    const Floats<kL> finite = z > -infinity ? z : low;
     low = finite < low ? finite : low;
   }
   float best = top[0];
-  for (int l = 1; l < 4; ++l) best = top[l] > best ? top[l] : best;
+  for (int l = 1; l < kL; ++l) best = top[l] > best ? top[l] : best;
   return best;
 }
 
@@ -151,7 +152,7 @@ inline Logits survey(const float* z, int64_t vocab) {
   alignas(64) float block[kSpan];
   Logits row = {z, vocab, -1, -infinity, infinity, 0};
   const Kept all = {nullptr, vocab};
-  Floats<4> low = splat<4>(infinity);
+  Floats<kL> low = splat<kL>(infinity);
   int64_t place = -1;
   for (int64_t at = 0; at < vocab; at += kSpan) {
     const int64_t n = fetch(row, all, at, block);
@@ -161,7 +162,7 @@ inline Logits survey(const float* z, int64_t vocab) {
     place = at;
   }
   if (place < 0 || row.top == infinity) return row;
-  for (int l = 0; l < 4; ++l) row.low = low[l] < row.low ? low[l] : row.low;
+  for (int l = 0; l < kL; ++l) row.low = low[l] < row.low ? low[l] : row.low;
   row.total = total_of(row, all, 1.0f);
   if (row.total != row.total) return row;  // a NaN somewhere
   while (z[place] != row.top) ++place;

@@ -3,6 +3,7 @@
 // every kernel object keeps its own copy.
 #pragma once
 #include "kernels/args.hpp"
+#include "kernels/cpu/any/native_lanes.hpp"
 
 namespace stepless::kernels {
 namespace {

@@ -21,7 +21,7 @@ constexpr int kSpinUs = 50;
 // With more threads than CPUs the one we wait for needs our CPU: look, then sleep.
 constexpr int kSpinUsCrowded = 2;
 
-// Threads that count down the same number: each waits for the line of the one before.
+// Threads that count the same number: each waits for the line of the one before.
 constexpr int kGroup = 4;
 
 // A region's word is its number and its parts. A worker's claims are the number of their region
@@ -58,7 +58,7 @@ ThreadTeam::ThreadTeam(int threads)
     : size_(checked_threads(threads)),
       spin_us_(threads > available_cpus() ? kSpinUsCrowded : kSpinUs),
       claims_(std::make_unique<Claims[]>(static_cast<std::size_t>(threads))),
-      group_left_(std::make_unique<Countdown[]>(static_cast<std::size_t>(groups_of(threads)))) {
+      group_done_(std::make_unique<Count[]>(static_cast<std::size_t>(groups_of(threads)))) {
   if (threads == 1) return;
   sigset_t before;
   block_asynchronous_signals(&before);  // a new thread inherits the mask
@@ -131,7 +131,7 @@ std::int64_t ThreadTeam::claim(std::uint64_t region, int owner, End end) {
 void ThreadTeam::work_on(std::uint64_t region, int worker) {
   std::int64_t done = 0;
   for (std::int64_t part; (part = claim(region, worker, End::front)) >= 0; ++done) run_part(part);
-  if (done > 0 && report(worker, done)) return;
+  if (done > 0 && report(region, worker, done)) return;
   // To look at the others' claims slows them down: not while all are about to finish, as usual.
   bool& helps = claims_[static_cast<std::size_t>(worker)].helps;
   if (!helps && is_over_soon(region)) return;
@@ -141,7 +141,7 @@ void ThreadTeam::work_on(std::uint64_t region, int worker) {
     for (std::int64_t part; (part = claim(region, other, End::back)) >= 0;) {
       helps = true;
       run_part(part);
-      if (report(other, 1)) return;
+      if (report(region, other, 1)) return;
     }
     if (region_.load() != region) return;
   }
@@ -170,25 +170,22 @@ void ThreadTeam::note_error() {
 }
 
 /// Parts of a worker's stretch are done; true: they were the last, and the region is over.
-bool ThreadTeam::report(int owner, std::int64_t parts) {
-  std::atomic<std::int64_t>& left = group_left_[static_cast<std::size_t>(owner / kGroup)].left;
-  if (left.fetch_sub(parts, std::memory_order_acq_rel) != parts) return false;
-  if (size_ > kGroup && groups_left_.left.fetch_sub(1, std::memory_order_acq_rel) != 1)
-    return false;
+bool ThreadTeam::report(std::uint64_t region, int owner, std::int64_t parts) {
+  const auto ends = [](Count& count, std::int64_t more, std::int64_t all) {
+    if (count.done.fetch_add(more, std::memory_order_acq_rel) + more != all) return false;
+    count.done.store(0, std::memory_order_relaxed);  // published by what opens the next region
+    return true;
+  };
+  const std::int64_t all = parts_of(region);
+  const int group = owner / kGroup, last = std::min((group + 1) * kGroup, size_) - 1;
+  const std::int64_t own =
+      part_of(all, 1, last, size_).end - part_of(all, 1, group * kGroup, size_).begin;
+  if (!ends(group_done_[static_cast<std::size_t>(group)], parts, own)) return false;
+  // Groups that have parts: fewer parts than threads are those of the first threads.
+  const auto groups = std::min<std::int64_t>(divide_up(all, kGroup), groups_of(size_));
+  if (groups > 1 && !ends(groups_done_, 1, groups)) return false;
   open_next();
   return true;
-}
-
-void ThreadTeam::start_countdown(std::int64_t parts) {
-  std::int64_t groups = 0;
-  for (int group = 0; group < groups_of(size_); ++group) {
-    const int last = std::min((group + 1) * kGroup, size_) - 1;
-    const std::int64_t own =
-        part_of(parts, 1, last, size_).end - part_of(parts, 1, group * kGroup, size_).begin;
-    groups += own > 0;
-    group_left_[static_cast<std::size_t>(group)].left.store(own, std::memory_order_relaxed);
-  }
-  groups_left_.left.store(groups, std::memory_order_relaxed);
 }
 
 /// Runs regions of one part: nobody else is needed. Others learn of the first with more.
@@ -202,7 +199,6 @@ void ThreadTeam::open_next() {
     parts = 0;
   }
   assert(parts >= 0 && parts <= most_parts());
-  start_countdown(parts);
   const std::uint64_t number = number_of(region_.load()) + 1;
   region_.ring((number << kNumberShift) | static_cast<std::uint64_t>(parts));
 }

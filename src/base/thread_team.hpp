@@ -76,9 +76,10 @@ class ThreadTeam {
     std::atomic<std::uint64_t> word{0};
     bool helps = false;  // of this worker: whether it found parts of others the last time it looked
   };
-  /// A number that many threads count down, on a line of its own.
-  struct alignas(128) Countdown {
-    std::atomic<std::int64_t> left{0};
+  /// A number that many threads count up, on a line of its own. Whoever reaches the end sets it
+  /// back: the line is in that CPU's cache, and whoever opens a region needs none of them.
+  struct alignas(128) Count {
+    std::atomic<std::int64_t> done{0};
   };
   enum class End : std::uint8_t { front, back };
 
@@ -86,8 +87,7 @@ class ThreadTeam {
   void work_on(std::uint64_t region, int worker);
   std::int64_t claim(std::uint64_t region, int owner, End end);
   void run_part(std::int64_t part);
-  bool report(int owner, std::int64_t parts);
-  void start_countdown(std::int64_t parts);
+  bool report(std::uint64_t region, int owner, std::int64_t parts);
   bool is_over_soon(std::uint64_t region) const;
   void open_next();
   void note_error();
@@ -97,11 +97,11 @@ class ThreadTeam {
   Regions* regions_ = nullptr;
   std::exception_ptr error_;
   std::atomic<bool> busy_{false}, failed_{false}, stopping_{false};
-  std::unique_ptr<Claims[]> claims_;         // (size)
-  std::unique_ptr<Countdown[]> group_left_;  // parts that are not done, by groups of their owners
+  std::unique_ptr<Claims[]> claims_;     // (size)
+  std::unique_ptr<Count[]> group_done_;  // parts that are done, by groups of their owners
   std::vector<std::thread> workers_;
-  Bell region_;            // its number, and its parts: 0 between walks
-  Countdown groups_left_;  // groups whose parts are not all done
+  Bell region_;        // its number, and its parts: 0 between walks
+  Count groups_done_;  // groups all of whose parts are done
 };
 
 /// The part of `count` items that is number `index` of `parts`: contiguous, cut at multiples of

@@ -66,6 +66,7 @@ template <class T, DType type, Cache cache_form>
 struct Attention {
   static constexpr int L = T::L;
   using F = Floats<L>;
+  using Words = typename Lanes<L>::U;
   using All = Queries<batch_of(cache_form)>;
   static constexpr int64_t kStep = 2 * L;
 
@@ -296,13 +297,41 @@ struct Attention {
 
   static void start(const AttnArgs& args, All& all, int q) {
     const int64_t dim = args.cache.k_dim;
-    alignas(64) float plain[kMaxHeadDim];
-    widen(element(args.q, args.type, all.row[q] * args.q_stride + all.head[q] * dim), args.type,
-          dim, plain);
-    for (int64_t i = 0; i < padded(dim); ++i) all.q[q][slot(i)] = i < dim ? plain[i] : 0.0f;
+    const uint8_t* const from =
+        element(args.q, args.type, all.row[q] * args.q_stride + all.head[q] * dim);
+    if (args.type == type) {
+      for (int64_t i = 0; i < dim; i += kStep) {
+        F a, b;
+        load_part<type>(from + i * kSize<From::cache>, dim - i, a, b);
+        store<L>(all.q[q] + i, a);
+        store<L>(all.q[q] + i + L, b);
+      }
+    } else {
+      alignas(64) float plain[kMaxHeadDim];
+      widen(from, args.type, dim, plain);
+      for (int64_t i = 0; i < padded(dim); ++i) all.q[q][slot(i)] = i < dim ? plain[i] : 0.0f;
+    }
     for (int64_t i = 0; i < padded(args.cache.v_dim); ++i) all.y[q][i] = 0.0f;
     all.peak[q] = -__builtin_inff();
     all.total[q] = 0;
+  }
+
+  /// As narrow_bf16(), in the upper halves.
+  static Words rounded(F value) {
+    const Words bits = __builtin_bit_cast(Words, value);
+    const auto size = __builtin_bit_cast(typename Lanes<L>::I, bits & 0x7fffffffu);
+    return size > 0x7f800000 ? bits | 0x400000u : bits + 0x7fffu + ((bits >> 16) & 1u);
+  }
+
+  /// y * share where even and odd elements lie apart; how many elements, whole vectors.
+  static int64_t store_pairs(const float* y, float share, int64_t dim, uint8_t* to) {
+    int64_t i = 0;
+    for (; i + kStep <= dim; i += kStep) {
+      const Words even = rounded(load<L>(y + i) * share), odd = rounded(load<L>(y + i + L) * share);
+      const Words both = (even >> 16) | (odd & 0xffff0000u);
+      __builtin_memcpy(to + 2 * i, &both, sizeof both);
+    }
+    return i;
   }
 
   static void finish(const AttnArgs& args, All& all, int q) {
@@ -317,10 +346,12 @@ struct Attention {
       total = total * static_cast<double>(scale) + static_cast<double>(exp_one(sink - top));
     }
     const float share = static_cast<float>(static_cast<double>(scale) / total);
+    uint8_t* const to = element(args.y, args.type, all.row[q] * args.y_stride + all.head[q] * dim);
+    int64_t done = 0;
+    if (type == DType::bf16 && args.type == type) done = store_pairs(all.y[q], share, dim, to);
     alignas(64) float plain[kMaxHeadDim];
-    for (int64_t i = 0; i < dim; ++i) plain[i] = all.y[q][slot(i)] * share;
-    narrow(plain, args.type, dim,
-           element(args.y, args.type, all.row[q] * args.y_stride + all.head[q] * dim));
+    for (int64_t i = done; i < dim; ++i) plain[i] = all.y[q][slot(i)] * share;
+    narrow(plain + done, args.type, dim - done, to + done * bytes_of(args.type));
   }
 
   /// Chunks end every kChunk positions of a page, with it, and where a rotating cache begins to

@@ -1,4 +1,4 @@
-// E4M3 weights for up to six rows of x (few.hpp).
+// E4M3 weights for up to ten rows of x (few.hpp).
 #include "kernels/cpu/avx512/few.hpp"
 
 namespace stepless::kernels {
@@ -51,12 +51,22 @@ static bool have_room(const MatmulArgs& args, int64_t n0, int64_t count) {
   return _mm512_cmpge_epu8_mask(most, _mm512_set1_epi8(static_cast<char>(247))) == 0;
 }
 
+template <class W>
+static void run_some(const MatmulArgs& args, int64_t n, int64_t count) {
+  if (args.m <= 6)
+    kRuns<W>[args.m - 1](args, n, count);
+  else
+    kRunsOfMore<W>[args.m - 7](args, n, count);
+}
+
 static void run(const void* opaque, Slice units) {
   const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
   for (int64_t n = units.begin; n < units.end; n += kTileN) {
     const int64_t count = units.end - n < kTileN ? units.end - n : kTileN;
-    const auto rows = have_room(args, n, count) ? kRuns<E4m3<true>> : kRuns<E4m3<false>>;
-    rows[args.m - 1](args, n, count);
+    if (have_room(args, n, count))
+      run_some<E4m3<true>>(args, n, count);
+    else
+      run_some<E4m3<false>>(args, n, count);
   }
 }
 

@@ -30,6 +30,7 @@ __attribute__((always_inline)) static inline void turn(const __m256i* a, __m256i
 /// Four bits: vector 2 t + h holds codes 8 t + h + {0, 2, 4, 6}, as prepared x.
 struct Halves {
   static constexpr int kBits = 4;
+  static constexpr bool kAffine = true;
   __attribute__((always_inline)) static inline void load(const Strip& strip, int64_t at,
                                                          __m256i* v) {
     __m256i a[4];
@@ -39,6 +40,21 @@ struct Halves {
   __attribute__((always_inline)) static inline __m256i four(const __m256i* v, int j) {
     const __m256i low = j % 2 == 0 ? v[j / 2] : _mm256_srli_epi16(v[j / 2], 4);
     return _mm256_and_si256(low, _mm256_set1_epi8(15));
+  }
+};
+
+/// E2M1 in that order: twice an element, and kE2m1Offset.
+struct TwiceE2m1 {
+  static constexpr int kBits = 4;
+  static constexpr bool kAffine = false;
+  __attribute__((always_inline)) static inline void load(const Strip& strip, int64_t at,
+                                                         __m256i* v) {
+    Halves::load(strip, at, v);
+  }
+  __attribute__((always_inline)) static inline __m256i four(const __m256i* v, int j) {
+    const __m256i table = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
+    return _mm256_shuffle_epi8(table, Halves::four(v, j));
   }
 };
 
@@ -83,6 +99,7 @@ __attribute__((always_inline)) static inline __m256i part_codes(__m256i v) {
 template <int bits>
 struct InOrder {
   static constexpr int kBits = bits;
+  static constexpr bool kAffine = true;
   __attribute__((always_inline)) static inline void load(const Strip& strip, int64_t at,
                                                          __m256i* v) {
     constexpr int kBytes = 4 * kBits, kSecond = kBytes > 16 ? kBytes - 16 : 0;  // where it begins
@@ -100,6 +117,7 @@ struct InOrder {
 template <>
 struct InOrder<8> {
   static constexpr int kBits = 8;
+  static constexpr bool kAffine = true;
   __attribute__((always_inline)) static inline void load(const Strip& strip, int64_t at,
                                                          __m256i* v) {
     __m256i a[4];
@@ -112,5 +130,32 @@ struct InOrder<8> {
     return v[j];
   }
 };
+
+/// Of `count` groups from g on, of every row; biases where the mode has them.
+template <class Codes>
+static inline void read_groups(const MatmulArgs& args, const Strip& strip, int64_t g, int64_t count,
+                               float (*scales)[kStrip], float (*biases)[kStrip]) {
+  if constexpr (Codes::kAffine) {
+    read_scales(args, args.scales, strip, g, count, scales);
+    read_scales(args, args.biases, strip, g, count, biases);
+    return;
+  }
+  const int64_t groups = args.k / args.group_size;
+  for (int64_t at = 0; at < count; at += 8) {
+    __m256 v[8], out[8];
+    for (int64_t r = 0; r < kStrip; ++r)
+      v[r] = e8m0_to_f32(
+          load_bytes(args.scales + strip.row[r] * groups + g + at, least(count - at, 8)));
+    transpose(v, out);
+    for (int64_t j = 0; j < least(count - at, 8); ++j) _mm256_store_ps(scales[at + j], out[j]);
+  }
+}
+
+/// What was summed of twice the elements. Not sooner: the least scale of a group times that of x
+/// would be less than float32 can hold.
+template <class Codes>
+static inline __m256 in_elements(__m256 sums) {
+  return Codes::kAffine ? sums : _mm256_mul_ps(sums, _mm256_set1_ps(0.5f));
+}
 
 }  // namespace stepless::kernels

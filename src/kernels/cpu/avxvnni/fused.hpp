@@ -59,8 +59,7 @@ static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
   for (int i = 0; i < kM; ++i) acc[i] = _mm256_setzero_ps();
   for (int64_t g = 0, unit = 0; g < groups; ++g) {
     if (g % 8 == 0) {
-      read_scales(args, args.scales, strip, g, least(groups - g, 8), scales);
-      read_scales(args, args.biases, strip, g, least(groups - g, 8), biases);
+      read_groups<Codes>(args, strip, g, least(groups - g, 8), scales, biases);
     }
     FusedSums<kPlanes, kM> sums;
     sums.clear();
@@ -74,11 +73,12 @@ static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
     const __m256 scale = _mm256_load_ps(scales[g % 8]), bias = _mm256_load_ps(biases[g % 8]);
 #pragma GCC unroll 4
     for (int i = 0; i < kM; ++i)
-      acc[i] = add_group(acc[i], sums.whole(i), scale, bias, x.scales + i, x.sums + i);
+      acc[i] =
+          add_group<Codes::kAffine>(acc[i], sums.whole(i), scale, bias, x.scales + i, x.sums + i);
     x.scales += kM, x.sums += kM;
   }
 #pragma GCC unroll 4
-  for (int i = 0; i < kM; ++i) _mm256_store_ps(y[i], acc[i]);
+  for (int i = 0; i < kM; ++i) _mm256_store_ps(y[i], in_elements<Codes>(acc[i]));
   for (int i = 0; i < kM; ++i) store_strip(args, i, n0, count, y[i]);
 }
 

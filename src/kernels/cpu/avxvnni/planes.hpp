@@ -72,8 +72,13 @@ static inline void store_planes(const MatmulArgs& args, int64_t at, __m256 facto
   store_bytes(bytes_of_words(a, b), kElements, 0, to);
 }
 
-/// kScale says how a group becomes integers.
-template <int kPlanes, Elements kElements, GroupScale (*kScale)(uint32_t largest)>
+/// Codes of E2M1 are kept as twice their elements, and 12 more, so that they are unsigned.
+static constexpr int32_t kE2m1Offset = 12;
+
+/// kScale says how a group becomes integers. Without biases the place of a group's sum holds what
+/// is added to its integer.
+template <int kPlanes, Elements kElements, GroupScale (*kScale)(uint32_t largest),
+          bool kAffine = true>
 static void prepare_planes(const void* opaque, Slice rows) {
   const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
   for (int64_t i = rows.begin; i < rows.end; ++i) {
@@ -88,7 +93,9 @@ static void prepare_planes(const void* opaque, Slice rows) {
       for (int64_t t = 0; t < args.group_size; t += kUnit, to.bytes += block.rows * kPlanes * kUnit)
         store_planes<kPlanes, kElements>(args, row + k + t, factor, lanes, to.bytes);
       *to.scales = both.from_integers;
-      *to.sums = static_cast<float>(sum_lanes(lanes)) * both.from_integers;
+      const int32_t sum = sum_lanes(lanes);
+      *to.sums = kAffine ? static_cast<float>(sum) * both.from_integers
+                         : __builtin_bit_cast(float, -kE2m1Offset* sum);
       to.scales += block.rows, to.sums += block.rows;
     }
   }
@@ -103,11 +110,15 @@ static inline __m256i four_of(const uint8_t* x) {
   return _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(x));
 }
 
-/// A group's integer joins an accumulator: first bias times the sum of x.
+/// A group's integer joins an accumulator: first bias times the sum of x, or what replaces it.
+template <bool kAffine>
 static inline __m256 add_group(__m256 acc, __m256i sum, __m256 scale, __m256 bias,
                                const float* x_scale, const float* x_sum) {
   const __m256 both = _mm256_mul_ps(scale, _mm256_broadcast_ss(x_scale));
-  acc = _mm256_fmadd_ps(bias, _mm256_broadcast_ss(x_sum), acc);
+  if constexpr (kAffine)
+    acc = _mm256_fmadd_ps(bias, _mm256_broadcast_ss(x_sum), acc);
+  else
+    sum = _mm256_add_epi32(sum, _mm256_castps_si256(_mm256_broadcast_ss(x_sum)));
   return _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), both, acc);
 }
 

@@ -1,6 +1,6 @@
 // Affine 8-bit weights times bf16 or f16 activations by integers. Order avx512_i16. Scales are
-// bf16: a weight of so many bits with f16 scales would be rounded twice. Widths between are split
-// in more instructions than they save: at m = 1 the rows of avx2 win.
+// bf16: a weight of so many bits with f16 scales would be rounded twice. Widths below five are
+// split in more instructions than they save at m = 1.
 #include "kernels/cpu/avxvnni/tiles.hpp"
 
 namespace stepless::kernels {

@@ -20,8 +20,7 @@ template <class Codes>
 static inline void split(const MatmulArgs& args, const Strip& strip, int64_t k0, int64_t length,
                          Panel& panel) {
   const int64_t g = k0 / args.group_size, groups = length / args.group_size;
-  read_scales(args, args.scales, strip, g, groups, panel.scales);
-  read_scales(args, args.biases, strip, g, groups, panel.biases);
+  read_groups<Codes>(args, strip, g, groups, panel.scales, panel.biases);
   for (int64_t u = 0; u * kUnit < length; ++u) {
     __m256i v[8];
     Codes::load(strip, (k0 + u * kUnit) * Codes::kBits / 8, v);
@@ -59,7 +58,7 @@ __attribute__((always_inline)) static inline void add_plane(const Chunk& chunk, 
 
 /// `groups` groups of so many units into the accumulators of kM rows, which stay in memory:
 /// registers hold the integers.
-template <int kPlanes, int kM>
+template <int kPlanes, int kM, bool kAffine>
 static void multiply_planes(const Chunk& chunk, Planes x, int64_t groups, int64_t units,
                             float* to) {
   for (int64_t g = 0; g < groups; ++g) {
@@ -84,8 +83,8 @@ static void multiply_planes(const Chunk& chunk, Planes x, int64_t groups, int64_
 #pragma GCC unroll 6
       for (int i = 0; i < kM; ++i) {
         float* const at = to + kStrip * (kWide * i + s);
-        _mm256_store_ps(
-            at, add_group(_mm256_load_ps(at), sums[s][i], scale, bias, x.scales + i, x.sums + i));
+        _mm256_store_ps(at, add_group<kAffine>(_mm256_load_ps(at), sums[s][i], scale, bias,
+                                               x.scales + i, x.sums + i));
       }
     }
     x.bytes += units * kM * kPlanes * kUnit;
@@ -93,10 +92,11 @@ static void multiply_planes(const Chunk& chunk, Planes x, int64_t groups, int64_
   }
 }
 
-template <int kPlanes>
+template <int kPlanes, bool kAffine>
 static constexpr void (*kMultiply[kMostRows])(const Chunk&, Planes, int64_t, int64_t, float*) = {
-    multiply_planes<kPlanes, 1>, multiply_planes<kPlanes, 2>, multiply_planes<kPlanes, 3>,
-    multiply_planes<kPlanes, 4>, multiply_planes<kPlanes, 5>, multiply_planes<kPlanes, 6>};
+    multiply_planes<kPlanes, 1, kAffine>, multiply_planes<kPlanes, 2, kAffine>,
+    multiply_planes<kPlanes, 3, kAffine>, multiply_planes<kPlanes, 4, kAffine>,
+    multiply_planes<kPlanes, 5, kAffine>, multiply_planes<kPlanes, 6, kAffine>};
 
 /// Outputs n0 .. n0 + count - 1 of the rows of x in blocks [begin, end).
 template <int kPlanes, class Codes>
@@ -118,11 +118,13 @@ static void run_pair(const MatmulArgs& args, int64_t begin, int64_t end, int64_t
     for (int s = 0; s < kWide; ++s) split<Codes>(args, strips[s], k0, length, chunk.panels[s]);
     for (int64_t b = begin; b < end; ++b) {
       const Block block = even_block(args, b);
-      kMultiply<kPlanes>[block.rows - 1](chunk, planes_at<kPlanes>(args, block, k0),
-                                         length / args.group_size, args.group_size / kUnit,
-                                         sums + (block.first - first) * kWide * kStrip);
+      kMultiply<kPlanes, Codes::kAffine>[block.rows - 1](
+          chunk, planes_at<kPlanes>(args, block, k0), length / args.group_size,
+          args.group_size / kUnit, sums + (block.first - first) * kWide * kStrip);
     }
   }
+  for (int64_t i = 0; !Codes::kAffine && i < rows * kWide; ++i)
+    _mm256_store_ps(sums + kStrip * i, in_elements<Codes>(_mm256_load_ps(sums + kStrip * i)));
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t s = 0; s * kStrip < count; ++s)
       store_strip(args, first + i, n0 + s * kStrip, least(count - s * kStrip, kStrip),

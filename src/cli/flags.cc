@@ -138,7 +138,7 @@ void add_device_flags(CLI::App& app, ModelFlags& f, const char* model_names) {
       ->group(kModelGroup);
   app.add_option(
          "--max-isa", f.max_isa,
-         "use no instruction set beyond: cpu, avx2, avxvnni, avx512, avx512vnni, avx512bf16; "
+         "use no instruction set beyond: cpu, avx2, avxvnni, avx512, avx512vnni, avx512bf16, amx; "
          "neon, neondot, neonbf16")
       ->group(kModelGroup);
   app.add_option("--kernel", f.kernel, "run this kernel where it can run; see docs/kernels.md")

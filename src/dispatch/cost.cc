@@ -130,14 +130,19 @@ double best_rate(const Problem& p, const Machine& machine, Precision precision) 
   return 1e3 * rate * machine.threads;
 }
 
+/// TDPBUSD takes eight times the products of two VPDPBUSD; loops of both measure 6.
+constexpr double kTiles = 6;
+
 double kernel_rate(const Kernel& kernel, const Problem& p, const Machine& machine) {
   double rate = machine.f32_gflops;
   if (kernel.is.isa == Isa::avx512bf16 && machine.bf16_gflops > 0)
     rate = p.x_type == DType::bf16 ? machine.bf16_gflops : machine.bf16_gflops / 2;
   if (kernel.fields.order == Order::avx2_i16 && machine.int16_gops > 0) rate = machine.int16_gops;
+  // The machine's rate is that of tiles where it has them.
+  const double slower = machine.has(Isa::amx) && kernel.is.isa != Isa::amx ? kTiles : 1;
   const bool half = kernel.is.isa == Isa::avxvnni && machine.has(Isa::avx512vnni);  // of a vector
   if (kernel.fields.order == Order::avx512_i16 && machine.int8_gops > 0)
-    rate = machine.int8_gops / (half ? 4 : 2);
+    rate = machine.int8_gops / (half ? 4 : 2) / slower;
   if (kernel.fields.order == Order::neon_i16 && machine.int8_gops > 0) {
     rate = machine.int8_gops / 2;
     // SDOT does half of what SMMLA does, which the machine's rate is that of.
@@ -145,7 +150,10 @@ double kernel_rate(const Kernel& kernel, const Problem& p, const Machine& machin
   }
   if (kernel.fields.order == Order::int8_groups) {
     const bool vnni = kernel.is.isa == Isa::avx512vnni || kernel.is.isa == Isa::avxvnni;
-    rate = std::max(rate, vnni ? machine.int8_gops / (half ? 2 : 1) : 2 * machine.int16_gops);
+    if (vnni || kernel.is.isa == Isa::amx)
+      rate = std::max(rate, machine.int8_gops / (half ? 2 : 1) / slower);
+    else
+      rate = std::max(rate, 2 * machine.int16_gops);
   }
   if (kernel.is.isa >= Isa::sm80) rate = std::max(rate, machine.bf16_gflops);
   return 1e3 * rate * machine.threads;

@@ -37,6 +37,7 @@ bool is_built(Isa isa) {
 /// their own.
 std::string_view class_of(const std::vector<Isa>& isas, std::string_view vendor) {
   const auto has = [&](Isa isa) { return std::ranges::find(isas, isa) != isas.end(); };
+  if (has(Isa::amx)) return "xeon_amx";
   if (has(Isa::avx512bf16))
     return vendor == "GenuineIntel" ? "xeon_avx512bf16" : "server_avx512bf16";
   if (has(Isa::avx512)) return "server_avx512vnni";

@@ -8,6 +8,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
 #endif
@@ -37,6 +39,17 @@ unsigned saved_state() {
   return low;
 }
 
+/// Tiles make a thread's state 8 KB larger, so that Linux gives them to a process that asks for
+/// them, before its first thread uses one: arch/x86/include/uapi/asm/prctl.h.
+bool gives_tiles() {
+#if defined(__linux__)
+  constexpr int kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA
+  return ::syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 std::vector<Isa> probe_isas() {
@@ -59,6 +72,11 @@ std::vector<Isa> probe_isas() {
   if (bit(seven.ecx, 11)) isas.push_back(Isa::avx512vnni);
   if (bit(seven_1.eax, 5)) isas.push_back(Isa::avx512bf16);
   if (bit(seven.ecx, 1)) isas.push_back(Isa::avx512vbmi);
+  // Tiles, their bytes, and the VNNI that the folder's flags have as well.
+  const bool saves_tiles = (xcr0 & 0x60000u) == 0x60000u;
+  if (saves_tiles && bit(seven.edx, 24) && bit(seven.edx, 25) && bit(seven.ecx, 11) &&
+      gives_tiles())
+    isas.push_back(Isa::amx);
   return isas;
 }
 

@@ -21,6 +21,7 @@ enum class Isa : std::uint8_t {
   avx512vnni,
   avx512bf16,
   avx512vbmi,
+  amx,
   neon,
   neondot,
   neonbf16,

@@ -29,6 +29,11 @@
 #else
 #define STEPLESS_BUILT_avx512bf16(entry) nullptr
 #endif
+#ifdef STEPLESS_HAS_amx
+#define STEPLESS_BUILT_amx(entry) entry
+#else
+#define STEPLESS_BUILT_amx(entry) nullptr
+#endif
 #ifdef STEPLESS_HAS_neon
 #define STEPLESS_BUILT_neon(entry) entry
 #else
@@ -67,6 +72,7 @@
 #define STEPLESS_ENTRY_avx512 CpuEntry
 #define STEPLESS_ENTRY_avx512vnni CpuEntry
 #define STEPLESS_ENTRY_avx512bf16 CpuEntry
+#define STEPLESS_ENTRY_amx CpuEntry
 #define STEPLESS_ENTRY_neon CpuEntry
 #define STEPLESS_ENTRY_neondot CpuEntry
 #define STEPLESS_ENTRY_neonbf16 CpuEntry

@@ -33,8 +33,9 @@ TEST(Machines, HaveNumbersAndSources) {
         << machine.name;
     EXPECT_FALSE(machine.source.empty());
   }
-  for (const char* name : {"desktop_avx2", "desktop_avxvnni", "server_avx512bf16",
-                           "server_avx512vnni", "xeon_avx512bf16", "aarch64", "aarch64_i8mm"})
+  for (const char* name :
+       {"desktop_avx2", "desktop_avxvnni", "server_avx512bf16", "server_avx512vnni",
+        "xeon_avx512bf16", "xeon_amx", "aarch64", "aarch64_i8mm"})
     EXPECT_EQ(find_machine(name).name, name);
 }
 
@@ -138,6 +139,7 @@ TEST(ThisMachine, KnowsWhatTheCompilerKnows) {
   EXPECT_EQ(has(Isa::avx512vnni), has(Isa::avx512) && __builtin_cpu_supports("avx512vnni"));
   EXPECT_EQ(has(Isa::avx512bf16), has(Isa::avx512) && __builtin_cpu_supports("avx512bf16"));
   EXPECT_EQ(has(Isa::avx512vbmi), has(Isa::avx512) && __builtin_cpu_supports("avx512vbmi"));
+  EXPECT_EQ(has(Isa::amx), test::runs_here(Isa::amx));
 #elif defined(__aarch64__)
   const std::vector<Isa> probed = probe_isas();
   for (const Isa isa : {Isa::neon, Isa::neondot, Isa::neonbf16})

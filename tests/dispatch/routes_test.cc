@@ -99,17 +99,17 @@ constexpr const char* kPortable =
 constexpr const char* kSplit = "from 9 rows on blocks share outputs and meet in memory";
 constexpr const char* kAssumed = "shares assumed low until they are measured: measured.inc";
 constexpr Debt kDebts[] = {
-    {KernelOp::qmm, Isa::cpu, kPortable},       {KernelOp::qmmn, Isa::cpu, kPortable},
-    {KernelOp::mm, Isa::cpu, kPortable},        {KernelOp::qmm, Isa::avx2, kAssumed},
-    {KernelOp::mm, Isa::avx2, kAssumed},        {KernelOp::qmm, Isa::avx512, kAssumed},
-    {KernelOp::mm, Isa::avx512, kAssumed},      {KernelOp::qmm, Isa::avx512bf16, kAssumed},
-    {KernelOp::mm, Isa::avx512bf16, kAssumed},  {KernelOp::conv, Isa::cpu, kPortable},
-    {KernelOp::qmm, Isa::avx512vnni, kAssumed}, {KernelOp::qmm, Isa::avxvnni, kAssumed},
-    {KernelOp::qmm, Isa::sm80, kAssumed},       {KernelOp::qmm, Isa::cuda, kPortable},
-    {KernelOp::mm, Isa::cuda, kPortable},       {KernelOp::qmm, Isa::neon, kAssumed},
-    {KernelOp::mm, Isa::neon, kAssumed},        {KernelOp::qmm, Isa::neondot, kAssumed},
-    {KernelOp::qmm, Isa::neonbf16, kAssumed},   {KernelOp::norm, Isa::cpu, kPortable},
-    {KernelOp::qmm, Isa::sm90, kSplit},
+    {KernelOp::qmm, Isa::cpu, kPortable},      {KernelOp::qmmn, Isa::cpu, kPortable},
+    {KernelOp::mm, Isa::cpu, kPortable},       {KernelOp::qmm, Isa::avx2, kAssumed},
+    {KernelOp::mm, Isa::avx2, kAssumed},       {KernelOp::qmm, Isa::avx512, kAssumed},
+    {KernelOp::mm, Isa::avx512, kAssumed},     {KernelOp::qmm, Isa::avx512bf16, kAssumed},
+    {KernelOp::mm, Isa::avx512bf16, kAssumed}, {KernelOp::conv, Isa::cpu, kPortable},
+    {KernelOp::qmm, Isa::amx, kAssumed},       {KernelOp::qmm, Isa::avx512vnni, kAssumed},
+    {KernelOp::qmm, Isa::avxvnni, kAssumed},   {KernelOp::qmm, Isa::sm80, kAssumed},
+    {KernelOp::qmm, Isa::cuda, kPortable},     {KernelOp::mm, Isa::cuda, kPortable},
+    {KernelOp::qmm, Isa::neon, kAssumed},      {KernelOp::mm, Isa::neon, kAssumed},
+    {KernelOp::qmm, Isa::neondot, kAssumed},   {KernelOp::qmm, Isa::neonbf16, kAssumed},
+    {KernelOp::norm, Isa::cpu, kPortable},     {KernelOp::qmm, Isa::sm90, kSplit},
 };
 
 const Debt* debt_of(const Kernel& kernel) {

@@ -2,6 +2,9 @@
 #pragma once
 #if defined(__aarch64__)
 #include <sys/auxv.h>
+#elif defined(__x86_64__)
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 #include "kernels/kernel.hpp"
@@ -34,11 +37,15 @@ inline bool runs_here(Isa isa) {
       return avx512 && __builtin_cpu_supports("avx512bf16");
     case Isa::avx512vbmi:
       return avx512 && __builtin_cpu_supports("avx512vbmi");
+    case Isa::amx:  // which Linux gives to who asks: dispatch/probe.cc
+      return avx512 && __builtin_cpu_supports("amx-int8") &&
+             ::syscall(SYS_arch_prctl, 0x1023, 18) == 0;
 #else
     case Isa::avxvnni:
     case Isa::avx512vnni:
     case Isa::avx512bf16:
     case Isa::avx512vbmi:
+    case Isa::amx:
       return false;
 #endif
 #if defined(__aarch64__)

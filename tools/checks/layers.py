@@ -42,6 +42,7 @@ KERNEL_HEADERS = {"kernels/args.hpp", "kernels/ceiling_entry.hpp", "kernels/phil
 NARROWER = (
     ("kernels/cpu/avxvnni", ("kernels/cpu/avx2/",)),
     ("kernels/cpu/avx512", ("kernels/cpu/avx512/",)),
+    ("kernels/cpu/amx", ("kernels/cpu/avx512/", "kernels/cpu/avx512vnni/")),
     ("kernels/cpu/neondot", ("kernels/cpu/neon/",)),
     ("kernels/cpu/neonbf16", ("kernels/cpu/neon/", "kernels/cpu/neondot/")),
 )

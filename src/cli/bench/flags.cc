@@ -28,7 +28,7 @@ void add_run_flags(CLI::App& app, BenchFlags& f, Scopes& scopes) {
   scopes.add(
       app.add_option(
           "--max-isa", f.max_isa,
-          "use no instruction set beyond: cpu, avx2, avxvnni, avx512, avx512vnni, avx512bf16; "
+          "use no instruction set beyond: cpu, avx2, avxvnni, avx512, avx512vnni, avx512bf16, amx; "
           "neon, neondot, neonbf16"),
       kMeasured, kGroup);
   scopes.add(app.add_flag("--warm", f.warm, "one copy of what is read, which may stay in cache"),

@@ -10,13 +10,8 @@
 
 namespace stepless::kernels {
 
-// Tiles. Heights of blocks differ by one at most, so that the even one and the odd one have tiles
-// of their own, and nothing is configured anew between them.
-template <int kM>
-struct Tiles {
-  static constexpr int kHigh = kM % 2 * 3, kLow = kHigh + 1, kX = kHigh + 2;
-};
-static constexpr int kCodes = 6;
+// Tiles: sums of both planes of two groups in turn, rows of x, codes.
+static constexpr int kRowsOfX = 4, kCodes = 5;
 
 template <int kTile>
 __attribute__((always_inline)) static inline void tile_zero() {
@@ -42,16 +37,14 @@ struct alignas(64) TileShapes {
   uint8_t rows[16] = {};
 };
 
-/// Of this thread, until close_tiles().
+/// Of this thread, until close_tiles(). A block one row lower than the tallest multiplies what lies
+/// behind its rows in the workspace as well; nobody looks at those sums.
 static inline void open_tiles(const MatmulArgs& args) {
   TileShapes shapes;
-  const int64_t piece = piece_of(args), low = args.m / count_tiles(args);
-  for (int64_t height = low; height <= low + 1; ++height)
-    for (int64_t i = 0; i < 3; ++i) {
-      const int64_t tile = height % 2 * 3 + i;
-      shapes.rows[tile] = static_cast<uint8_t>(least(height, kTileM));
-      shapes.row_bytes[tile] = static_cast<uint16_t>(i < 2 ? 64 : piece);
-    }
+  const auto height = static_cast<uint8_t>((args.m + count_tiles(args) - 1) / count_tiles(args));
+  const auto piece = static_cast<uint16_t>(piece_of(args));
+  for (int i = 0; i <= kRowsOfX; ++i) shapes.rows[i] = height, shapes.row_bytes[i] = 64;
+  shapes.row_bytes[kRowsOfX] = piece;
   shapes.rows[kCodes] = static_cast<uint8_t>(piece / 4), shapes.row_bytes[kCodes] = 64;
   asm volatile("ldtilecfg %0" ::"m"(shapes));
 }
@@ -72,57 +65,73 @@ struct TileWork {
   int64_t first, turn, turns;     // unit of 32 elements
 };
 
-template <class F, int kM>
-__attribute__((always_inline)) static inline void sum_group(const TileWork& work, int64_t g,
-                                                            TileSums& to) {
-  using T = Tiles<kM>;
-  tile_zero<T::kLow>();
-  if constexpr (F::kPlanes == 2) tile_zero<T::kHigh>();
+/// Group g of a block of kM rows, into the tiles of one turn.
+template <class F, int kM, int kTurn>
+__attribute__((always_inline)) static inline void sum_group(const TileWork& work, int64_t g) {
+  constexpr int kHigh = 2 * kTurn, kLow = kHigh + 1;
+  if constexpr (F::kPlanes == 2) tile_zero<kHigh>();
+  tile_zero<kLow>();
   for (int64_t p = g * work.pieces; p < (g + 1) * work.pieces; ++p) {
     const uint8_t* const x = work.x + p * F::kPlanes * kM * work.piece;
     tile_load<kCodes>(work.panel.codes[p * work.piece / 4], 64);
     if constexpr (F::kPlanes == 2) {
-      tile_load<T::kX>(x, work.piece);
-      tile_multiply<T::kHigh, T::kX>();
+      tile_load<kRowsOfX>(x, work.piece);
+      tile_multiply<kHigh, kRowsOfX>();
     }
-    tile_load<T::kX>(x + (F::kPlanes - 1) * kM * work.piece, work.piece);
-    tile_multiply<T::kLow, T::kX>();
+    tile_load<kRowsOfX>(x + (F::kPlanes - 1) * kM * work.piece, work.piece);
+    tile_multiply<kLow, kRowsOfX>();
   }
-  if constexpr (F::kPlanes == 2) tile_store<T::kHigh>(to.plane[0]);
-  tile_store<T::kLow>(to.plane[1]);
 }
 
-/// A strip of kM rows: `to` has kStrip floats of each. The sums of a group are made before those
-/// of the group in front of it are scaled.
+template <class F, int kTurn>
+__attribute__((always_inline)) static inline void keep_group(TileSums& to) {
+  if constexpr (F::kPlanes == 2) tile_store<2 * kTurn>(to.plane[0]);
+  tile_store<2 * kTurn + 1>(to.plane[1]);
+}
+
+template <class F, int kM>
+__attribute__((always_inline)) static inline void scale_group(const TileWork& work, int64_t g,
+                                                              const TileSums& sums, __m512* acc) {
+  const float *x_scales = work.scales + g * kM, *x_sums = work.sums + g * kM;
+  const __m512 scale = _mm512_load_ps(work.panel.scales[g]),
+               bias = _mm512_load_ps(work.panel.biases[g]);
+#pragma GCC unroll 16
+  for (int i = 0; i < kM; ++i) {
+    __m512i whole = _mm512_load_si512(sums.plane[1][i]);
+    if constexpr (F::kPlanes == 2)
+      whole = _mm512_add_epi32(_mm512_slli_epi32(_mm512_load_si512(sums.plane[0][i]), 8), whole);
+    const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(x_scales[i]));
+    if constexpr (F::kAffine)
+      acc[i] = _mm512_fmadd_ps(bias, _mm512_set1_ps(x_sums[i]), acc[i]);
+    else
+      whole = _mm512_add_epi32(whole, _mm512_castps_si512(_mm512_set1_ps(x_sums[i])));
+    acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), both, acc[i]);
+  }
+}
+
+/// A strip of kM rows: `to` has kStrip floats of each. A tile is stored when the next group's
+/// products are on their way, or the store waits for its own and all for the store; it is read one
+/// group later.
 template <class F, int kM>
 static void multiply_tiles(const TileWork& work, float* to) {
   TileSums sums[2];
   __m512 acc[kM];
 #pragma GCC unroll 16
   for (int i = 0; i < kM; ++i) acc[i] = _mm512_load_ps(to + kStrip * i);
-  const int64_t units = work.pieces * work.piece / kUnit;
-  sum_group<F, kM>(work, 0, sums[0]);
-  for (int64_t g = 0; g < work.groups; ++g) {
-    for (int64_t u = g * units; u < (g + 1) * units; ++u)
-      if (u % work.turns == work.turn) work.ahead.ask_piece(work.first + u);
-    if (g + 1 < work.groups) sum_group<F, kM>(work, g + 1, sums[(g + 1) % 2]);
-    const TileSums& now = sums[g % 2];
-    const float *x_scales = work.scales + g * kM, *x_sums = work.sums + g * kM;
-    const __m512 scale = _mm512_load_ps(work.panel.scales[g]),
-                 bias = _mm512_load_ps(work.panel.biases[g]);
-#pragma GCC unroll 16
-    for (int i = 0; i < kM; ++i) {
-      __m512i whole = _mm512_load_si512(now.plane[1][i]);
-      if constexpr (F::kPlanes == 2)
-        whole = _mm512_add_epi32(_mm512_slli_epi32(_mm512_load_si512(now.plane[0][i]), 8), whole);
-      const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(x_scales[i]));
-      if constexpr (F::kAffine)
-        acc[i] = _mm512_fmadd_ps(bias, _mm512_set1_ps(x_sums[i]), acc[i]);
-      else
-        whole = _mm512_add_epi32(whole, _mm512_castps_si512(_mm512_set1_ps(x_sums[i])));
-      acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), both, acc[i]);
-    }
+  const int64_t units = work.pieces * work.piece / kUnit, groups = work.groups;
+  for (int64_t u = work.turn; u < groups * units; u += work.turns)
+    work.ahead.ask_piece(work.first + u);
+  sum_group<F, kM, 0>(work, 0);
+  for (int64_t g = 0; g < groups; g += 2) {
+    if (g + 1 < groups) sum_group<F, kM, 1>(work, g + 1);
+    keep_group<F, 0>(sums[0]);
+    if (g > 0) scale_group<F, kM>(work, g - 1, sums[1], acc);
+    if (g + 1 == groups) break;
+    if (g + 2 < groups) sum_group<F, kM, 0>(work, g + 2);
+    keep_group<F, 1>(sums[1]);
+    scale_group<F, kM>(work, g, sums[0], acc);
   }
+  scale_group<F, kM>(work, groups - 1, sums[(groups - 1) % 2], acc);
 #pragma GCC unroll 16
   for (int i = 0; i < kM; ++i) _mm512_store_ps(to + kStrip * i, acc[i]);
 }

@@ -119,14 +119,18 @@ static void multiply_tiles(const TileWork& work, float* to) {
 #pragma GCC unroll 16
   for (int i = 0; i < kM; ++i) acc[i] = _mm512_load_ps(to + kStrip * i);
   const int64_t units = work.pieces * work.piece / kUnit, groups = work.groups;
-  for (int64_t u = work.turn; u < groups * units; u += work.turns)
-    work.ahead.ask_piece(work.first + u);
+  int64_t asked = work.turn;
+  const auto ask = [&](int64_t end) __attribute__((always_inline)) {
+    for (; asked < end * units; asked += work.turns) work.ahead.ask_piece(work.first + asked);
+  };
   sum_group<F, kM, 0>(work, 0);
   for (int64_t g = 0; g < groups; g += 2) {
+    ask(g + 1);
     if (g + 1 < groups) sum_group<F, kM, 1>(work, g + 1);
     keep_group<F, 0>(sums[0]);
     if (g > 0) scale_group<F, kM>(work, g - 1, sums[1], acc);
     if (g + 1 == groups) break;
+    ask(g + 2);
     if (g + 2 < groups) sum_group<F, kM, 0>(work, g + 2);
     keep_group<F, 1>(sums[1]);
     scale_group<F, kM>(work, g, sums[0], acc);
@@ -143,9 +147,17 @@ static constexpr void (*kTilesByRows[kTileM])(const TileWork&, float*) = {
     multiply_tiles<F, 9>,  multiply_tiles<F, 10>, multiply_tiles<F, 11>, multiply_tiles<F, 12>,
     multiply_tiles<F, 13>, multiply_tiles<F, 14>, multiply_tiles<F, 15>, multiply_tiles<F, 16>};
 
-static constexpr int64_t kMostTiles = 32;   // blocks whose accumulators wait for the next chunk
-static constexpr int64_t kStrips = 4;       // that share what is read of x
-static constexpr int64_t kTileChunk = 256;  // half of a panel: more would not stay in L1 beside x
+static constexpr int64_t kMostTiles = 32;  // blocks whose accumulators wait for the next chunk
+static constexpr int64_t kStrips = 4;      // at most, that share what is read of x
+
+/// Strips side by side, and how much of their rows panels hold at a time: four strips and half of a
+/// panel stay in L1 beside a block of x, where there are several; else there is less to read twice.
+struct Shape {
+  int64_t strips, chunk;
+};
+static inline Shape shape_of(const MatmulArgs& args) {
+  return args.m > kTileM ? Shape{kStrips, kChunk / 2} : Shape{kStrips / 2, kChunk};
+}
 
 /// Outputs n0 .. n0 + count - 1 of the rows of x in blocks [begin, end).
 template <class F, class Codes>
@@ -156,13 +168,14 @@ static void run_strips_of_tiles(const MatmulArgs& args, int64_t begin, int64_t e
   Strip strip[kStrips];
   Ahead ahead[kStrips];
   const int64_t strips = (count + kStrip - 1) / kStrip, piece = piece_of(args);
+  const Shape shape = shape_of(args);
   for (int64_t s = 0; s < strips; ++s) {
     strip[s] = strip_at(args, n0 + s * kStrip);
-    ahead[s] = ahead_of<F>(args, n0 + s * kStrip, kStrips);
+    ahead[s] = ahead_of<F>(args, n0 + s * kStrip, shape.strips);
   }
   memset(sums, 0, static_cast<size_t>(end - begin) * sizeof sums[0]);
-  for (int64_t k0 = 0; k0 < args.k; k0 += kTileChunk) {
-    const int64_t length = least(args.k - k0, kTileChunk), g0 = k0 / args.group_size;
+  for (int64_t k0 = 0; k0 < args.k; k0 += shape.chunk) {
+    const int64_t length = least(args.k - k0, shape.chunk), g0 = k0 / args.group_size;
     for (int64_t s = 0; s < strips; ++s)
       decode<F, Codes>(args, strip[s], k0, length, ahead[s], panels[s]);
     for (int64_t b = begin; b < end; ++b) {
@@ -188,11 +201,12 @@ template <class F, class Codes>
 static void run_tiles(const MatmulArgs& args, Slice units) {
   const int64_t fit = (1 << 20) / (F::kPlanes * kTileM * padded(args.k));
   const int64_t step = fit < 1 ? 1 : least(fit, kMostTiles), blocks = count_tiles(args);
+  const int64_t wide = shape_of(args).strips * kStrip;
   open_tiles(args);
   for (int64_t b = 0; b < blocks; b += step)
-    for (int64_t n = units.begin; n < units.end; n += kStrips * kStrip)
+    for (int64_t n = units.begin; n < units.end; n += wide)
       run_strips_of_tiles<F, Codes>(args, b, least(b + step, blocks), n,
-                                    least(units.end - n, kStrips * kStrip));
+                                    least(units.end - n, wide));
   close_tiles();
 }
 

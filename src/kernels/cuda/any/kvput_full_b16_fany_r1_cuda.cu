@@ -19,11 +19,15 @@ struct Place {
   }
 };
 
+/// Rows stand at positions below 2^31, as attention has them: 64-bit division would take longer
+/// than all the rest.
 __device__ Place place_of(const KvPutArgs& args, int64_t row, int64_t dim) {
   const KvLayer& cache = args.cache;
   const SeqRow seq = read_early(&args.seq[row]);
-  const int64_t page = read_early(&seq.pages[seq.position / cache.page_tokens]);
-  const int64_t slot = seq.position % cache.page_tokens;
+  const auto position = static_cast<unsigned>(seq.position),
+             tokens = static_cast<unsigned>(cache.page_tokens);
+  const int64_t page = read_early(&seq.pages[position / tokens]);
+  const int64_t slot = position % tokens;
   return {(page * cache.kv_heads * cache.page_tokens + slot) * dim, cache.page_tokens * dim,
           static_cast<int>(dim)};
 }

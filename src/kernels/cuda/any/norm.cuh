@@ -17,14 +17,26 @@ struct NormShape {
   void* sum;
 };
 
-inline __device__ float inverse_of(double squares, const NormArgs& args) {
-  const double mean = squares / static_cast<double>(args.k);
-  return static_cast<float>(rsqrt(mean + static_cast<double>(args.epsilon)));
+struct NormRoom {
+  double squares[kMostNormThreads / 32];
+  float inverse;
+};
+
+/// 1 / rms of the block's run, of which this thread has `squares`. One thread divides for all: of
+/// many rows double arithmetic would cost more than memory does.
+inline __device__ float inverse_of(double squares, const NormArgs& args, NormRoom& room) {
+  const double total = block_sum(squares, room.squares);
+  if (threadIdx.x == 0) {
+    const double mean = total / static_cast<double>(args.k);
+    room.inverse = static_cast<float>(rsqrt(mean + static_cast<double>(args.epsilon)));
+  }
+  __syncthreads();
+  return room.inverse;
 }
 
 /// Any type, width and alignment.
 __global__ void __launch_bounds__(kMostNormThreads) norm_any(NormShape shape) {
-  __shared__ double room[kMostNormThreads / 32];
+  __shared__ NormRoom room;
   const NormArgs& args = shape.norm;
   const auto groups = static_cast<unsigned>(args.groups);
   const int64_t row = blockIdx.x / groups, group = blockIdx.x % groups;
@@ -41,7 +53,7 @@ __global__ void __launch_bounds__(kMostNormThreads) norm_any(NormShape shape) {
     squares = fma(static_cast<double>(value), static_cast<double>(value), squares);
   }
   if (shape.b != nullptr) from = shape.sum;  // a thread reads back what it wrote itself
-  const float inverse = inverse_of(block_sum(squares, room), args);
+  const float inverse = inverse_of(squares, args, room);
   for (int64_t i = threadIdx.x; i < args.k; i += blockDim.x) {
     float value = load(from, args.x_type, x + i) * inverse;
     if (args.weight != nullptr)
@@ -75,7 +87,7 @@ struct Eight {
 /// vector at most 32 a thread, for which there is room beside a product's blocks.
 template <DType type, int kVectors>
 __global__ void __maxnreg__(kVectors == 1 ? 32 : 64) norm_eights(NormShape shape) {
-  __shared__ double room[kMostNormThreads / 32];
+  __shared__ NormRoom room;
   const NormArgs& args = shape.norm;
   const auto groups = static_cast<unsigned>(args.groups);
   const int64_t row = blockIdx.x / groups, group = blockIdx.x % groups;
@@ -111,7 +123,7 @@ __global__ void __maxnreg__(kVectors == 1 ? 32 : 64) norm_eights(NormShape shape
       squares = fma(value, value, squares);
     }
   }
-  const float inverse = inverse_of(block_sum(squares, room), args);
+  const float inverse = inverse_of(squares, args, room);
 #pragma unroll
   for (int v = 0; v < kVectors; ++v) {
     const int i = threadIdx.x + v * blockDim.x;

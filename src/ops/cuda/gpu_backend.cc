@@ -79,6 +79,8 @@ class GpuBackend final : public Backend {
   Ticket last_ = 0;
 };
 
+constexpr std::int64_t kManyPromptRows = 256;
+
 /// Before the stream, which is made on the current GPU.
 int on_device(int index) {
   check_cuda(cudaSetDevice(index), "the GPU");
@@ -198,8 +200,9 @@ void GpuBackend::enqueue() {
 std::int64_t GpuBackend::run(const RowGroup& group, Role role) {
   step_ = step_of(group, role);
   const std::int64_t number = inputs_->upload(group, run_, step_);
-  // Experts sorted by the host wait for the device, which a graph cannot.
-  if (experts_->waits())
+  // Experts sorted by the host wait for the device, which a graph cannot. Of many prompt rows each
+  // kernel takes longer than its launch, and the device would wait while a graph is made.
+  if (experts_->waits() || (role == Role::prompt && step_.rows >= kManyPromptRows))
     enqueue();
   else
     graphs_.run(step_, stream_.get(), [this] { enqueue(); });

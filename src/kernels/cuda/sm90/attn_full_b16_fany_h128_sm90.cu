@@ -11,18 +11,44 @@ namespace {
 
 using namespace sm90;
 
+/// A cache's rows of `dim` elements of 16 bits, in boxes of 64 elements of a chunk.
+cudaError_t describe(CUtensorMap& map, const uint8_t* rows, int dim) {
+  void* entry = nullptr;
+  cudaDriverEntryPointQueryResult found{};
+#if CUDART_VERSION >= 12050
+  const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry,
+                                                             12000, cudaEnableDefault, &found);
+#else
+  const cudaError_t error =
+      cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &entry, cudaEnableDefault, &found);
+#endif
+  if (error != cudaSuccess) return error;
+  if (entry == nullptr) return cudaErrorNotSupported;
+  const cuuint64_t size[] = {static_cast<cuuint64_t>(dim), cuuint64_t{1} << 31};
+  const cuuint64_t row_bytes = static_cast<cuuint64_t>(dim) * 2;
+  const cuuint32_t box[] = {64, kChunk}, step[] = {1, 1};
+  const CUresult result = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry)(
+      &map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<uint8_t*>(rows), size, &row_bytes, box,
+      step, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+      CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
+}
+
 template <DType type, int kDim>
-cudaError_t launch_tall(AttnSlab slab, const CudaContext& context) {
+cudaError_t launch_tall(const AttnSlab& slab, const CudaContext& context) {
   constexpr int kBytes = TallRoom<kDim>::kBytes;
   const auto kernel = attend_tall<type, kDim>;
-  const cudaError_t error =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
+  TallCall call{slab, {}, {}};
+  cudaError_t error = describe(call.keys, slab.args.cache.k, kDim);
+  if (error == cudaSuccess) error = describe(call.values, slab.args.cache.v, kDim);
+  if (error == cudaSuccess)
+    error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
   if (error != cudaSuccess) return error;
   // As many tiles as rows, if each is of a sequence of its own; blocks walk on by the grid.
   const int64_t most = slab.rows * slab.args.heads;
   const auto blocks =
       static_cast<unsigned>(most < context.multiprocessors ? most : context.multiprocessors);
-  return launch_grid(kernel, {blocks, kTallThreads, kBytes}, context, slab);
+  return launch_grid(kernel, {blocks, kTallThreads, kBytes}, context, call);
 }
 
 bool serves(const AttnArgs& a) {

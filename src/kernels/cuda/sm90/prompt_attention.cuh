@@ -2,19 +2,20 @@
 //
 // Order wgmma_pages: a row reads its positions by chunks of 64, counted from 0, one after the
 // other. Scores are sums over the head in float32; weights 2^(score - peak), relative to the
-// largest score so far, meet values as two numbers of the cache's type, which leave 2^-17 of them.
-// Every row is summed alone by the same instructions, and a chunk of which it reads nothing leaves
-// its sums as they are: so tiles, and m, change no bit.
+// largest score so far, meet values in f16: those of bf16 as one number, which leaves 2^-12 of
+// them, where f16 of results needs two. Values of bf16 are in f16 what they are, or if they are
+// smaller than it has them, within 2^-25; larger ones are met apart (prompt_values.cuh). Every row
+// is summed alone by the same instructions, and a chunk of which it reads nothing leaves its sums
+// as they are: so tiles, and m, change no bit.
 //
-// A block is a warpgroup that copies and two readers, which take 64 rows of one head each; sums and
-// weights stay in registers. While a chunk's values are added, the next one's scores become
-// weights. Weights in one number would be as far from the truth as a rounded result is, and take
-// 530 us instead of 648 (an H200, 2048 rows at the end of 10,240). Tried and lost there: chunks of
-// 128 and three readers, for registers; queries in registers (659); scores made a chunk further
-// ahead.
+// A block is a thread that starts copies, three warps that make values f16, and two readers, which
+// take 64 rows of one head each; queries, sums and weights stay in registers. While a chunk's
+// values are added, the next one's scores become weights. One number of bf16 for a weight would be
+// as far from the truth as a rounded result is. Tried and lost: chunks of 128 and three readers,
+// for registers; readers that take turns at the tensor cores.
 #pragma once
 #include "kernels/cuda/sm80/attention_merge.cuh"
-#include "kernels/cuda/sm90/prompt_pages.cuh"
+#include "kernels/cuda/sm90/prompt_values.cuh"
 
 namespace stepless::kernels::sm90 {
 
@@ -23,12 +24,17 @@ static __device__ __forceinline__ float capped(float x, float cap) {
   return cap - __fdividef(2 * cap, 1 + power_of_2(2 * kLog2e * x));
 }
 
+/// Weights are at most this, so that f16 has eleven bits of all down to 2^-29 of the largest.
+constexpr float kMostWeightLog2 = 15, kMostWeight = 32768;
+
 /// 64 rows of one head, by a warpgroup.
 template <DType type, int kDim>
 struct TallReader {
   using Room = TallRoom<kDim>;
   static constexpr int kSteps = kDim / 16, kScores = kChunk / 2, kSums = kDim / 2;
   static constexpr int kValueSteps = kChunk / 16;
+  // Numbers of 16 bits that make a weight: f16 is as exact as results of f16 need in two.
+  static constexpr int kParts = type == DType::bf16 ? 1 : 2;
 
   const AttnSlab& slab;
   const uint32_t shared;
@@ -44,20 +50,12 @@ struct TallReader {
   int first, all, last;
   bool rotates;
   float acc[kSums], peak[2], total[2];
-  float shrink[2];                       // of sums so far, before the next chunk's values
-  uint32_t weights[2 * kValueSteps][4];  // in 16 bits, then what that leaves
+  float shrink[2];                            // of sums so far, before the next chunk's values
+  uint32_t weights[kParts * kValueSteps][4];  // in f16, then what that leaves
+  uint32_t queries[kSteps][4];                // as operands
+  int count = 0;                              // of chunks whose values were met
 
   __device__ void sync() const { asm volatile("bar.sync %0,128;" ::"r"(reader + 1) : "memory"); }
-  __device__ bool any(bool is) const {
-    uint32_t result;
-    asm volatile(
-        "{\n.reg .pred mine,all;\nsetp.ne.u32 mine,%1,0;\n"
-        "bar.red.or.pred all,%2,128,mine;\nselp.u32 %0,1,0,all;\n}"
-        : "=r"(result)
-        : "r"(static_cast<uint32_t>(is)), "r"(reader + 1)
-        : "memory");
-    return result != 0;
-  }
   __device__ int local(int half) const { return 16 * warp + g + 8 * half; }
   __device__ Reads* reads() const {
     return reinterpret_cast<Reads*>(dynamic + Room::kReads) + reader * kReaderRows;
@@ -77,14 +75,12 @@ struct TallReader {
     sync();  // the tile before has been read
     if (const int i = threadIdx.x % 128; i < kReaderRows)
       reads()[i] = RowPlace::of(a.seq[slab.first_row + row_of(i)]).reads(a);
-    const uint32_t to = shared + Room::kQueries + reader * Room::kQueryTile;
-    for (int i = threadIdx.x % 128; i < kReaderRows * kDim / 8; i += 128) {
-      const int row = i / (kDim / 8), piece = i % (kDim / 8);
-      store_shared16(
-          to + piece / 8 * Room::kQueryBlock + row * 128 + ((piece % 8) ^ (row % 8)) * 16,
-          __ldcg(reinterpret_cast<const uint4*>(query(row) + piece * 8)));
-    }
-    show_to_products();
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step)
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        queries[step][i] = __ldcg(
+            reinterpret_cast<const uint32_t*>(query(local(i % 2)) + step * 16 + i / 2 * 8 + 2 * t));
     sync();
     first = reads()[kReaderRows - 1].first, all = reads()[0].last;
     last = reads()[kReaderRows - 1].last;
@@ -92,7 +88,7 @@ struct TallReader {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const float2 begin = start_of(a, tile.head);
-      peak[half] = begin.x, total[half] = t == 0 ? begin.y : 0.0f;
+      peak[half] = begin.x, total[half] = t == 0 ? begin.y * kMostWeight : 0.0f;
     }
 #pragma unroll
     for (int i = 0; i < kSums; ++i) acc[i] = 0.0f;
@@ -111,12 +107,10 @@ struct TallReader {
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
       const uint64_t keys = operand_at(keys_room + step / 4 * Room::kBlock + step % 4 * 32);
-      const uint64_t q = operand_at(shared + Room::kQueries + reader * Room::kQueryTile +
-                                    step / 4 * Room::kQueryBlock + step % 4 * 32);
       if (step == 0)
-        add_shared<kChunk, type, 0>(s, q, keys);
+        Wgmma<kChunk, type, 0, 0>::add(s, queries[step], keys);
       else
-        add_shared<kChunk, type, 1>(s, q, keys);
+        Wgmma<kChunk, type>::add(s, queries[step], keys);
     }
     commit_products();
   }
@@ -160,27 +154,30 @@ struct TallReader {
       const float base = now == -INFINITY ? 0.0f : now;
       shrink[half] = power_of_2(peak[half] - base);
       peak[half] = now;
+      const float to_most = kMostWeightLog2 - base;
       float sum[2] = {0.0f, 0.0f};
 #pragma unroll
       for (int i = 0; i < kScores / 4; ++i)
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           float& weight = s[4 * i + 2 * half + e];
-          weight = power_of_2(fmaf(weight, scale, -base));
+          weight = power_of_2(fmaf(weight, scale, to_most));
           sum[e] += weight;
         }
       total[half] = fmaf(total[half], shrink[half], sum[0] + sum[1]);
     }
   }
-  /// Weights as operands: in 16 bits, and what that leaves.
+  /// Weights as operands.
   __device__ __forceinline__ void narrow(const float (&s)[kScores]) {
 #pragma unroll
     for (int i = 0; i < kScores / 2; ++i) {
-      const uint32_t pair = narrowed<type>(s[2 * i], s[2 * i + 1]);
+      const uint32_t pair = narrowed<DType::f16>(s[2 * i], s[2 * i + 1]);
       weights[i / 4][i % 4] = pair;
-      const float2 near = widened<type>(pair);
-      weights[kValueSteps + i / 4][i % 4] =
-          narrowed<type>(s[2 * i] - near.x, s[2 * i + 1] - near.y);
+      if constexpr (kParts == 2) {
+        const float2 near = widened<DType::f16>(pair);
+        weights[kValueSteps + i / 4][i % 4] =
+            narrowed<DType::f16>(s[2 * i] - near.x, s[2 * i + 1] - near.y);
+      }
     }
   }
 
@@ -194,59 +191,74 @@ struct TallReader {
   __device__ __forceinline__ void add_values(uint32_t values) {
     begin_products();
 #pragma unroll
-    for (int step = 0; step < 2 * kValueSteps; ++step)
-      Wgmma<kDim, type, 1>::add(acc, weights[step],
-                                operand_across(values + step % kValueSteps * 2048, Room::kBlock));
+    for (int step = 0; step < kParts * kValueSteps; ++step)
+      Wgmma<kDim, DType::f16, 1>::add(
+          acc, weights[step], operand_across(values + step % kValueSteps * 2048, Room::kBlock));
     commit_products();
   }
 
-  /// Rows of a tile may leave out what others read; of what no row reads there are zeros.
-  __device__ bool values_are_finite(uint32_t values) const {
-    bool bad = false;
-#pragma unroll 1
-    for (int i = threadIdx.x % 128; i < Room::kStage / 16; i += 128) {
-      const uint4 v = load_shared16(values + i * 16);
-      bad = bad || not_finite<type>(v.x) || not_finite<type>(v.y) || not_finite<type>(v.z) ||
-            not_finite<type>(v.w);
+  /// Part 0 or 1 of a step's weights as operands beside wild values.
+  __device__ __forceinline__ void part_in_type(int step, int part, uint32_t (&to)[4]) const {
+    if constexpr (type == DType::bf16) {
+      part_in_bf16(weights[step], part, to);
+    } else {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) to[i] = weights[part * kValueSteps + step][i];
     }
-    return !any(bad);
   }
-  /// Where a row leaves out values that are NaN or infinite, which would make NaN of its weight 0:
-  /// row by row, the values of others zero. Sums are those of add_values().
-  __device__ void add_values_apart(uint32_t values, int chunk) {
+  /// Adds a chunk's wild values, which are rare: row by row where a row may leave out what others
+  /// read, for its weight of 0 would make NaN of infinity.
+  __device__ __forceinline__ void add_wild(int place, int chunk) {
     const uint32_t room = shared + Room::kApart + reader * Room::kBlock;
+    const uint8_t* const from = a.cache.v + int64_t{place} * (kDim * 2);
+    const bool whole = is_whole(chunk);
 #pragma unroll 1
-    for (int row = 0; row < rows; ++row) {
+    for (int row = 0; row < (whole ? 1 : kReaderRows); ++row) {
       const Reads only = reads()[row];
 #pragma unroll
       for (int block = 0; block < kDim / 64; ++block) {
-        for (int i = threadIdx.x % 128; i < Room::kBlock / 16; i += 128) {
-          uint4 v = load_shared16(values + block * Room::kBlock + i * 16);
-          if (!only.has(chunk + i / 8)) v = make_uint4(0, 0, 0, 0);
-          store_shared16(room + i * 16, v);
-        }
+        find_wild<type, kDim>(from + block * 128, chunk, whole ? nullptr : &only, room);
         show_to_products();
         sync();
         float sum[32];
 #pragma unroll
         for (int i = 0; i < 32; ++i) sum[i] = acc[block * 32 + i];
-        begin_products();
 #pragma unroll
-        for (int step = 0; step < 2 * kValueSteps; ++step)
-          Wgmma<64, type, 1>::add(sum, weights[step],
-                                  operand_across(room + step % kValueSteps * 2048, 0));
-        commit_products();
-        wait_products<0>();
-        pin(sum);
+        for (int part = 0; part < 2; ++part)
+#pragma unroll
+          for (int step = 0; step < kValueSteps; ++step) {
+            uint32_t by[4];
+            part_in_type(step, part, by);
+            begin_products();
+            Wgmma<64, type, 1>::add(sum, by, operand_across(room + step * 2048, 0));
+            commit_products();
+            wait_products<0>();
+            pin(sum);
+          }
         sync();
 #pragma unroll
         for (int i = 0; i < 32; ++i)
-          if (local(i / 2 % 2) == row) acc[block * 32 + i] = sum[i];
+          if (whole || local(i / 2 % 2) == row) acc[block * 32 + i] = sum[i];
       }
     }
   }
-  __device__ __forceinline__ bool may_add(uint32_t values, int chunk) const {
-    return is_whole(chunk) || tile.rows == 1 || values_are_finite(values);
+  __device__ __forceinline__ bool are_wild(const TallRing<kDim>& values) {
+    uint32_t last_wild;
+    asm volatile("ld.shared.u32 %0,[%1];" : "=r"(last_wild) : "r"(values.wild()) : "memory");
+    return static_cast<int>(last_wild) == ++count;
+  }
+  /// Adds all of a chunk, so that its weights can be 0 where plain values are added otherwise.
+  __device__ __forceinline__ void add_with_wild(const TallRing<kDim>& values, int chunk) {
+    add_values(values.room());
+    wait_products<0>();
+    pin(acc);
+    uint32_t place;
+    asm volatile("ld.shared.u32 %0,[%1];" : "=r"(place) : "r"(values.place()) : "memory");
+    add_wild(static_cast<int>(place), chunk);
+#pragma unroll
+    for (auto& step : weights)
+#pragma unroll
+      for (uint32_t& pair : step) pair = 0;
   }
 
   /// This warp has read the stage.
@@ -260,28 +272,19 @@ struct TallReader {
     float s[kScores];
     const TallRing<kDim> values = ring;
     wait(values.full(), values.parity);
-    const bool plain = may_add(values.room(), chunk);
+    if (are_wild(values)) add_with_wild(values, chunk);
     ring.next();
     const TallRing<kDim> keys = ring;
     const int second = meet_chunk();
     ring.next();
-    if (plain) {
-      make_scores(s, keys.room());
-      add_values(values.room());
-      wait_products<1>();
-      pin(s);
-      release(keys);
-      weigh(s, second);
-      wait_products<0>();
-      pin(acc);
-    } else {
-      add_values_apart(values.room(), chunk);
-      make_scores(s, keys.room());
-      wait_products<0>();
-      pin(s);
-      release(keys);
-      weigh(s, second);
-    }
+    make_scores(s, keys.room());
+    add_values(values.room());
+    wait_products<1>();
+    pin(s);
+    release(keys);
+    weigh(s, second);
+    wait_products<0>();
+    pin(acc);
     release(values);
     narrow(s);
     shrink_sums();
@@ -290,13 +293,10 @@ struct TallReader {
   /// The same of the last chunk.
   __device__ __forceinline__ void end(int chunk) {
     wait(ring.full(), ring.parity);
-    if (may_add(ring.room(), chunk)) {
-      add_values(ring.room());
-      wait_products<0>();
-      pin(acc);
-    } else {
-      add_values_apart(ring.room(), chunk);
-    }
+    if (are_wild(ring)) add_with_wild(ring, chunk);
+    add_values(ring.room());
+    wait_products<0>();
+    pin(acc);
     release(ring);
     ring.next();
   }
@@ -320,7 +320,9 @@ struct TallReader {
 
   __device__ void run(const uint16_t* begins, int tiles) {
     const int items = tiles * static_cast<int>(a.heads);
-    for (int item = blockIdx.x; item < items; item += gridDim.x) {
+    for (int round = 0; round * static_cast<int>(gridDim.x) < items; ++round) {
+      const int item = item_of(round);
+      if (item >= items) continue;
       start(TallTile::of(slab, begins, tiles, item));
       next = 0;
       if (rows > 0) {
@@ -334,6 +336,7 @@ struct TallReader {
           release(ring);
           ring.next();
         }
+        ++count;
       }
     }
   }
@@ -359,24 +362,31 @@ struct TallReader {
 
 template <DType type, int kDim>
 __global__ void __launch_bounds__(kTallThreads, 1)
-    attend_tall(const __grid_constant__ AttnSlab slab) {
+    attend_tall(const __grid_constant__ TallCall call) {
   extern __shared__ __align__(1024) uint8_t dynamic[];
   using Room = TallRoom<kDim>;
+  const AttnSlab& slab = call.slab;
   let_next_start();
   const uint32_t shared = shared_address(dynamic);
   if (threadIdx.x < kStages) {
-    make_barrier(shared + Room::kBarriers + threadIdx.x * 8, 128);
+    const uint32_t at = shared + Room::kBarriers + threadIdx.x * 8;
+    make_barrier(at, 1);
+    make_barrier(at + 2 * kStages * 8, 1);
     make_barrier(shared + Room::kBarriers + (kStages + threadIdx.x) * 8, 4 * kReaders);
+    *reinterpret_cast<int*>(dynamic + Room::kWilds + threadIdx.x * 4) = 0;
     publish_barriers();
   }
   auto* const begins = reinterpret_cast<uint16_t*>(dynamic + Room::kBegins);
   const int tiles = find_tall_tiles(slab, begins, reinterpret_cast<int*>(dynamic + Room::kFound));
   wait_for_inputs();
   if (threadIdx.x < 128) {
-    give_registers<40>();
-    TallCopier<kDim>{slab, shared}.run(begins, tiles);
+    give_registers<56>();
+    if (threadIdx.x >= 32)
+      TallConverter<type, kDim>{slab, shared}.run(begins, tiles);
+    else if (threadIdx.x == 0)
+      TallCopier<kDim>{call, call.slab, shared}.run(begins, tiles);
   } else {
-    take_registers<232>();
+    take_registers<224>();
     TallReader<type, kDim>{slab, shared, dynamic}.run(begins, tiles);
   }
 }

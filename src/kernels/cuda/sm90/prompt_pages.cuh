@@ -1,6 +1,8 @@
-// How keys and values of prompts travel: tiles of rows, the chunks that they read, and the
-// warpgroup that copies these to a ring in shared memory (prompt_attention.cuh multiplies them).
+// How keys and values of prompts travel: tiles of rows, the chunks that they read, and the thread
+// that has these copied to a ring in shared memory (prompt_attention.cuh multiplies them).
 #pragma once
+#include <cuda.h>
+
 #include "kernels/cuda/sm80/attention_parts.cuh"
 #include "kernels/cuda/sm90/wgmma.cuh"
 
@@ -11,22 +13,20 @@ using namespace sm80;
 constexpr int kReaders = 2, kReaderRows = 64, kTallRows = kReaders * kReaderRows;
 constexpr int kTallThreads = 128 * (1 + kReaders);
 constexpr int kTallSlab = 4096;  // rows of a launch: their tiles are listed in shared memory
-constexpr int kStages = 10;      // of the ring: keys or values of a chunk
-constexpr int kBehind = 5;       // copies in flight when a stage is announced
+constexpr int kStages = 12;      // of the ring: keys of a chunk, its values, and so on
 
-/// Shared memory. Keys, values and queries are blocks of 64 elements of a row, 128 bytes, one block
+/// Shared memory. Keys and values are blocks of 64 elements of a row, 128 bytes, one block
 /// after the other.
 template <int kDim>
 struct TallRoom {
   static constexpr int kBlock = kChunk * 128, kStage = kBlock * (kDim / 64);
-  static constexpr int kApart = kStages * kStage;  // values with zeros, per reader
-  static constexpr int kQueryBlock = kReaderRows * 128;
-  static constexpr int kQueryTile = kQueryBlock * (kDim / 64);
-  static constexpr int kQueries = kApart + kReaders * kBlock;
-  static constexpr int kReads = kQueries + kReaders * kQueryTile;  // Reads of the readers' rows
+  static constexpr int kApart = kStages * kStage;  // values that are not plain, per reader
+  static constexpr int kReads = kApart + kReaders * kBlock;  // Reads of the readers' rows
   static constexpr int kBarriers = kReads + kTallRows * static_cast<int>(sizeof(Reads));
-  static constexpr int kChunks = kBarriers + 2 * kStages * 8;   // of each stage: its and the next
-  static constexpr int kBegins = kChunks + kStages * 8;         // tiles' first rows
+  static constexpr int kChunks = kBarriers + 3 * kStages * 8;   // of each stage: its and the next
+  static constexpr int kPlaces = kChunks + kStages * 8;         // of each stage: where it lies
+  static constexpr int kWilds = kPlaces + kStages * 8;          // the last count of wild values
+  static constexpr int kBegins = kWilds + kStages * 4;          // tiles' first rows
   static constexpr int kFound = kBegins + (kTallSlab + 2) * 2;  // a count per warp
   static constexpr int kBytes = kFound + kTallThreads / 32 * 4;
 };
@@ -39,6 +39,10 @@ struct TallRing {
   __device__ uint32_t full() const { return shared + TallRoom<kDim>::kBarriers + stage * 8; }
   __device__ uint32_t empty() const { return full() + kStages * 8; }
   __device__ uint32_t chunks() const { return shared + TallRoom<kDim>::kChunks + stage * 8; }
+  /// Values have come, but are not plain yet.
+  __device__ uint32_t raw() const { return empty() + kStages * 8; }
+  __device__ uint32_t place() const { return shared + TallRoom<kDim>::kPlaces + stage * 8; }
+  __device__ uint32_t wild() const { return shared + TallRoom<kDim>::kWilds + stage * 4; }
   __device__ uint32_t room() const { return shared + stage * TallRoom<kDim>::kStage; }
   __device__ void next() {
     if (++stage == kStages) stage = 0, parity ^= 1;
@@ -82,6 +86,12 @@ struct TallTile {
   }
 };
 
+/// The item that a block takes in a round, back and forth so that all get long ones and short ones.
+static __device__ int item_of(int round) {
+  const auto blocks = static_cast<int>(gridDim.x), block = static_cast<int>(blockIdx.x);
+  return round * blocks + (round % 2 == 0 ? block : blocks - 1 - block);
+}
+
 /// The chunks that any row of a tile reads, in order.
 struct TallWalk {
   const AttnSlab& slab;
@@ -97,7 +107,7 @@ struct TallWalk {
     last = static_cast<int>(read_early(&seq[rows - 1].position));
   }
   __device__ int begin() const { return settle(first / kChunk * kChunk); }
-  __device__ int after(int chunk) const { return settle(chunk + kChunk); }
+  __device__ int after(int chunk) const { return chunk < 0 ? -1 : settle(chunk + kChunk); }
   /// -1 behind the last.
   __device__ int settle(int chunk) const {
 #pragma unroll 1
@@ -118,79 +128,71 @@ struct TallWalk {
   }
 };
 
-/// The warpgroup that copies: 16 bytes a thread at a time, zeros for what no row reads.
+/// A box of 64 elements of 64 positions, which share a page: chunk c of row r at place c ^ r % 8.
+static __device__ __forceinline__ void copy_box(uint32_t to, const CUtensorMap& map, int element,
+                                                int row, uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
+      "[%0],[%1,{%2,%3}],[%4];" ::"r"(to),
+      "l"(&map), "r"(element), "r"(row), "r"(barrier)
+      : "memory");
+}
+
+/// What a launch attends to: its slab, and its cache as (rows, dim).
+struct TallCall {
+  AttnSlab slab;
+  CUtensorMap keys, values;
+};
+
+/// One thread: starts copies of all chunks of all tiles.
 template <int kDim>
 struct TallCopier {
-  static constexpr int kPieces = kDim / 8, kRowsOfCopy = 128 / kPieces;
-
-  const AttnSlab& slab;
+  using Room = TallRoom<kDim>;
+  const TallCall& call;
+  const AttnSlab& slab = call.slab;
   const uint32_t shared;
-  const int thread = threadIdx.x % 128, piece = thread % kPieces, row0 = thread / kPieces;
-  TallRing<kDim> ring{shared}, behind{shared};
-  int copied = 0;
+  TallRing<kDim> ring{shared};
 
-  /// The oldest stage that has not been is announced.
-  __device__ void announce() {
-    show_to_products();
-    arrive(behind.full());
-    behind.next();
+  __device__ int find_page(const TallWalk& walk, const int32_t* pages, int chunk) const {
+    return read_early(pages + PagePlace::of(slab, max(chunk, 0)).page);
   }
-  /// A chunk's keys or values: `from` is this thread's first piece, `is` says which of its pieces
-  /// are read.
-  __device__ void bring(const uint8_t* from, unsigned is, int chunk, int next) {
-    wait(ring.empty(), ring.parity ^ 1);
-    const uint32_t to = ring.room() + piece / 8 * TallRoom<kDim>::kBlock + row0 * 128 +
-                        ((piece % 8) ^ (row0 % 8)) * 16;
-    static_assert(kRowsOfCopy % 8 == 0);
+  __device__ void bring(const CUtensorMap& map, int row, uint32_t barrier, uint2 chunks) {
+    asm volatile("st.shared.v2.u32 [%0],{%1,%2};" ::"r"(ring.chunks()), "r"(chunks.x), "r"(chunks.y)
+                 : "memory");
+    asm volatile("st.shared.u32 [%0],%1;" ::"r"(ring.place()), "r"(row) : "memory");
+    expect_bytes(barrier, Room::kStage);
 #pragma unroll
-    for (int i = 0; i < kChunk / kRowsOfCopy; ++i)
-      copy_or_zero16(to + i * kRowsOfCopy * 128, from + i * kRowsOfCopy * kDim * 2,
-                     (is >> i & 1) != 0);
-    if (thread == 0)
-      asm volatile("st.shared.v2.u32 [%0],{%1,%2};" ::"r"(ring.chunks()), "r"(chunk), "r"(next)
-                   : "memory");
-    commit_copies();
+    for (int block = 0; block < kDim / 64; ++block)
+      copy_box(ring.room() + block * Room::kBlock, map, block * 64, row, barrier);
     ring.next();
-    if (copied++ < kBehind) return;
-    wait_copies<kBehind>();
-    announce();
-  }
-  /// Bits of the pieces that are read.
-  __device__ unsigned pieces(const TallWalk& walk, int chunk) const {
-    if (!walk.rotates && chunk >= walk.first && chunk + kChunk - 1 <= walk.last) return ~0u;
-    unsigned is = 0;
-#pragma unroll 1
-    for (int i = 0; i < kChunk / kRowsOfCopy; ++i)
-      is |= walk.is_read(chunk + row0 + i * kRowsOfCopy) ? 1u << i : 0;
-    return is;
   }
   __device__ void run(const uint16_t* begins, int tiles) {
     const AttnArgs& a = slab.args;
-    const auto kv_heads = static_cast<int>(a.cache.kv_heads);
     const auto tokens = static_cast<int>(a.cache.page_tokens);
+    const int each = static_cast<int>(a.cache.kv_heads) * tokens;
     const int items = tiles * static_cast<int>(a.heads);
-    for (int item = blockIdx.x; item < items; item += gridDim.x) {
+    for (int round = 0; round * static_cast<int>(gridDim.x) < items; ++round) {
+      const int item = item_of(round);
+      if (item >= items) continue;
       const TallTile tile = TallTile::of(slab, begins, tiles, item);
       const TallWalk walk(slab, tile);
       const int32_t* const pages = read_early(&walk.seq->pages);
       const int head = tile.kv_head(slab) * tokens;
       int chunk = walk.begin();
-      int page = read_early(pages + PagePlace::of(slab, chunk).page);
+      int page = find_page(walk, pages, chunk);
       while (chunk >= 0) {
         const int next = walk.after(chunk);
         // A look at the table takes as long as half a chunk: one ahead.
-        const int ahead = read_early(pages + PagePlace::of(slab, next >= 0 ? next : chunk).page);
-        const int64_t place =
-            int64_t{page} * (kv_heads * tokens) + head + PagePlace::of(slab, chunk).slot + row0;
-        const int64_t from = (place * kDim + piece * 8) * 2;
-        const unsigned is = pieces(walk, chunk);
-        bring(a.cache.k + from, is, chunk, next);
-        bring(a.cache.v + from, is, chunk, next);
+        const int ahead = find_page(walk, pages, next);
+        const int row = page * each + head + PagePlace::of(slab, chunk).slot;
+        const uint2 chunks = make_uint2(chunk, next);
+        wait(ring.empty(), ring.parity ^ 1);
+        bring(call.keys, row, ring.full(), chunks);
+        wait(ring.empty(), ring.parity ^ 1);
+        bring(call.values, row, ring.raw(), chunks);
         chunk = next, page = ahead;
       }
     }
-    wait_copies<0>();
-    for (int i = min(copied, kBehind); i > 0; --i) announce();
   }
 };
 

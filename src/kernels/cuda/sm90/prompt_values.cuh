@@ -1,0 +1,126 @@
+// Values of prompts on their way to the tensor cores, which multiply f16: of bf16, what f16 has as
+// it is becomes plain; what is too large for it, infinities and NaN are wild, and added apart.
+#pragma once
+#include "kernels/cuda/sm90/prompt_pages.cuh"
+
+namespace stepless::kernels::sm90 {
+
+constexpr int kConverters = 3;  // warps; the fourth of their warpgroup starts copies
+
+/// Zeros take the place of wild values.
+template <DType type, int n>
+static __device__ __forceinline__ void make_plain(uint4 (&v)[n], bool& wild) {
+  uint32_t marks[n] = {}, any = 0;  // NaN of all but numbers
+#pragma unroll
+  for (int i = 0; i < n; ++i) {
+#pragma unroll
+    for (uint32_t* const w : {&v[i].x, &v[i].y, &v[i].z, &v[i].w}) {
+      if constexpr (type == DType::bf16) *w = narrowed<DType::f16>(low_bf16(*w), high_bf16(*w));
+      asm("fma.rn.f16x2 %0,%1,%2,%0;" : "+r"(marks[i]) : "r"(*w), "r"(0));
+    }
+    any |= marks[i];
+  }
+  if ((any & 0x7fff7fffu) == 0) return;
+  wild = true;
+#pragma unroll
+  for (int i = 0; i < n; ++i)
+#pragma unroll
+    for (uint32_t* const w : {&v[i].x, &v[i].y, &v[i].z, &v[i].w}) {
+      if ((*w & 0x7c00u) == 0x7c00u) *w &= 0xffff0000u;
+      if ((*w & 0x7c000000u) == 0x7c000000u) *w &= 0xffffu;
+    }
+}
+
+/// The warps that make values plain, where they lie, each every third chunk; zeros for what no row
+/// reads.
+template <DType type, int kDim>
+struct TallConverter {
+  using Room = TallRoom<kDim>;
+  static constexpr int kBatch = 4;  // of 16 bytes a lane
+  const AttnSlab& slab;
+  const uint32_t shared;
+  const int lane = threadIdx.x % 32;
+  TallRing<kDim> ring{shared};
+
+  template <bool kWhole>
+  __device__ bool convert(const TallWalk& walk, int chunk) const {
+    bool wild = false;
+#pragma unroll 1
+    for (int i0 = lane; i0 < Room::kStage / 16; i0 += 32 * kBatch) {
+      uint4 v[kBatch];
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        const int at = i0 + i * 32;
+        v[i] = make_uint4(0, 0, 0, 0);
+        if (kWhole || walk.is_read(chunk + at % (Room::kBlock / 16) / 8))
+          v[i] = load_shared16(ring.room() + at * 16);
+      }
+      make_plain<type>(v, wild);
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) store_shared16(ring.room() + (i0 + i * 32) * 16, v[i]);
+    }
+    return wild;
+  }
+  __device__ void run(const uint16_t* begins, int tiles) {
+    const int items = tiles * static_cast<int>(slab.args.heads);
+    int count = 0, turn = threadIdx.x / 32 % 4 - 1;  // of chunks; until mine
+    for (int round = 0; round * static_cast<int>(gridDim.x) < items; ++round) {
+      const int item = item_of(round);
+      if (item >= items) continue;
+      const TallWalk walk(slab, TallTile::of(slab, begins, tiles, item));
+      for (int chunk = walk.begin(); chunk >= 0; chunk = walk.after(chunk)) {
+        ring.next();
+        ++count;
+        if (turn-- == 0) {
+          turn = kConverters - 1;
+          wait(ring.raw(), ring.parity);
+          const bool whole =
+              !walk.rotates && chunk >= walk.first && chunk + kChunk - 1 <= walk.last;
+          if (whole ? convert<true>(walk, chunk) : convert<false>(walk, chunk))
+            asm volatile("st.shared.u32 [%0],%1;" ::"r"(ring.wild()), "r"(count) : "memory");
+          show_to_products();
+          __syncwarp();
+          if (lane == 0) arrive(ring.full());
+        }
+        ring.next();
+      }
+    }
+  }
+};
+
+/// Wild values of 64 positions and elements as operands, zeros for all others, and for what `only`
+/// does not read. By a warpgroup.
+template <DType type, int kDim>
+static __device__ __forceinline__ void find_wild(const uint8_t* from, int at, const Reads* only,
+                                                 uint32_t room) {
+  constexpr uint32_t kWild = type == DType::bf16 ? 0x4780u : 0x7c00u;  // and what is above
+#pragma unroll 1
+  for (int i = threadIdx.x % 128; i < kChunk * 8; i += 128) {
+    uint32_t w[4] = {0, 0, 0, 0};
+    if (only == nullptr || only->has(at + i / 8)) {
+      const uint4 v = __ldcg(reinterpret_cast<const uint4*>(from + i / 8 * (kDim * 2)) + i % 8);
+      w[0] = v.x, w[1] = v.y, w[2] = v.z, w[3] = v.w;
+    }
+#pragma unroll
+    for (uint32_t& pair : w) {
+      if ((pair & 0x7fffu) < kWild) pair &= 0xffff0000u;
+      if ((pair >> 16 & 0x7fffu) < kWild) pair &= 0xffffu;
+    }
+    store_shared16(room + i / 8 * 128 + ((i % 8) ^ (i / 8 % 8)) * 16,
+                   make_uint4(w[0], w[1], w[2], w[3]));
+  }
+}
+
+/// Part 0 or 1 of f16 weights as operands of bf16: together they are what f16 has.
+static __device__ __forceinline__ void part_in_bf16(const uint32_t (&weights)[4], int part,
+                                                    uint32_t (&to)[4]) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float2 whole = widened<DType::f16>(weights[i]);
+    const uint32_t high = narrowed<DType::bf16>(whole.x, whole.y);
+    const float2 near = widened<DType::bf16>(high);
+    to[i] = part == 0 ? high : narrowed<DType::bf16>(whole.x - near.x, whole.y - near.y);
+  }
+}
+
+}  // namespace stepless::kernels::sm90

@@ -15,7 +15,7 @@ struct AttnShape {
   DType type = DType::f32, cache_type = DType::f32;
   std::int64_t heads = 2, kv_heads = 1, k_dim = 64, v_dim = 64, page_tokens = 64;
   std::int64_t window = 0;
-  double softcap = 0, q_scale = 1;
+  double softcap = 0, q_scale = 1, v_scale = 1;
   bool sinks = false;
   DType sinks_type = DType::f32;
 };
@@ -172,7 +172,8 @@ class Scene {
   void write(const std::vector<std::int32_t>& table, std::int64_t p, std::int64_t h) {
     const std::int64_t at = place(table, p, h);
     for (std::int64_t i = 0; i < shape_.k_dim; ++i) k_->set(at, i, random_.normal());
-    for (std::int64_t i = 0; i < shape_.v_dim; ++i) v_->set(at, i, random_.normal());
+    for (std::int64_t i = 0; i < shape_.v_dim; ++i)
+      v_->set(at, i, random_.normal() * shape_.v_scale);
   }
 
   AttnShape shape_;
@@ -429,6 +430,29 @@ TEST_P(EachAttn, ValuesThatARowDoesNotReadDoNotReachIt) {
       EXPECT_TRUE(std::isnan(results[1]->get(p, 0))) << p;
     else
       EXPECT_EQ(results[0]->row_bytes(p), results[1]->row_bytes(p)) << p;
+}
+
+/// Values that only bf16 can hold, all of them or one.
+TEST_P(EachAttn, ValuesOfEverySize) {
+  for (const double scale : {1e-4, 1.0, 1e5}) {
+    const AttnShape shape = {.type = DType::bf16,
+                             .cache_type = DType::bf16,
+                             .heads = 4,
+                             .kv_heads = 2,
+                             .v_scale = scale};
+    constexpr std::int64_t kLength = 150;
+    Scene scene(shape, {kLength});
+    if (scale == 1) scene.set_value(0, 70, 1e5);
+    for (std::int64_t p = 0; p < kLength; ++p) scene.add(0, p);
+    scene.make_queries();
+    const auto together = scene.output(), alone = scene.output();
+    scene.run(row(), *together, {0, kLength * shape.heads});
+    if (scale != 1) expect_right(shape, scene, *together);
+    for (const std::int64_t i : {0, 63, 64, 69, 70, 149}) {
+      scene.run(row(), *alone, {i * shape.heads, (i + 1) * shape.heads});
+      EXPECT_EQ(together->row_bytes(i), alone->row_bytes(i)) << i;
+    }
+  }
 }
 
 TEST_P(EachAttn, RotatingRowsLeaveOutTheMiddle) {

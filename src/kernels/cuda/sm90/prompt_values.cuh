@@ -76,10 +76,10 @@ struct TallConverter {
           wait(ring.raw(), ring.parity);
           const bool whole =
               !walk.rotates && chunk >= walk.first && chunk + kChunk - 1 <= walk.last;
-          if (whole ? convert<true>(walk, chunk) : convert<false>(walk, chunk))
-            asm volatile("st.shared.u32 [%0],%1;" ::"r"(ring.wild()), "r"(count) : "memory");
+          const bool wild = whole ? convert<true>(walk, chunk) : convert<false>(walk, chunk);
           show_to_products();
-          __syncwarp();
+          if (__any_sync(~0u, wild) && lane == 0)
+            asm volatile("st.shared.u32 [%0],%1;" ::"r"(ring.wild()), "r"(count) : "memory");
           if (lane == 0) arrive(ring.full());
         }
         ring.next();

@@ -41,6 +41,28 @@ struct FewCursor {
   int band0, chain, run, tile, unit;
 };
 
+/// A warp's first chain and row of tiles; how many chains, units and tiles there are.
+struct FewShare {
+  int chain0, row_way, chains, units, end;
+};
+
+/// Moves a cursor onto a unit that exists, or past the end.
+template <int kResident>
+static __device__ __forceinline__ void settle(FewCursor& c, const FewPlan& plan,
+                                              const FewShare& own) {
+  while (c.band0 < own.end) {
+    if (c.chain >= own.chains)
+      c.band0 += plan.band, c.chain = own.chain0, c.run = 0;
+    else if (c.run == 2 || c.chain * 2 + c.run >= own.units)
+      c.chain += plan.chain_ways, c.run = 0;
+    else if (c.tile >= min(c.band0 + plan.band, own.end))
+      c.run += kResident;
+    else
+      return;
+    c.tile = c.band0 + own.row_way, c.unit = 0;
+  }
+}
+
 /// Format: how weights lie and become operands, FourBits or one of flat_formats.cuh. kResident:
 /// units of 256 k whose x stays in registers, 2 (a chain) or 1.
 template <int kCols, int kResident, class Format, int kStages, int kThreads, int kBlocks>
@@ -62,21 +84,9 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   const uint32_t sums = ring + kStages * Format::kUnitBytes;
   float* const partials = reinterpret_cast<float*>(shared + (blockDim.x >> 5) * kWarpBytes);
 
-  const auto settle = [&](FewCursor& c) {  // onto a unit that exists, or past the end
-    while (c.band0 < end) {
-      if (c.chain >= chains)
-        c.band0 += plan.band, c.chain = chain0, c.run = 0;
-      else if (c.run == 2 || c.chain * 2 + c.run >= units)
-        c.chain += plan.chain_ways, c.run = 0;
-      else if (c.tile >= min(c.band0 + plan.band, end))
-        c.run += kResident;
-      else
-        return;
-      c.tile = c.band0 + row_way, c.unit = 0;
-    }
-  };
+  const FewShare own{chain0, row_way, chains, units, end};
   FewCursor ahead{first, chain0, 0, first + row_way, 0};
-  settle(ahead);
+  settle<kResident>(ahead, plan, own);
   int fill = 0;
   const auto copy_next = [&] {
     if (ahead.band0 < end) {
@@ -85,7 +95,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
       Format::copy(w.one[place.weight], place.tile, u, ring + fill * Format::kUnitBytes, lane);
       if (++ahead.unit == kResident || u + 1 >= units) {
         ahead.unit = 0, ahead.tile += plan.row_ways;
-        if (ahead.tile >= min(ahead.band0 + plan.band, end)) settle(ahead);
+        if (ahead.tile >= min(ahead.band0 + plan.band, end)) settle<kResident>(ahead, plan, own);
       }
     }
     commit_copies();

@@ -57,6 +57,80 @@ static __device__ __forceinline__ void stage_x(const uint8_t* x, int64_t x_row_b
   }
 }
 
+/// The parts of what a warp computes, by way of global memory: true for whoever comes last, with
+/// their sum.
+template <int kWarpCols>
+static __device__ __forceinline__ bool meet_parts(float4* mine, unsigned* ticket, int part,
+                                                  int parts, int lane,
+                                                  float (&acc)[kPairTiles][kWarpCols][4]) {
+  constexpr int kTiles = kPairTiles * kWarpCols;
+#pragma unroll
+  for (int i = 0; i < kTiles; ++i) {
+    const float* v = acc[i / kWarpCols][i % kWarpCols];
+    mine[(part * kTiles + i) * 32 + lane] = make_float4(v[0], v[1], v[2], v[3]);
+  }
+  __syncwarp();
+  unsigned arrived = 0;
+  if (lane == 0) arrived = take_ticket(ticket);
+  arrived = __shfl_sync(~0u, arrived, 0);
+  if (arrived + 1 != static_cast<unsigned>(parts)) return false;
+  if (lane == 0) *ticket = 0;  // for the next launch
+  for (int other = 0; other < parts; ++other) {
+    float4 v[kTiles];
+#pragma unroll
+    for (int i = 0; i < kTiles; ++i) v[i] = load_l2(&mine[(other * kTiles + i) * 32 + lane]);
+#pragma unroll
+    for (int i = 0; i < kTiles; ++i) {
+      float* total = acc[i / kWarpCols][i % kWarpCols];
+      total[0] = other == 0 ? v[i].x : total[0] + v[i].x;
+      total[1] = other == 0 ? v[i].y : total[1] + v[i].y;
+      total[2] = other == 0 ? v[i].z : total[2] + v[i].z;
+      total[3] = other == 0 ? v[i].w : total[3] + v[i].w;
+    }
+  }
+  return true;
+}
+
+/// `column0`: the warp's first column.
+template <int kWarpCols>
+static __device__ __forceinline__ void store_pair(const FlatWeights& w, int pair, int column0,
+                                                  int m, int lane,
+                                                  const float (&acc)[kPairTiles][kWarpCols][4]) {
+  const int g = lane >> 2, t = lane & 3, step = w.gated ? kPairTiles : 1;
+#pragma unroll
+  for (int r = 0; r < kPairTiles; ++r) {
+    if (r % step != 0) break;
+    const TilePlace place = find_tile(w, pair * kPairTiles + r);
+#pragma unroll
+    for (int c = 0; c < kWarpCols; ++c)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int out = place.tile * kTileRows + g + e / 2 * 8;
+        const int column = column0 + c * 8 + 2 * t + e % 2;
+        if (out >= w.one[place.weight].n || column >= m) continue;
+        if (w.gated)
+          store_gated(w, column, out, acc[0][c][e], acc[1][c][e]);
+        else
+          store(w.y[place.weight], w.y_type, column * w.y_stride[place.weight] + out, acc[r][c][e]);
+      }
+  }
+}
+
+/// What a warp, a member of its team, has of one part of a row pair goes where it belongs.
+template <int kTeam, int kWarpCols>
+static __device__ __forceinline__ void finish_pair(const FlatWeights& w, int pair, int member,
+                                                   int m, int part, int parts, int lane,
+                                                   float4* partials, unsigned* tickets,
+                                                   float (&acc)[kPairTiles][kWarpCols][4]) {
+  if (parts > 1) {
+    const int place = pair * kTeam + member;
+    float4* const mine =
+        partials + static_cast<int64_t>(place) * parts * kPairTiles * kWarpCols * 32;
+    if (!meet_parts<kWarpCols>(mine, &tickets[place], part, parts, lane, acc)) return;
+  }
+  store_pair<kWarpCols>(w, pair, member * kWarpCols * 8, m, lane, acc);
+}
+
 template <int kTeam, int kWarpCols, int kGroup, int kStages, int kTeams>
 __global__ void __launch_bounds__(kTeam* kTeams * 32, 1)
     flat_many(const __grid_constant__ FlatWeights w, const uint8_t* x, int64_t x_row_bytes, int m,
@@ -179,56 +253,7 @@ __global__ void __launch_bounds__(kTeam* kTeams * 32, 1)
 #pragma unroll
           for (int e = 0; e < 4; ++e) acc[r][c][e] = before[r][c][e] + acc[r][c][e];
     }
-    if (parts > 1) {
-      const int place = pair * kTeam + member;
-      float4* const mine =
-          partials + (static_cast<int64_t>(place) * parts) * (kPairTiles * kWarpCols * 32);
-#pragma unroll
-      for (int r = 0; r < kPairTiles; ++r)
-#pragma unroll
-        for (int c = 0; c < kWarpCols; ++c)
-          mine[(part * kPairTiles * kWarpCols + r * kWarpCols + c) * 32 + lane] =
-              make_float4(acc[r][c][0], acc[r][c][1], acc[r][c][2], acc[r][c][3]);
-      __syncwarp();
-      unsigned arrived = 0;
-      if (lane == 0) arrived = take_ticket(&tickets[place]);
-      arrived = __shfl_sync(~0u, arrived, 0);
-      if (arrived + 1 != static_cast<unsigned>(parts)) continue;
-      if (lane == 0) tickets[place] = 0;  // for the next launch
-      for (int other = 0; other < parts; ++other) {
-        float4 v[kPairTiles * kWarpCols];
-#pragma unroll
-        for (int i = 0; i < kPairTiles * kWarpCols; ++i)
-          v[i] = load_l2(&mine[(other * kPairTiles * kWarpCols + i) * 32 + lane]);
-#pragma unroll
-        for (int i = 0; i < kPairTiles * kWarpCols; ++i) {
-          float* total = acc[i / kWarpCols][i % kWarpCols];
-          total[0] = other == 0 ? v[i].x : total[0] + v[i].x;
-          total[1] = other == 0 ? v[i].y : total[1] + v[i].y;
-          total[2] = other == 0 ? v[i].z : total[2] + v[i].z;
-          total[3] = other == 0 ? v[i].w : total[3] + v[i].w;
-        }
-      }
-    }
-    const int step = w.gated ? kPairTiles : 1;
-#pragma unroll
-    for (int r = 0; r < kPairTiles; ++r) {
-      if (r % step != 0) break;
-      const TilePlace place = find_tile(w, pair * kPairTiles + r);
-#pragma unroll
-      for (int c = 0; c < kWarpCols; ++c)
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          const int out = place.tile * kTileRows + g + e / 2 * 8;
-          const int column = (member * kWarpCols + c) * 8 + 2 * t + e % 2;
-          if (out >= w.one[place.weight].n || column >= m) continue;
-          if (w.gated)
-            store_gated(w, column, out, acc[0][c][e], acc[1][c][e]);
-          else
-            store(w.y[place.weight], w.y_type, column * w.y_stride[place.weight] + out,
-                  acc[r][c][e]);
-        }
-    }
+    finish_pair<kTeam, kWarpCols>(w, pair, member, m, part, parts, lane, partials, tickets, acc);
   }
 }
 

@@ -178,21 +178,9 @@ __global__ void __launch_bounds__(kThreads, 1)
   const uint32_t scales = sums + kSteps * FewStep<Format, kCols>::kSumBytes;
   float* const partials = reinterpret_cast<float*>(shared + (blockDim.x >> 5) * kWarpBytes);
 
-  const auto settle = [&](FewCursor& c) {  // onto a unit that exists, or past the end
-    while (c.band0 < end) {
-      if (c.chain >= chains)
-        c.band0 += plan.band, c.chain = chain0, c.run = 0;
-      else if (c.run == 2 || c.chain * 2 + c.run >= units)
-        c.chain += plan.chain_ways, c.run = 0;
-      else if (c.tile >= min(c.band0 + plan.band, end))
-        c.run += 1;
-      else
-        return;
-      c.tile = c.band0 + row_way;
-    }
-  };
+  const FewShare own{chain0, row_way, chains, units, end};
   FewCursor ahead{first, chain0, 0, first + row_way, 0};
-  settle(ahead);
+  settle<1>(ahead, plan, own);
   int fill = 0;
   const auto copy_next = [&] {
     if (ahead.band0 < end) {
@@ -200,7 +188,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       copy_rows<Format>(w.one[place.weight], call, place.tile, ahead.chain * 2 + ahead.run,
                         ring + fill * Format::kUnitBytes, lane);
       ahead.tile += plan.row_ways;
-      if (ahead.tile >= min(ahead.band0 + plan.band, end)) settle(ahead);
+      if (ahead.tile >= min(ahead.band0 + plan.band, end)) settle<1>(ahead, plan, own);
     }
     commit_copies();
     fill = fill + 1 == kStages ? 0 : fill + 1;

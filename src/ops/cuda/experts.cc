@@ -1,6 +1,7 @@
 #include "ops/cuda/experts.hpp"
 
 #include <algorithm>
+#include <functional>
 
 #include "base/checked.hpp"
 #include "dispatch/select.hpp"
@@ -27,15 +28,22 @@ const Kernel* pair_kernel(const Node& node, std::size_t part) {
   return nullptr;
 }
 
+/// Whether one number serves the weights of all experts.
+bool has_one_scale(const Matrix& w) {
+  return std::ranges::adjacent_find(w.expert_scales, std::ranges::not_equal_to{}) ==
+         w.expert_scales.end();
+}
+
 /// The same for a node, whose parts must be alike for one launch.
 const Kernel* pair_kernel(const Program& program, const Node& node) {
   const auto& op = std::get<ExpertsOp>(node.op);
   if (std::ssize(op.parts) > kernels::kMostTogether) return nullptr;
   const Kernel* const kernel = pair_kernel(node, 0);
   const Matrix& first = weight_of(program, op, 0);
+  if (!has_one_scale(first)) return nullptr;
   for (std::size_t part = 1; part < op.parts.size(); ++part) {
     const Matrix& w = weight_of(program, op, part);
-    if (pair_kernel(node, part) != kernel || w.experts != first.experts ||
+    if (pair_kernel(node, part) != kernel || w.experts != first.experts || !has_one_scale(w) ||
         w.spec.group_size != first.spec.group_size)
       return nullptr;
   }

@@ -63,6 +63,47 @@ static __device__ __forceinline__ void settle(FewCursor& c, const FewPlan& plan,
   }
 }
 
+/// Row r of a tile in one column, from where its chain 0 lies: parts of two chains, in order.
+static __device__ __forceinline__ float sum_of_chains(const float* from, int chains, int stride) {
+  float sum = 0;
+  for (int chain = 0; chain < chains; chain += 2) {
+    const float* const pair = from + chain * stride;
+    const float part = chain + 1 < chains ? pair[0] + pair[stride] : pair[0];
+    sum = chain == 0 ? part : sum + part;
+  }
+  return sum;
+}
+
+struct SameRow {
+  __device__ int operator()(int column) const { return column; }
+};
+
+/// Adds up and stores tiles [begin, end) in m columns, which lie in `meeting` as accumulators, the
+/// chains a band apart. row_of(column): of y.
+template <int kCols, class RowOf>
+static __device__ __forceinline__ void store_band(const FlatWeights& w, int m, RowOf row_of,
+                                                  const float* meeting, int band, int begin,
+                                                  int end) {
+  constexpr int kTileFloats = kCols * 128;
+  const int chains = (w.k + kChainK - 1) / kChainK, each = w.gated ? 2 : 1;
+  const int rows = (end - begin) / each * kTileRows;
+  for (int i = threadIdx.x; i < rows * m; i += blockDim.x) {
+    const int column = i / rows, row = i % rows, r = row % kTileRows;
+    const int tile = row / kTileRows * each, lane = (r & 7) * 4 + (column & 7) / 2;
+    const float* const from = meeting + tile * kTileFloats + column / 8 * 128 + lane * 4 +
+                              (r >= 8 ? 2 : 0) + (column & 1);
+    const TilePlace place = find_tile(w, begin + tile);
+    const int out = place.tile * kTileRows + r, part = place.weight;
+    if (out >= w.one[part].n) continue;
+    const float y = sum_of_chains(from, chains, band * kTileFloats);
+    if (w.gated)
+      store_gated(w, row_of(column), out, y,
+                  sum_of_chains(from + kTileFloats, chains, band * kTileFloats));
+    else
+      store(w.y[part], w.y_type, row_of(column) * w.y_stride[part] + out, y);
+  }
+}
+
 /// Format: how weights lie and become operands, FourBits or one of flat_formats.cuh. kResident:
 /// units of 256 k whose x stays in registers, 2 (a chain) or 1.
 template <int kCols, int kResident, class Format, int kStages, int kThreads, int kBlocks>
@@ -199,30 +240,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
         }
       }
     __syncthreads();
-    // Row r of the band's tiles in one column: its parts of two chains, in order.
-    const auto total_of = [&](int tile, int r, int column) {
-      const float* at = meeting + (tile * kCols + column / 8) * 128 +
-                        ((r & 7) * 4 + (column & 7) / 2) * 4 + (r >= 8 ? 2 : 0) + (column & 1);
-      float total = 0;
-      for (int chain = 0; chain < chains; chain += 2) {
-        float part = at[chain * plan.band * kCols * 128];
-        if (chain + 1 < chains) part += at[(chain + 1) * plan.band * kCols * 128];
-        total = chain == 0 ? part : total + part;
-      }
-      return total;
-    };
-    const int rows = (band_end - band0) / each * kTileRows;
-    for (int i = threadIdx.x; i < rows * m; i += blockDim.x) {
-      const int tile = i % rows / kTileRows * each, r = i % kTileRows, column = i / rows;
-      const TilePlace place = find_tile(w, band0 + tile);
-      const int out = place.tile * kTileRows + r;
-      if (out >= w.one[place.weight].n) continue;
-      const float total = total_of(tile, r, column);
-      if (w.gated)
-        store_gated(w, column, out, total, total_of(tile + 1, r, column));
-      else
-        store(w.y[place.weight], w.y_type, column * w.y_stride[place.weight] + out, total);
-    }
+    store_band<kCols>(w, m, SameRow{}, meeting, plan.band, band0, band_end);
     if (plan.buffers == 2)
       buffer ^= 1;
     else

@@ -39,8 +39,9 @@ struct FewStep {
   }
 };
 
-template <class Format, int kCols>
-static __device__ __forceinline__ void load_unit_x(const UnitCall& call, int k0, int k, int lane,
+/// row_of(c): of x, in this lane's column of block c; null where there is none.
+template <class Format, int kCols, class RowOf>
+static __device__ __forceinline__ void load_unit_x(RowOf row_of, int k0, int k, int lane,
                                                    uint32_t sums, uint32_t (&x)[kCols][kSteps][8]) {
   const int g = lane >> 2, t = lane & 3;
 #pragma unroll
@@ -48,8 +49,8 @@ static __device__ __forceinline__ void load_unit_x(const UnitCall& call, int k0,
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
       auto v = Format::no_x();
-      if (c * 8 + g < call.m && k0 + i * kStepK < k)
-        v = Format::load_x(call.x + (c * 8 + g) * call.x_row_bytes + (k0 + i * kStepK) * 2, t);
+      const uint8_t* const row = row_of(c);
+      if (row != nullptr && k0 + i * kStepK < k) v = Format::load_x(row + (k0 + i * kStepK) * 2, t);
       Format::permute(v, t, x[c][i]);
     }
   if constexpr (Format::kAffine) {
@@ -127,39 +128,6 @@ static __device__ __forceinline__ void add_unit(const ScaleRule& rule, const Uni
   }
 }
 
-/// Row r of a tile in one column, from where its chain 0 lies: parts of two chains, in order.
-static __device__ __forceinline__ float sum_of_chains(const float* from, int chains, int stride) {
-  float sum = 0;
-  for (int chain = 0; chain < chains; chain += 2) {
-    const float* const pair = from + chain * stride;
-    const float part = chain + 1 < chains ? pair[0] + pair[stride] : pair[0];
-    sum = chain == 0 ? part : sum + part;
-  }
-  return sum;
-}
-
-/// Adds up and stores the tiles of a band, which lie in `meeting` as accumulators.
-template <int kCols>
-static __device__ __forceinline__ void store_band(const FlatWeights& w, int m, const float* meeting,
-                                                  int chains, int band, int begin, int end) {
-  constexpr int kTileFloats = kCols * 128;
-  const int each = w.gated ? 2 : 1, rows = (end - begin) / each * kTileRows;
-  for (int i = threadIdx.x; i < rows * m; i += blockDim.x) {
-    const int column = i / rows, row = i % rows, r = row % kTileRows;
-    const int tile = row / kTileRows * each, lane = (r & 7) * 4 + (column & 7) / 2;
-    const float* const from = meeting + tile * kTileFloats + column / 8 * 128 + lane * 4 +
-                              (r >= 8 ? 2 : 0) + (column & 1);
-    const TilePlace place = find_tile(w, begin + tile);
-    const int out = place.tile * kTileRows + r, part = place.weight;
-    if (out >= w.one[part].n) continue;
-    const float y = sum_of_chains(from, chains, band * kTileFloats);
-    if (w.gated)
-      store_gated(w, column, out, y, sum_of_chains(from + kTileFloats, chains, band * kTileFloats));
-    else
-      store(w.y[part], w.y_type, column * w.y_stride[part] + out, y);
-  }
-}
-
 template <int kCols, class Format, int kStages, int kThreads>
 __global__ void __launch_bounds__(kThreads, 1)
     unit_few(const __grid_constant__ FlatWeights w, const __grid_constant__ UnitCall call,
@@ -200,6 +168,10 @@ __global__ void __launch_bounds__(kThreads, 1)
 
   const bool odd = w.y_type != DType::f32;
   ScaleRule rule = Format::rule(call, lane);
+  const auto row_of = [&](int c) {
+    const int column = c * 8 + (lane >> 2);
+    return column < call.m ? call.x + column * call.x_row_bytes : nullptr;
+  };
   uint32_t x[kCols][kSteps][8];
   int slot = 0, buffer = 0;
   for (int band0 = first; band0 < end; band0 += plan.band) {
@@ -208,7 +180,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     for (int chain = chain0; chain < chains; chain += plan.chain_ways)
       for (int run = 0; run < 2 && chain * 2 + run < units; ++run) {
         const int k0 = chain * kChainK + run * kUnitK;
-        load_unit_x<Format, kCols>(call, k0, w.k, lane, sums, x);
+        load_unit_x<Format, kCols>(row_of, k0, w.k, lane, sums, x);
         for (int tile = band0 + row_way; tile < band_end; tile += plan.row_ways) {
           float4* const mine = reinterpret_cast<float4*>(
               meeting + (chain * plan.band + tile - band0) * kCols * 128 + lane * 4);
@@ -233,7 +205,7 @@ __global__ void __launch_bounds__(kThreads, 1)
         }
       }
     __syncthreads();
-    store_band<kCols>(w, call.m, meeting, chains, plan.band, band0, band_end);
+    store_band<kCols>(w, call.m, SameRow{}, meeting, plan.band, band0, band_end);
     if (plan.buffers == 2)
       buffer ^= 1;
     else

@@ -4,10 +4,10 @@
 namespace stepless::kernels {
 
 STEPLESS_CUDA_KERNEL(qmm_mxfp8_b8_bf16_m16n32_sm80) = {
-    .launch = sm80::launch_format_units<sm80::Mxfp8Units>,
+    .launch = sm80::launch_format_units<sm80::Mxfp8Units<sm80::Bf16>>,
     .workspace_bytes = sm80::unit_workspace_bytes,
-    .joined = {.products = sm80::launch_format_units_together<sm80::Mxfp8Units>,
-               .experts = sm80::launch_format_unit_experts<sm80::Mxfp8Units>,
+    .joined = {.products = sm80::launch_format_units_together<sm80::Mxfp8Units<sm80::Bf16>>,
+               .experts = sm80::launch_format_unit_experts<sm80::Mxfp8Units<sm80::Bf16>>,
                .experts_bytes = sm80::gather_bytes}};
 
 }  // namespace stepless::kernels

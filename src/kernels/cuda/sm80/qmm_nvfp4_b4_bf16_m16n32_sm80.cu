@@ -4,10 +4,10 @@
 namespace stepless::kernels {
 
 STEPLESS_CUDA_KERNEL(qmm_nvfp4_b4_bf16_m16n32_sm80) = {
-    .launch = sm80::launch_format_units<sm80::Nvfp4Units>,
+    .launch = sm80::launch_format_units<sm80::Nvfp4Units<sm80::Bf16>>,
     .workspace_bytes = sm80::unit_workspace_bytes,
-    .joined = {.products = sm80::launch_format_units_together<sm80::Nvfp4Units>,
-               .experts = sm80::launch_format_unit_experts<sm80::Nvfp4Units>,
+    .joined = {.products = sm80::launch_format_units_together<sm80::Nvfp4Units<sm80::Bf16>>,
+               .experts = sm80::launch_format_unit_experts<sm80::Nvfp4Units<sm80::Bf16>>,
                .experts_bytes = sm80::gather_bytes}};
 
 }  // namespace stepless::kernels

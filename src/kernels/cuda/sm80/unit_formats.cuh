@@ -19,10 +19,11 @@ static __device__ __forceinline__ uint32_t load_word(uint32_t from) {
 
 constexpr uint32_t kMinusZeros = 0x80008000u;  // what a product is added to: its sign stays
 
-/// E2M1. Sign and magnitude go where bf16 has them, exponents 2^126 too low: 0.5 is subnormal
-/// there, as it is in E2M1.
+/// E2M1. Sign and magnitude go where the type has them, exponents 2^126 (f16: 2^14) too low: 0.5 is
+/// subnormal there, as it is in E2M1.
+template <class Type_>
 struct E2m1 {
-  using Type = Bf16;
+  using Type = Type_;
   static constexpr int kBits = 4, kWords = 1, kApart = 4;
   static constexpr bool kRoundsToOdd = false;
   static __device__ __forceinline__ void load(uint32_t at, int t, uint32_t (&run)[kWords]) {
@@ -30,15 +31,22 @@ struct E2m1 {
   }
   /// Codes i and i + 4.
   static __device__ __forceinline__ uint32_t pair(const uint32_t (&run)[kWords], int i) {
+    if constexpr (Type::kHalf) {
+      const uint32_t v = i < 2 ? run[0] : run[0] >> 8;
+      const uint32_t placed = and_or(i % 2 == 0 ? v << 12 : v << 8, 0x80008000u,
+                                     (i % 2 == 0 ? v << 9 : v << 5) & 0x0e000e00u);
+      return Type::fma2(placed, 0x74007400u, kMinusZeros);
+    }
     const uint32_t v = (i < 2 ? run[0] : run[0] >> 8) & (i % 2 == 0 ? 0x000f000fu : 0x00f000f0u);
     const uint32_t placed = v * (i % 2 == 0 ? 0x1040u : 0x104u) & 0x81c081c0u;
-    return Bf16::fma2(placed, 0x7e807e80u, kMinusZeros);
+    return Type::fma2(placed, 0x7e807e80u, kMinusZeros);
   }
 };
 
-/// E4M3, in the same way 2^120 too low. Its NaN is refused where weights are loaded.
+/// E4M3, in the same way 2^120 (f16: 2^8) too low. Its NaN is refused where weights are loaded.
+template <class Type_>
 struct E4m3 {
-  using Type = Bf16;
+  using Type = Type_;
   static constexpr int kBits = 8, kWords = 2, kApart = 2;
   static constexpr bool kRoundsToOdd = false;
   static __device__ __forceinline__ void load(uint32_t at, int t, uint32_t (&run)[kWords]) {
@@ -49,8 +57,11 @@ struct E4m3 {
   static __device__ __forceinline__ uint32_t pair(const uint32_t (&run)[kWords], int i) {
     const uint32_t v = run[i / 2];
     const uint32_t sign = i % 2 == 0 ? v << 8 : v;
+    if constexpr (Type::kHalf)
+      return Type::fma2(and_or(sign, 0x80008000u, (i % 2 == 0 ? v << 7 : v >> 1) & 0x3f803f80u),
+                        0x5c005c00u, kMinusZeros);
     const uint32_t placed = and_or(sign, 0x80008000u, (i % 2 == 0 ? v << 4 : v >> 4) & 0x07f007f0u);
-    return Bf16::fma2(placed, 0x7b807b80u, kMinusZeros);
+    return Type::fma2(placed, 0x7b807b80u, kMinusZeros);
   }
 };
 
@@ -221,8 +232,9 @@ struct UnitFormat {
   using Scales = Scales_;
   static constexpr int kDots = kDots_;
   static constexpr bool kAffine = kAffine_, kMayShift = Scales::kMayShift;
-  static constexpr bool kRoundsToOdd = Element::kRoundsToOdd;
   static constexpr bool kTensorScale = kDots == 4;
+  // A tensor's scale makes those of blocks as long as a float32.
+  static constexpr bool kRoundsToOdd = Element::kRoundsToOdd || (kTensorScale && Type::kHalf);
   /// Whether unit_few has a tile's scales decoded once: else the four lanes of a row all do.
   static constexpr bool kDecodesOnce = !kAffine;
   static constexpr int kScaleSize = Scales::kSize, kCopiedWords = Scales::kCopiedWords;
@@ -340,8 +352,11 @@ struct DecodedScales {
 
 template <class Type, int kBits, int kDots>
 using AffineUnits = UnitFormat<Integers<Type, kBits>, AffineScales<Type, kDots>, kDots, true>;
-using Mxfp4Units = UnitFormat<E2m1, PowerScales, 2, false>;
-using Mxfp8Units = UnitFormat<E4m3, PowerScales, 2, false>;
-using Nvfp4Units = UnitFormat<E2m1, ByteScales, 4, false>;
+template <class Type>
+using Mxfp4Units = UnitFormat<E2m1<Type>, PowerScales, 2, false>;
+template <class Type>
+using Mxfp8Units = UnitFormat<E4m3<Type>, PowerScales, 2, false>;
+template <class Type>
+using Nvfp4Units = UnitFormat<E2m1<Type>, ByteScales, 4, false>;
 
 }  // namespace stepless::kernels::sm80

@@ -17,15 +17,26 @@ const Matrix& weight_of(const Program& program, const ExpertsOp& op, std::size_t
   return program.matrices[static_cast<std::size_t>(op.parts[part].weight)];
 }
 
-/// A kernel of the order planned for a part that takes pairs as they are; null: there is none. Any
-/// kernel of an order gives its bits, so it need not be the one that was planned.
-const Kernel* pair_kernel(const Node& node, std::size_t part) {
-  const Plan& plan = *node.plans[part].front();
+/// A kernel of the planned order that takes pairs as they are; null: there is none. Any kernel of
+/// an order gives its bits, so it need not be the one that was planned.
+const Kernel* pair_kernel(const Plan& plan) {
   for (const Candidate& each : plan.candidates)
     if (each.legal && each.kernel->fields.order == plan.order && each.kernel->device != nullptr &&
         each.kernel->device->joined.experts != nullptr)
       return each.kernel;
   return nullptr;
+}
+
+/// A row for many pairs wins before its tiles are full: on an H200, 128 experts of 768x2048, it is
+/// even at 16 pairs each.
+constexpr std::int64_t kRowsOfPairs = 4;
+
+/// The same for a part whose experts have so many pairs each on average.
+const Kernel* pair_kernel(const Program& program, const Node& node, std::size_t part,
+                          std::int64_t pairs_each) {
+  const Kernel* const kernel =
+      pair_kernel(plan_for(program, node, part, kRowsOfPairs * pairs_each));
+  return kernel != nullptr ? kernel : pair_kernel(*node.plans[part].front());
 }
 
 /// Whether one number serves the weights of all experts.
@@ -35,16 +46,17 @@ bool has_one_scale(const Matrix& w) {
 }
 
 /// The same for a node, whose parts must be alike for one launch.
-const Kernel* pair_kernel(const Program& program, const Node& node) {
+const Kernel* pair_kernel(const Program& program, const Node& node, std::int64_t rows) {
   const auto& op = std::get<ExpertsOp>(node.op);
   if (std::ssize(op.parts) > kernels::kMostTogether) return nullptr;
-  const Kernel* const kernel = pair_kernel(node, 0);
   const Matrix& first = weight_of(program, op, 0);
+  const std::int64_t pairs_each = std::max<std::int64_t>(rows * op.k / first.experts, 1);
+  const Kernel* const kernel = pair_kernel(program, node, 0, pairs_each);
   if (!has_one_scale(first)) return nullptr;
   for (std::size_t part = 1; part < op.parts.size(); ++part) {
     const Matrix& w = weight_of(program, op, part);
-    if (pair_kernel(node, part) != kernel || w.experts != first.experts || !has_one_scale(w) ||
-        w.spec.group_size != first.spec.group_size)
+    if (pair_kernel(program, node, part, pairs_each) != kernel || w.experts != first.experts ||
+        !has_one_scale(w) || w.spec.group_size != first.spec.group_size)
       return nullptr;
   }
   return kernel;
@@ -55,7 +67,7 @@ std::int64_t most_pairs(const Program& program) {
   std::int64_t most = 0;
   for (const Node& node : program.nodes) {
     const auto* op = std::get_if<ExpertsOp>(&node.op);
-    if (op != nullptr && pair_kernel(program, node) == nullptr)
+    if (op != nullptr && pair_kernel(program, node, 1) == nullptr)
       most = std::max(most, checked_mul(program.max_rows, op->k, "pairs of rows and experts"));
   }
   return most;
@@ -90,7 +102,7 @@ std::optional<ExpertsCall> experts_call(const Step& step, const Node& node) {
   const auto& op = std::get<ExpertsOp>(node.op);
   const Matrix& first = weight_of(*step.program, op, 0);
   ExpertsCall call;
-  call.kernel = pair_kernel(*step.program, node);
+  call.kernel = pair_kernel(*step.program, node, step.rows);
   if (call.kernel == nullptr) return std::nullopt;
   const auto* ids = reinterpret_cast<const std::int32_t*>(value_bytes(step, op.ids));
   call.pairs = {ids, step.rows * op.k, op.per_slot ? 1 : op.k, first.experts};

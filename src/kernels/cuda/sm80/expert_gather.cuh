@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(Part::kThreads, 1)
 /// Up to so many pairs every block sorts them; else a launch in front does.
 constexpr int kSortedByAll = 256;
 
-static int64_t gather_bytes(const MatmulArgs*, int64_t, const ExpertPairs& pairs) {
+[[maybe_unused]] static int64_t gather_bytes(const MatmulArgs*, int64_t, const ExpertPairs& pairs) {
   return kTicketBytes + list_bytes(pairs.pairs);
 }
 

@@ -41,6 +41,24 @@ struct WideSplit {
   unsigned* tickets;
 };
 
+/// One step of 8 columns by a warp, to the step's place. `row`: of x, of this lane's column; null:
+/// zeros.
+template <int kCols>
+static __device__ __forceinline__ void prepare_columns(const uint8_t* row, int step, int block,
+                                                       uint8_t* at) {
+  const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  uint32_t b[8];
+  float sums[4];
+  load_operands(row, step, t, b);
+  offset_sums(b, sums);
+#pragma unroll
+  for (int i = 0; i < 8; ++i)
+    *reinterpret_cast<uint32_t*>(at + (block * 8 + g) * 128 + (i ^ g) * 16 + t * 4) = b[i];
+  if (g == 0)
+    *reinterpret_cast<float2*>(at + WideStep<kCols>::kSumsAt + (block * 8 + 2 * t) * 4) =
+        make_float2(sums[0], sums[1]);
+}
+
 /// x in the order of operands: blocks of kCols rows, in them steps (WideStep). A warp makes 8
 /// columns of a step; rows from m on are zero.
 template <int kCols>
@@ -48,22 +66,14 @@ static __global__ void prepare_wide(const void* x, int64_t x_row_bytes, int m, i
                                     uint8_t* to) {
   constexpr int kBlocks = kCols / 8;
   begin_early();
-  const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  const int g = threadIdx.x % 32 / 4;
   const int item = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
   const int block = item % kBlocks, step = item / kBlocks % steps, tile = item / kBlocks / steps;
   const int row = tile * kCols + block * 8 + g;
   if (tile * kCols >= m) return;
-  uint32_t b[8];
-  float sums[4];
-  load_operands(x, x_row_bytes, row, m, step, t, b);
-  offset_sums(b, sums);
-  uint8_t* const at = to + (static_cast<int64_t>(tile) * steps + step) * WideStep<kCols>::kBytes;
-#pragma unroll
-  for (int i = 0; i < 8; ++i)
-    *reinterpret_cast<uint32_t*>(at + (block * 8 + g) * 128 + (i ^ g) * 16 + t * 4) = b[i];
-  if (g == 0)
-    *reinterpret_cast<float2*>(at + WideStep<kCols>::kSumsAt + (block * 8 + 2 * t) * 4) =
-        make_float2(sums[0], sums[1]);
+  prepare_columns<kCols>(
+      row < m ? static_cast<const uint8_t*>(x) + row * x_row_bytes : nullptr, step, block,
+      to + (static_cast<int64_t>(tile) * steps + step) * WideStep<kCols>::kBytes);
 }
 
 template <int kCols, int kGroup>
@@ -240,6 +250,20 @@ struct WideTile {
   }
 };
 
+/// Has the block's barriers of x ready.
+template <int kCols>
+static __device__ __forceinline__ void make_wide_barriers(uint32_t shared) {
+  using Room = WideRoom<kCols>;
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < kXStages; ++i) {
+      make_barrier(shared + Room::kBarriers + i * 8, 1);
+      make_barrier(shared + Room::kBarriers + (kXStages + i) * 8, kWideWarps);
+    }
+    publish_barriers();
+  }
+  __syncthreads();
+}
+
 template <int kCols, int kGroup>
 static __global__ void __launch_bounds__(kWideThreads, 1)
     flat_wide(FlatWeight w, const uint8_t* x, void* y, int64_t y_stride, DType y_type, int m,
@@ -249,14 +273,7 @@ static __global__ void __launch_bounds__(kWideThreads, 1)
   constexpr int kPartFloats = kWideThreads * kCols / 2;
   const uint32_t base = shared_address(shared);
   let_next_start();
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < kXStages; ++i) {
-      make_barrier(base + Room::kBarriers + i * 8, 1);
-      make_barrier(base + Room::kBarriers + (kXStages + i) * 8, kWideWarps);
-    }
-    publish_barriers();
-  }
-  __syncthreads();
+  make_wide_barriers<kCols>(base);
   const int slice = blockIdx.x % split.slices, place = blockIdx.x / split.slices;
   const int row_tile = place % row_tiles, n0 = place / row_tiles * kWideOutputs;
   const int warp = threadIdx.x / 32, units = w.k / kUnitK;

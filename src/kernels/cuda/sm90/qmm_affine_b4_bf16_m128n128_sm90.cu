@@ -1,5 +1,5 @@
 // y = x · wᵀ for m from 65 on, in the order and with the bits of the flat kernels.
-#include "kernels/cuda/sm90/flat_wide.cuh"
+#include "kernels/cuda/sm90/wide_gather.cuh"
 
 namespace stepless::kernels {
 namespace {
@@ -62,8 +62,18 @@ int64_t workspace_bytes(const void* args) {
   return kTicketBytes + prepared_bytes(a) + shared * parts_of(a) * kWideOutputs * 128 * 4;
 }
 
+int32_t launch_gathered(const MatmulArgs* parts, int64_t count, const GluArgs* glu,
+                        const ExpertPairs& pairs, const CudaContext& context) {
+  const FlatCall call{parts, count, glu};
+  return call.first().group_size == 64 ? launch_wide_gather<64>(call, pairs, context)
+                                       : launch_wide_gather<128>(call, pairs, context);
+}
+
 }  // namespace
 
-STEPLESS_CUDA_KERNEL(qmm_affine_b4_bf16_m128n128_sm90) = {launch, workspace_bytes};
+STEPLESS_CUDA_KERNEL(qmm_affine_b4_bf16_m128n128_sm90) = {
+    .launch = launch,
+    .workspace_bytes = workspace_bytes,
+    .joined = {.experts = launch_gathered, .experts_bytes = wide_gather_bytes}};
 
 }  // namespace stepless::kernels

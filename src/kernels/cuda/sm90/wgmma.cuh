@@ -111,15 +111,19 @@ static __device__ __forceinline__ void add_shared(float (&d)[n / 2], uint64_t a,
 #undef STEPLESS_NAMES_8
 
 /// What lane (g, t) makes of row g's step: 16 of its elements as operands; zeros from row m on.
-static __device__ __forceinline__ void load_operands(const void* x, int64_t x_row_bytes, int row,
-                                                     int m, int step, int t, uint32_t (&b)[8]) {
+static __device__ __forceinline__ void load_operands(const uint8_t* row, int step, int t,
+                                                     uint32_t (&b)[8]) {
   uint4 p = make_uint4(0, 0, 0, 0), q = p;
-  if (row < m) {
-    const uint8_t* const from =
-        static_cast<const uint8_t*>(x) + row * x_row_bytes + (step * sm80::kStepK + t * 16) * 2;
+  if (row != nullptr) {
+    const uint8_t* const from = row + (step * sm80::kStepK + t * 16) * 2;
     p = sm80::load_input16(from), q = sm80::load_input16(from + 16);
   }
   sm80::permute_x(p, q, b);
+}
+static __device__ __forceinline__ void load_operands(const void* x, int64_t x_row_bytes, int row,
+                                                     int m, int step, int t, uint32_t (&b)[8]) {
+  const auto* const first = static_cast<const uint8_t*>(x);
+  load_operands(row < m ? first + row * x_row_bytes : nullptr, step, t, b);
 }
 
 /// The descriptor of b, 16 of 64 k: a column has 128 bytes, its 16-byte chunk c at place c ^ column

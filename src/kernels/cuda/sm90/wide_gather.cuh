@@ -1,0 +1,176 @@
+// Products of many rows with the experts they were sent to, by flat_wide's tiles: up to 128 pairs
+// of one expert are the columns of a tile, 64 where an expert has no more left. Pairs are sorted by
+// a launch in front, and a second one lays out their x; both, and the products, are launched for as
+// many tiles as there may be, since only the device knows how many there are.
+#pragma once
+#include "kernels/cuda/sm80/expert_gather.cuh"
+#include "kernels/cuda/sm90/flat_wide.cuh"
+
+namespace stepless::kernels::sm90 {
+
+constexpr int kGatherCols = 128;
+
+struct WideGatherPlan {
+  ExpertPairs pairs;
+  uint8_t* lists;  // of sort_experts()
+  uint8_t* x;      // (chunk, step), a chunk's steps as close as its columns allow
+  int64_t code_bytes[kMostTogether], scale_bytes[kMostTogether];  // of an expert
+  int blocks;                                                     // of an expert's outputs
+  int steps;
+  __host__ __device__ int64_t chunk_bytes() const {
+    return int64_t{WideStep<kGatherCols>::kBytes} * steps;
+  }
+};
+
+/// A warp makes 8 columns of a step.
+static __global__ void __launch_bounds__(256)
+    prepare_experts(const __grid_constant__ WideGatherPlan plan, const uint8_t* x,
+                    int64_t x_row_bytes) {
+  constexpr int kBlocks = kGatherCols / 8;
+  begin_early();
+  const PairLists lists = lists_at(plan.lists, plan.pairs.pairs);
+  const int item = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+  const int block = item % kBlocks, step = item / kBlocks % plan.steps;
+  const int chunk = item / kBlocks / plan.steps, column = block * 8 + threadIdx.x % 32 / 4;
+  if (chunk >= *lists.count) return;
+  const Chunk own = lists.chunks[chunk];
+  const bool is_wide = own.count > kGatherCols / 2;
+  if (!is_wide && block >= kBlocks / 2) return;
+  const uint8_t* row = nullptr;
+  if (column < own.count)
+    row = x + lists.order[own.first + column] / plan.pairs.per_row * x_row_bytes;
+  uint8_t* const to = plan.x + chunk * plan.chunk_bytes();
+  if (is_wide)
+    prepare_columns<kGatherCols>(row, step, block, to + step * WideStep<kGatherCols>::kBytes);
+  else
+    prepare_columns<kGatherCols / 2>(row, step, block,
+                                     to + step * WideStep<kGatherCols / 2>::kBytes);
+}
+
+/// Stores what a warpgroup computed, 64 outputs, of gate and up 16 in turns, by way of shared
+/// memory as store_tile() does.
+template <int kCols, class Tile>
+static __device__ __forceinline__ void store_pairs(const Tile& tile, float* room,
+                                                   const FlatWeights& w, int tile0,
+                                                   const Chunk& chunk, const int* order) {
+  const int g = tile.lane / 4, t = tile.lane % 4, local = tile.warp % 4;
+  const auto place = [](int column, int output) {
+    return column * 64 + (output ^ (column / 2 % 4 * 8));
+  };
+#pragma unroll
+  for (int i = 0; i < Tile::kSums; ++i)
+    room[place(i / 4 * 8 + 2 * t + i % 2, 16 * local + g + i % 4 / 2 * 8)] = tile.chain[i];
+  asm volatile("bar.sync %0,128;" ::"r"(1 + tile.warp / 4) : "memory");
+  for (int column = local; column < chunk.count; column += 4) {
+    const int pair = order[chunk.first + column];
+    if (w.gated) {
+      const int output = tile.lane / 16 * 32 + tile.lane % 16;
+      const int out = (tile0 / 2 + tile.lane / 16) * kTileRows + tile.lane % 16;
+      if (out < w.one[0].n)
+        store_gated(w, pair, out, room[place(column, output)], room[place(column, output + 16)]);
+      continue;
+    }
+    const TilePlace at = find_tile(w, tile0);
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int output = tile.lane + 32 * h, out = at.tile * kTileRows + output;
+      if (out < w.one[at.weight].n)
+        store(w.y[at.weight], w.y_type, pair * w.y_stride[at.weight] + out,
+              room[place(column, output)]);
+    }
+  }
+}
+
+template <int kCols, int kGroup>
+static __device__ __forceinline__ void multiply_chunk(const FlatWeights& w,
+                                                      const WideGatherPlan& plan, uint8_t* shared,
+                                                      int chunk, int tile0, const Chunk& own,
+                                                      const int* order) {
+  using Room = WideRoom<kCols>;
+  const uint32_t base = shared_address(shared);
+  make_wide_barriers<kCols>(base);
+  const int warp = threadIdx.x / 32;
+  const TilePlace at = find_tile(w, min(tile0 + warp, w.end[kMostTogether - 1] - 1));
+  FlatWeight weight = w.one[at.weight];
+  weight.codes += own.expert * plan.code_bytes[at.weight];
+  weight.scales += own.expert * plan.scale_bytes[at.weight];
+  weight.biases += own.expert * plan.scale_bytes[at.weight];
+  auto* const totals = reinterpret_cast<float*>(shared + Room::kTotals);
+  WideTile<kCols, kGroup> tile{weight,
+                               plan.x + chunk * plan.chunk_bytes(),
+                               at.tile,
+                               base,
+                               totals + threadIdx.x,
+                               nullptr,
+                               0,
+                               w.k / kUnitK};
+  tile.run();
+  __syncthreads();  // the totals have been read
+  store_pairs<kCols>(tile, totals + warp / 4 * 64 * kCols, w, tile0 + warp / 4 * 4, own, order);
+}
+
+template <int kGroup>
+static __global__ void __launch_bounds__(kWideThreads, 1)
+    wide_gather(const __grid_constant__ FlatWeights w,
+                const __grid_constant__ WideGatherPlan plan) {
+  extern __shared__ __align__(1024) uint8_t shared[];
+  let_next_start();
+  wait_for_inputs();
+  const PairLists lists = lists_at(plan.lists, plan.pairs.pairs);
+  const int chunk = blockIdx.x / plan.blocks;
+  const int tile0 = blockIdx.x % plan.blocks * (kWideOutputs / kTileRows);
+  if (chunk >= *lists.count) return;
+  const Chunk own = lists.chunks[chunk];
+  if (own.count > kGatherCols / 2)
+    multiply_chunk<kGatherCols, kGroup>(w, plan, shared, chunk, tile0, own, lists.order);
+  else
+    multiply_chunk<kGatherCols / 2, kGroup>(w, plan, shared, chunk, tile0, own, lists.order);
+}
+
+/// Each expert's last chunk may be as small as one pair.
+static int64_t most_chunks(const ExpertPairs& pairs) {
+  const int64_t last = pairs.pairs < pairs.experts ? pairs.pairs : pairs.experts;
+  return pairs.pairs / kGatherCols + last;
+}
+static int64_t wide_lists_bytes(const ExpertPairs& pairs) {
+  return (list_bytes(pairs.pairs) + 1023) / 1024 * 1024;
+}
+static int64_t wide_gather_bytes(const MatmulArgs* parts, int64_t, const ExpertPairs& pairs) {
+  return kTicketBytes + wide_lists_bytes(pairs) +
+         most_chunks(pairs) * (parts[0].k / kStepK) * WideStep<kGatherCols>::kBytes;
+}
+
+template <int kGroup>
+static cudaError_t launch_wide_gather(const FlatCall& call, const ExpertPairs& pairs,
+                                      const CudaContext& context) {
+  if (pairs.pairs == 0) return cudaSuccess;
+  const MatmulArgs& a = call.first();
+  constexpr int kBytes = WideRoom<kGatherCols>::kBytes;
+  // Every weight begins a block of its own; gate and up go by turns.
+  FlatWeights weights = weights_of(call, kWideOutputs / kTileRows);
+  for (int64_t i = call.count; i < kMostTogether; ++i) weights.end[i] = weights.end[call.count - 1];
+  WideGatherPlan plan{};
+  plan.pairs = pairs;
+  plan.lists = context.workspace + kTicketBytes;
+  plan.x = plan.lists + wide_lists_bytes(pairs);
+  for (int64_t i = 0; i < call.count; ++i) {
+    plan.code_bytes[i] = call.parts[i].n * (a.k / 2);
+    plan.scale_bytes[i] = call.parts[i].n * (a.k / a.group_size) * 2;
+  }
+  plan.blocks = divided_up(weights.end[call.count - 1], kWideOutputs / kTileRows);
+  plan.steps = static_cast<int>(a.k / kStepK);
+  cudaError_t error = cudaFuncSetAttribute(wide_gather<kGroup>,
+                                           cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
+  if (error == cudaSuccess)
+    error = launch_grid(sort_experts, {1, kSortThreads}, context, pairs, kGatherCols, plan.lists);
+  if (error != cudaSuccess) return error;
+  const int64_t chunks = most_chunks(pairs), warps = chunks * plan.steps * (kGatherCols / 8);
+  error = launch_grid(prepare_experts, {static_cast<unsigned>((warps + 7) / 8), 256}, context, plan,
+                      static_cast<const uint8_t*>(a.x), a.x_stride * 2);
+  if (error != cudaSuccess) return error;
+  return launch_grid(wide_gather<kGroup>,
+                     {static_cast<unsigned>(chunks * plan.blocks), kWideThreads, kBytes}, context,
+                     weights, plan);
+}
+
+}  // namespace stepless::kernels::sm90

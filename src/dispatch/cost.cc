@@ -121,6 +121,8 @@ double best_rate(const Problem& p, const Machine& machine, Precision precision) 
   double rate = machine.f32_gflops;
   if (p.x_type == DType::bf16) rate = std::max(rate, machine.bf16_gflops);
   if (p.x_type == DType::f16) rate = std::max(rate, machine.bf16_gflops / 2);
+  if (p.x_type == DType::f32 && machine.has(Isa::sm80))
+    rate = std::max(rate, machine.bf16_gflops / 3);  // a float32 is three bf16
   // Codes are integers, and 16 bits hold what either x is rounded to; E4M3 needs more.
   // Two planes of bytes hold them as well.
   if (p.op == KernelOp::qmm && p.x_type != DType::f32 && p.quant.mode != Mode::mxfp8)
@@ -155,7 +157,8 @@ double kernel_rate(const Kernel& kernel, const Problem& p, const Machine& machin
     else
       rate = std::max(rate, 2 * machine.int16_gops);
   }
-  if (kernel.is.isa >= Isa::sm80) rate = std::max(rate, machine.bf16_gflops);
+  if (kernel.is.isa >= Isa::sm80)
+    rate = std::max(rate, machine.bf16_gflops / (p.x_type == DType::f32 ? 3 : 1));
   return 1e3 * rate * machine.threads;
 }
 

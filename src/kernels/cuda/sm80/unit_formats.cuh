@@ -131,12 +131,14 @@ struct Integers {
 struct ScaleRule {
   int shift, decode_shift, group;  // of row g, and of row lane / 2
   float tensor_scale;
+  DType type;
 };
 
 /// With two dots to a step groups of 64 and 128 are served as well: they are two and four of 32.
 template <class Type, int kDots>
 struct AffineScales {
-  static constexpr int kSize = 2, kRoom = kDots == 2 ? 16 : 8, kCopiedWords = kDots == 2 ? 4 : 3;
+  static constexpr int kRoom = 16, kCopiedWords = kDots == 2 ? 4 : 3;
+  static constexpr int size(DType) { return 2; }
   static constexpr bool kMayShift = true;
   uint32_t s[2 * kDots], b[2 * kDots];
 
@@ -174,7 +176,8 @@ struct AffineScales {
 
 /// E8M0: the exponent of a float32, of which 0 is subnormal, 2^-127.
 struct PowerScales {
-  static constexpr int kSize = 1, kRoom = 8, kCopiedWords = 3;
+  static constexpr int kRoom = 16, kCopiedWords = 3;
+  static constexpr int size(DType) { return 1; }
   static constexpr bool kMayShift = true;
   uint2 s;
   static __device__ __forceinline__ PowerScales load(uint32_t scales, uint32_t,
@@ -199,7 +202,8 @@ struct PowerScales {
 
 /// E4M3, as f16 of exponents 2^8 too low, times the tensor's scale: rounded once.
 struct ByteScales {
-  static constexpr int kSize = 1, kRoom = 16, kCopiedWords = 4;
+  static constexpr int kRoom = 16, kCopiedWords = 4;
+  static constexpr int size(DType) { return 1; }
   static constexpr bool kMayShift = false;
   uint4 s;
   float times;
@@ -237,10 +241,10 @@ struct UnitFormat {
   static constexpr bool kRoundsToOdd = Element::kRoundsToOdd || (kTensorScale && Type::kHalf);
   /// Whether unit_few has a tile's scales decoded once: else the four lanes of a row all do.
   static constexpr bool kDecodesOnce = !kAffine;
-  static constexpr int kScaleSize = Scales::kSize, kCopiedWords = Scales::kCopiedWords;
+  static constexpr int kCopiedWords = Scales::kCopiedWords;
   static constexpr int kCodeBytes = kUnitK / 8 * Element::kBits;
-  static constexpr int kScalesAt = kCodeBytes, kBiasesAt = kScalesAt + 16;
-  static constexpr int kNeeded = kCodeBytes + (kAffine ? 32 : 16);
+  static constexpr int kScalesAt = kCodeBytes, kBiasesAt = kScalesAt + Scales::kRoom;
+  static constexpr int kNeeded = kCodeBytes + (kAffine ? 2 : 1) * Scales::kRoom;
   // Rows an odd multiple of 16 bytes apart spread the banks for words, of 32 for pairs of words.
   static constexpr int kSpread = Element::kBits == 8 ? 32 : 16;
   static constexpr int kRowBytes = ((kNeeded + kSpread - 1) / kSpread | 1) * kSpread;
@@ -315,7 +319,8 @@ struct UnitFormat {
   }
   static __device__ __forceinline__ ScaleRule rule(const UnitCall& call, int lane) {
     return {kMayShift ? scale_shift(call.row_scales, lane >> 2) : 0,
-            kMayShift ? scale_shift(call.row_scales, lane >> 1) : 0, call.group, 1};
+            kMayShift ? scale_shift(call.row_scales, lane >> 1) : 0, call.group, 1,
+            call.scale_type};
   }
 };
 

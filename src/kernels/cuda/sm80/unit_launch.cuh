@@ -14,8 +14,10 @@ static UnitCall unit_call(const FlatCall& call) {
   all.x = static_cast<const uint8_t*>(a.x), all.x_row_bytes = a.x_stride * 2;
   all.w_row_bytes = a.k / kUnitK * Format::kCodeBytes + a.k % kUnitK * Format::kCodeBytes / kUnitK;
   all.m = static_cast<int>(a.m), all.group = a.group_size;
-  all.row_scales = k / a.group_size * Format::kScaleSize;
-  all.unit_scales = kUnitK / a.group_size * Format::kScaleSize;
+  const int scale_size = Format::Scales::size(a.w_type);
+  all.row_scales = k / a.group_size * scale_size;
+  all.unit_scales = kUnitK / a.group_size * scale_size;
+  all.scale_type = a.w_type;
   all.whole = k % kUnitK == 0;
   for (int64_t i = 0; i < call.count; ++i) all.tensor_scale[i] = call.parts[i].tensor_scale;
   return all;
@@ -37,7 +39,11 @@ static int most_shared_bytes() {
 template <class Format, int kCols>
 struct FewRoom {
   static constexpr bool kLarge = Format::kCodeBytes > 192;  // 8 bits
-  static constexpr int kWarps = kCols == 1 ? (kLarge ? 16 : 20) : kLarge ? 10 : 12;
+  static constexpr bool kMixed = Format::kCopiedWords > 4;  // scales of any type take more
+  static constexpr int kWarps = kMixed       ? (kCols == 1 ? 12 : 8)
+                                : kCols == 1 ? (kLarge ? 16 : 20)
+                                : kLarge     ? 10
+                                             : 12;
   static constexpr int kMeetingBytes = kCols == 1 ? 48 << 10 : 80 << 10;
   static constexpr int kFitting =
       ((186 << 10) / kWarps - DecodedScales<Format>::kBytes) / Format::kUnitBytes;
@@ -109,7 +115,7 @@ static int32_t launch_units(const FlatCall& call, const CudaContext& context) {
   });
 }
 
-static int64_t unit_workspace_bytes(const void* args) {
+[[maybe_unused]] static int64_t unit_workspace_bytes(const void* args) {
   const MatmulArgs& a = *static_cast<const MatmulArgs*>(args);
   const int64_t parts = (a.k + kPartK - 1) / kPartK, rows = (a.n + 31) / 32 * 32;
   return kTicketBytes + rows * parts * kManyRows * 4;

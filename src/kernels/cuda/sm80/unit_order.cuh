@@ -22,6 +22,7 @@ struct UnitCall {
   int row_scales, unit_scales;  // bytes of a row's and of a unit's scales
   bool whole;                   // k is a multiple of a unit's
   float tensor_scale[kMostTogether];
+  DType scale_type;
 };
 
 /// fma(a, b, c); `odd`: of the two neighbours of a number that float32 lacks the odd one.
@@ -170,7 +171,7 @@ static __device__ __forceinline__ void copy_rows(const FlatWeight& w, const Unit
       to + static_cast<uint32_t>(r * Format::kRowBytes +
                                  (lane < 16 ? Format::kScalesAt : Format::kBiasesAt));
   const uint8_t* const from = scales + static_cast<int64_t>(row) * call.row_scales + scales_at;
-  if (!call.whole)
+  if (Format::kCopiedWords > 4 || !call.whole)
     copy_scale_words<Format::kCopiedWords>(scales, call.row_scales, scales_at, row, row == last,
                                            at);
   else if (Format::kCopiedWords == 4 && call.unit_scales == 16)

@@ -1,0 +1,9 @@
+// 4-bit codes, scales of any type, x in bf16 or float32, y in float32.
+#include "kernels/cuda/sm80/mixed_formats.cuh"
+
+namespace stepless::kernels {
+
+STEPLESS_CUDA_KERNEL(qmm_affine_b4_fany_m16n32_sm80) = {
+    .launch = sm80::launch_mixed<4>, .workspace_bytes = sm80::mixed_workspace_bytes};
+
+}  // namespace stepless::kernels

@@ -107,9 +107,10 @@ constexpr Debt kDebts[] = {
     {KernelOp::qmm, Isa::amx, kAssumed},       {KernelOp::qmm, Isa::avx512vnni, kAssumed},
     {KernelOp::qmm, Isa::avxvnni, kAssumed},   {KernelOp::qmm, Isa::sm80, kAssumed},
     {KernelOp::qmm, Isa::cuda, kPortable},     {KernelOp::mm, Isa::cuda, kPortable},
-    {KernelOp::qmm, Isa::neon, kAssumed},      {KernelOp::mm, Isa::neon, kAssumed},
-    {KernelOp::qmm, Isa::neondot, kAssumed},   {KernelOp::qmm, Isa::neonbf16, kAssumed},
-    {KernelOp::norm, Isa::cpu, kPortable},     {KernelOp::qmm, Isa::sm90, kSplit},
+    {KernelOp::qmmn, Isa::cuda, kPortable},    {KernelOp::qmm, Isa::neon, kAssumed},
+    {KernelOp::mm, Isa::neon, kAssumed},       {KernelOp::qmm, Isa::neondot, kAssumed},
+    {KernelOp::qmm, Isa::neonbf16, kAssumed},  {KernelOp::norm, Isa::cpu, kPortable},
+    {KernelOp::qmm, Isa::sm90, kSplit},
 };
 
 const Debt* debt_of(const Kernel& kernel) {

@@ -62,9 +62,9 @@ inline __device__ float e4m3(unsigned c) {
   return (c & 0x80) != 0 ? -v : v;
 }
 
-/// Element i of a row of a packed matrix, exact in float64.
-inline __device__ double packed_weight(const MatmulArgs& a, int64_t row, int64_t i) {
-  const int64_t group = row * (a.k / a.group_size) + i / a.group_size;
+/// Element i of a row of `width` of a packed matrix, exact in float64.
+inline __device__ double packed_weight(const MatmulArgs& a, int64_t row, int64_t i, int64_t width) {
+  const int64_t group = row * (width / a.group_size) + i / a.group_size;
   const unsigned c = code(a.w + row * a.w_row_bytes, a.bits, i);
   if (a.mode == Mode::affine)
     return fma(static_cast<double>(load(a.scales, a.w_type, group)), static_cast<double>(c),
@@ -73,6 +73,10 @@ inline __device__ double packed_weight(const MatmulArgs& a, int64_t row, int64_t
   const float scale = a.mode == Mode::nvfp4 ? e4m3(a.scales[group]) * a.tensor_scale
                                             : ldexpf(1.0f, static_cast<int>(a.scales[group]) - 127);
   return static_cast<double>(scale) * element;
+}
+
+inline __device__ double packed_weight(const MatmulArgs& a, int64_t row, int64_t i) {
+  return packed_weight(a, row, i, a.k);
 }
 
 inline __device__ double dense_weight(const MatmulArgs& a, int64_t row, int64_t i) {

@@ -11,7 +11,8 @@
 #include "bench/kernels/device_bench.cuh"
 
 namespace stepless::kernels {
-extern const CudaEntry qmm_affine_b4_bf16_m16n16_sm80, glu_fany_r1_cuda;
+extern const CudaEntry qmm_affine_b4_bf16_m16n16_sm80, qmm_affine_b4_bf16_m128n128_sm90,
+    qmm_mxfp4_b4_bf16_m16n32_sm80, glu_fany_r1_cuda;
 }
 
 namespace {
@@ -20,8 +21,21 @@ using stepless::DType, stepless::kernels::MatmulArgs, stepless::kernels::ExpertP
 using stepless::kernels::GluArgs;
 namespace kernels = stepless::kernels;
 
-const kernels::CudaEntry& kRow = kernels::qmm_affine_b4_bf16_m16n16_sm80;
-constexpr int kPerToken = 8, kMostTokens = 512;
+constexpr int kPerToken = 8, kMostTokens = 2048;
+
+/// A kernel and its format: 4-bit codes, groups, bytes of a scale and, as many, of a bias.
+struct Row {
+  const char* name;
+  const kernels::CudaEntry& entry;
+  int group, scale_bytes;
+  bool affine;
+};
+const Row kFew{"qmm_affine_b4_bf16_m16n16_sm80", kernels::qmm_affine_b4_bf16_m16n16_sm80, 64, 2,
+               true};
+const Row kMany{"qmm_affine_b4_bf16_m128n128_sm90", kernels::qmm_affine_b4_bf16_m128n128_sm90, 64,
+                2, true};
+const Row kMxfp4{"qmm_mxfp4_b4_bf16_m16n32_sm80", kernels::qmm_mxfp4_b4_bf16_m16n32_sm80, 32, 1,
+                 false};
 
 /// Experts of each token, all different: (tokens, kPerToken), and how many are used at all.
 struct Ids {
@@ -44,6 +58,7 @@ struct Ids {
 /// One part's stack, or two with a gate behind them: x is (tokens, k), or (pairs, k) with `down`.
 struct Shape {
   const char* name;
+  const Row* row;
   int experts, n, k;
   bool gated, down;
 };
@@ -56,7 +71,8 @@ class Bench {
   void time(int tokens, bool last) const;
 
  private:
-  int64_t expert_bytes() const { return codes_ + 2 * scales_; }
+  const Row& row() const { return *shape_.row; }
+  int64_t expert_bytes() const { return codes_ + (row().affine ? 2 : 1) * scales_; }
   int parts() const { return shape_.gated ? 2 : 1; }
   CudaContext context() const { return {stream_, workspace_, multiprocessors_, true}; }
   MatmulArgs part(int copy, int at, int tokens, uint8_t* y) const;
@@ -76,7 +92,8 @@ class Bench {
 
 Bench::Bench(cudaStream_t stream, int multiprocessors, double reading, const Shape& shape)
     : stream_(stream), multiprocessors_(multiprocessors), reading_(reading), shape_(shape) {
-  codes_ = int64_t{shape.n} * shape.k / 2, scales_ = int64_t{shape.n} * shape.k / 64 * 2;
+  codes_ = int64_t{shape.n} * shape.k / 2;
+  scales_ = int64_t{shape.n} * shape.k / row().group * row().scale_bytes;
   const int64_t all = expert_bytes() * shape.experts * parts(), pairs = kMostTokens * kPerToken;
   copies_ = static_cast<int>(kRotationBytes / all) + 2;
   check(cudaMalloc(&weights_, all * copies_), "weights");
@@ -86,14 +103,17 @@ Bench::Bench(cudaStream_t stream, int multiprocessors, double reading, const Sha
   check(cudaMalloc(&ids_, pairs * 4), "ids"), check(cudaMalloc(&late_ids_, pairs * 4), "ids");
   const ExpertPairs most{ids_, pairs, 1, shape.experts};
   const MatmulArgs a = part(0, 0, kMostTokens, y_);
-  const int64_t room = kRow.joined.experts_bytes(&a, 1, most);
+  const int64_t room = row().entry.joined.experts_bytes(&a, 1, most);
   check(cudaMalloc(&workspace_, room), "workspace"), cudaMemset(workspace_, 0, room);
   fill<<<1024, 256, 0, stream>>>(reinterpret_cast<uint64_t*>(weights_), all * copies_ / 8, 11);
   for (int i = 0; i < copies_; ++i)  // of a part: codes of all experts, then scales, then biases
     for (int at = 0; at < parts(); ++at) {
       const MatmulArgs w = part(i, at, 1, y_);
       auto* scales = reinterpret_cast<__nv_bfloat16*>(const_cast<uint8_t*>(w.scales));
-      fill_uniform<<<1024, 256, 0, stream>>>(scales, scales_ * shape.experts, i * 2 + at, .01f);
+      if (row().affine)
+        fill_uniform<<<1024, 256, 0, stream>>>(scales, scales_ * shape.experts, i * 2 + at, .01f);
+      else
+        cudaMemsetAsync(scales, 120, scales_ * shape.experts, stream);
     }
   fill_uniform<<<1024, 256, 0, stream>>>(reinterpret_cast<__nv_bfloat16*>(x_), pairs * shape.k, 9,
                                          1);
@@ -106,11 +126,12 @@ Bench::~Bench() {
 
 MatmulArgs Bench::part(int copy, int at, int tokens, uint8_t* y) const {
   MatmulArgs a{};
-  a.bits = 4, a.group_size = 64, a.n = shape_.n, a.k = shape_.k, a.x_stride = a.k;
+  a.bits = 4, a.group_size = row().group, a.n = shape_.n, a.k = shape_.k, a.x_stride = a.k;
   a.x_type = a.w_type = a.y_type = DType::bf16, a.tensor_scale = 1;
   a.m = int64_t{tokens} * kPerToken;
   a.w = weights_ + (int64_t{copy} * parts() + at) * expert_bytes() * shape_.experts;
-  a.scales = a.w + codes_ * shape_.experts, a.biases = a.scales + scales_ * shape_.experts;
+  a.scales = a.w + codes_ * shape_.experts,
+  a.biases = row().affine ? a.scales + scales_ * shape_.experts : nullptr;
   a.w_row_bytes = a.k / 2;
   a.y = y + at * a.m * a.n * 2, a.y_stride = a.n;
   return a;
@@ -123,8 +144,8 @@ void Bench::launch(int copy, int tokens, const uint8_t* x, const int32_t* ids, u
   GluArgs glu{};
   glu.y = y, glu.type = DType::bf16, glu.rows = both[0].m;
   glu.width = glu.gate_stride = glu.up_stride = glu.y_stride = shape_.n;
-  check(static_cast<cudaError_t>(
-            kRow.joined.experts(both, parts(), shape_.gated ? &glu : nullptr, pairs, context())),
+  check(static_cast<cudaError_t>(row().entry.joined.experts(
+            both, parts(), shape_.gated ? &glu : nullptr, pairs, context())),
         "experts");
 }
 
@@ -144,8 +165,9 @@ std::vector<uint16_t> Bench::apart(int tokens, const Ids& ids) const {
       const int64_t expert = ids.all[static_cast<std::size_t>(i)];
       a.m = 1, a.y = static_cast<uint8_t*>(a.y) + i * a.n * 2;
       a.x = x_ + (shape_.down ? i : i / kPerToken) * a.k * 2;
-      a.w += expert * codes_, a.scales += expert * scales_, a.biases += expert * scales_;
-      check(static_cast<cudaError_t>(kRow.launch(&a, context())), "qmm");
+      a.w += expert * codes_, a.scales += expert * scales_;
+      if (row().affine) a.biases += expert * scales_;
+      check(static_cast<cudaError_t>(row().entry.launch(&a, context())), "qmm");
     }
   if (shape_.gated) {
     GluArgs glu{};
@@ -218,23 +240,26 @@ int main() {
   const double reading = measure_reading(stream);
   std::printf(
       "{\"device\": \"%s\", \"commit\": \"%s\", \"read_tb_per_s\": %.3f, \"repeats\": %d,\n"
-      " \"command\": \"tools/device/run\", \"kernel\": \"qmm_affine_b4_bf16_m16n16_sm80\", "
-      "\"per_token\": %d, \"shapes\": [\n",
+      " \"command\": \"tools/device/run\", \"per_token\": %d, \"shapes\": [\n",
       device.name, std::getenv("COMMIT") ? std::getenv("COMMIT") : "unknown", reading / 1e6,
       kRepeats, kPerToken);
-  constexpr Shape kShapes[] = {{"gather", 64, 1536, 2048, false, false},
-                               {"qwen3-30b-a3b gate and up", 128, 768, 2048, true, false},
-                               {"qwen3-30b-a3b down", 128, 2048, 768, false, true}};
+  const Shape kShapes[] = {{"gather", &kFew, 64, 1536, 2048, false, false},
+                           {"qwen3-30b-a3b gate and up", &kFew, 128, 768, 2048, true, false},
+                           {"qwen3-30b-a3b down", &kFew, 128, 2048, 768, false, true},
+                           {"qwen3-30b-a3b gate and up", &kMany, 128, 768, 2048, true, false},
+                           {"qwen3-30b-a3b down", &kMany, 128, 2048, 768, false, true},
+                           {"gpt-oss-20b, 8 per token", &kMxfp4, 32, 2880, 2880, false, false}};
   int wrong = 0;
   for (const Shape& shape : kShapes) {
     const Bench bench(stream, device.multiProcessorCount, reading, shape);
     int unequal = 0;
     for (const int tokens : {1, 3, 32, 33, 150}) unequal += bench.check_bits(tokens);
     std::printf(
-        "  {\"name\": \"%s\", \"experts\": %d, \"n\": %d, \"k\": %d, \"parts\": %d, \"unequal\": "
+        "  {\"name\": \"%s\", \"kernel\": \"%s\", \"experts\": %d, \"n\": %d, \"k\": %d, "
+        "\"parts\": %d, \"unequal\": "
         "%d, \"rows\": [\n",
-        shape.name, shape.experts, shape.n, shape.k, shape.gated ? 2 : 1, unequal);
-    for (const int tokens : {1, 2, 4, 8, 16, 32, 64, kMostTokens})
+        shape.name, shape.row->name, shape.experts, shape.n, shape.k, shape.gated ? 2 : 1, unequal);
+    for (const int tokens : {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, kMostTokens})
       bench.time(tokens, tokens == kMostTokens);
     std::printf("  ]}%s\n", &shape == std::end(kShapes) - 1 ? "" : ",");
     wrong += unequal;

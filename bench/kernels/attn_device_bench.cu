@@ -1,12 +1,13 @@
-// Attention over plain pages on one GPU, of a shape of 3 billion weights: decode rows of sequences
-// of their own, and prompts. Each call of a rotation reads another layer's cold cache; the rotation
-// is one CUDA graph with programmatic dependent launch, the read ceiling beside it. Before a time
-// is printed rows must have the bits of rows alone, also when what the step itself writes comes
-// late. usage: attn_device_bench [CONTEXT]: shapes of that context only.
+// Attention over plain and packed pages on one GPU, of a shape of 3 billion weights: decode rows of
+// sequences of their own, and prompts. Each call of a rotation reads another layer's cold cache;
+// the rotation is one CUDA graph with programmatic dependent launch, the read ceiling beside it.
+// Before a time is printed rows must have the bits of rows alone, also when what the step itself
+// writes comes late. usage: attn_device_bench [CONTEXT]: shapes of that context only.
 #include "bench/kernels/device_bench.cuh"
 
 namespace stepless::kernels {
-extern const CudaEntry attn_full_b16_fany_h64_sm80, attn_full_b16_fany_h128_sm90;
+extern const CudaEntry attn_full_b16_fany_h64_sm80, attn_full_b16_fany_h128_sm90,
+    attn_affine_bany_fany_h1_cuda, attn_affine_b4_fany_h64_sm80, attn_affine_b8_fany_h64_sm80;
 }
 
 namespace {
@@ -17,15 +18,26 @@ using stepless::kernels::AttnArgs, stepless::kernels::CudaEntry, stepless::kerne
 struct Row {
   const char* name;
   const CudaEntry* entry;
+  int bits = 0;  // of packed pages; 0: all are plain
 };
 constexpr Row kAny = {"attn_full_b16_fany_h64_sm80",
                       &stepless::kernels::attn_full_b16_fany_h64_sm80};
 constexpr Row kPrompts = {"attn_full_b16_fany_h128_sm90",
                           &stepless::kernels::attn_full_b16_fany_h128_sm90};
 
+constexpr Row kPacked4 = {"attn_affine_b4_fany_h64_sm80",
+                          &stepless::kernels::attn_affine_b4_fany_h64_sm80, 4};
+constexpr Row kPacked8 = {"attn_affine_b8_fany_h64_sm80",
+                          &stepless::kernels::attn_affine_b8_fany_h64_sm80, 8};
+constexpr Row kPortable4 = {"attn_affine_bany_fany_h1_cuda",
+                            &stepless::kernels::attn_affine_bany_fany_h1_cuda, 4};
+constexpr Row kPortable8 = {"attn_affine_bany_fany_h1_cuda",
+                            &stepless::kernels::attn_affine_bany_fany_h1_cuda, 8};
+
 constexpr int64_t kHeads = 24, kKvHeads = 8, kDim = 128, kPageTokens = 64;
 constexpr int64_t kPageBytes = kKvHeads * kPageTokens * kDim * 2, kRowBytes = kHeads * kDim * 2;
 constexpr int64_t kMostRows = 2048, kMostKeyBytes = int64_t{4} << 30;
+constexpr int64_t kGroup = 64, kMostScaleBytes = kMostKeyBytes / kGroup;
 
 /// Rows that a launch computes: decode rows at the end of a sequence each, or the end of a prompt.
 struct Shape {
@@ -37,7 +49,10 @@ struct Shape {
   int64_t sequences() const { return is_prompt ? 1 : rows; }
   int64_t pages() const { return sequences() * ((context + kPageTokens - 1) / kPageTokens); }
   int64_t position(int64_t row) const { return is_prompt ? context - rows + row : context - 1; }
-  double bytes() const { return 4.0 * sequences() * context * kKvHeads * kDim; }
+  double bytes() const {
+    const double element = row.bits == 0 ? 2 : row.bits / 8.0 + 4.0 / kGroup;
+    return 2 * element * sequences() * context * kKvHeads * kDim;
+  }
   double flops() const {
     double positions = 0;
     for (int64_t r = 0; r < rows; ++r) positions += static_cast<double>(position(r) + 1);
@@ -63,6 +78,18 @@ constexpr Shape kShapes[] = {
     {"prompt", 2048, 2048, true, kPrompts},
     {"prompt", 2000, 10199, true, kPrompts},
     {"prompt", 2048, 10240, true, kPrompts},
+    {"decode", 1, 4096, false, kPacked4},
+    {"decode", 8, 4096, false, kPacked4},
+    {"decode", 32, 4096, false, kPacked4},
+    {"decode", 1, 32768, false, kPacked4},
+    {"prompt", 2048, 10240, true, kPacked4},
+    {"decode", 32, 4096, false, kPortable4},
+    {"decode", 1, 4096, false, kPacked8},
+    {"decode", 8, 4096, false, kPacked8},
+    {"decode", 32, 4096, false, kPacked8},
+    {"decode", 1, 32768, false, kPacked8},
+    {"prompt", 2048, 10240, true, kPacked8},
+    {"decode", 32, 4096, false, kPortable8},
 };
 
 /// About N(0, 1) by four uniform numbers.
@@ -115,7 +142,7 @@ struct Bench {
   cudaStream_t stream;
   cudaDeviceProp device;
   double read_bytes_per_us;
-  uint8_t *keys, *values, *q, *late_q, *y, *alone, *kept, *workspace;
+  uint8_t *keys, *values, *scales, *q, *late_q, *y, *alone, *kept, *workspace;
   SeqRow* seq;
   int32_t* tables;
   unsigned* unequal;
@@ -140,11 +167,13 @@ void Bench::start() {
   check(cudaStreamCreate(&stream), "stream");
   read_bytes_per_us = measure_reading(stream);
   AttnArgs largest = args(kShapes[0], 0, 0, kMostRows);
-  const int64_t room = kAny.entry->workspace_bytes(&largest);
+  const int64_t room =
+      std::max(kAny.entry->workspace_bytes(&largest), kPortable4.entry->workspace_bytes(&largest));
   const auto take = [](auto** to, int64_t bytes, const char* what) {
     check(cudaMalloc(reinterpret_cast<void**>(to), bytes), what);
   };
   take(&keys, kMostKeyBytes, "keys"), take(&values, kMostKeyBytes, "values");
+  take(&scales, 4 * kMostScaleBytes, "scales");
   for (uint8_t** p : {&q, &late_q, &y, &alone}) take(p, kMostRows * kRowBytes, "rows");
   take(&kept, kMostRows * kKvHeads * kDim * 4, "rows"), take(&workspace, room, "workspace");
   take(&seq, kMostRows * sizeof(SeqRow), "rows"), take(&tables, 1 << 20, "tables");
@@ -153,6 +182,7 @@ void Bench::start() {
   for (uint8_t* p : {keys, values})
     fill_bf16<<<1024, 256, 0, stream>>>(reinterpret_cast<uint32_t*>(p), kMostKeyBytes / 4,
                                         p == keys);
+  fill_bf16<<<1024, 256, 0, stream>>>(reinterpret_cast<uint32_t*>(scales), kMostScaleBytes, 5);
   fill_bf16<<<1024, 256, 0, stream>>>(reinterpret_cast<uint32_t*>(q), kMostRows * kRowBytes / 4, 9);
 }
 
@@ -167,6 +197,8 @@ void Bench::place(const Shape& shape) const {
   for (int64_t r = 0; r < shape.rows; ++r) {
     rows[r].pages = tables + (shape.is_prompt ? 0 : r * (pages / sequences));
     rows[r].position = shape.position(r);
+    rows[r].packed = rows[r].pages;
+    if (shape.row.bits != 0) rows[r].packed_end = rows[r].position / kPageTokens;
   }
   cudaMemcpy(tables, table.data(), table.size() * 4, cudaMemcpyHostToDevice);
   cudaMemcpy(seq, rows.data(), rows.size() * sizeof(SeqRow), cudaMemcpyHostToDevice);
@@ -180,6 +212,12 @@ AttnArgs Bench::args(const Shape& shape, int64_t copy, int64_t first, int64_t ro
   a.type = DType::bf16, a.seq = seq + first, a.rows = rows, a.heads = kHeads;
   const int64_t at = copy * shape.pages() * kPageBytes;
   a.cache = {keys + at, values + at, DType::bf16, kPageTokens, kKvHeads, kDim, kDim};
+  if (const int bits = shape.row.bits; bits != 0) {  // codes of another layer's plain numbers
+    const int64_t codes = kMostKeyBytes / 2 + at * bits / 16, scale = at / kGroup;
+    const auto array = [&](int i) { return scales + i * kMostScaleBytes + scale; };
+    a.cache.packed = {keys + codes, array(0), array(1), values + codes,
+                      array(2),     array(3), bits,     kGroup};
+  }
   a.scale = 0.08838835f;
   return a;
 }
@@ -207,9 +245,12 @@ __global__ void add_squares(const uint16_t* a, const uint16_t* b, int64_t count,
   }
   atomicAdd(squares, apart), atomicAdd(squares + 1, all);
 }
-/// How far y is from the other row's, relative.
+/// How far y is from that of the row which serves every step, relative.
 double Bench::apart(const Shape& shape) const {
-  attend(kAny, args(shape, 0, 0, shape.rows));
+  attend(shape.row.bits == 0   ? kAny
+         : shape.row.bits == 4 ? kPortable4
+                               : kPortable8,
+         args(shape, 0, 0, shape.rows));
   cudaMemcpyAsync(alone, y, shape.rows * kRowBytes, cudaMemcpyDeviceToDevice, stream);
   cudaMemsetAsync(y, 0xff, shape.rows * kRowBytes, stream);
   attend(shape.row, args(shape, 0, 0, shape.rows));
@@ -260,14 +301,16 @@ bool Bench::run(const Shape& shape, bool last) const {
   const double far = apart(shape);
   const unsigned variants = variant(shape), stales = stale(shape);
   const int64_t each = shape.pages() * kPageBytes;
-  const int64_t room = kMostKeyBytes / each;
-  const int copies = static_cast<int>(std::min(room, kRotationBytes / (2 * each) + 2));
+  // Packed pages lie behind the plain ones, of which a step reads the newest.
+  const int64_t room = kMostKeyBytes / (shape.row.bits == 0 ? 1 : 2) / each;
+  const int64_t read = static_cast<int64_t>(shape.bytes());
+  const int copies = static_cast<int>(std::min(room, kRotationBytes / read + 2));
   const int calls = shape.is_prompt ? copies : copies * std::max(1, 60 / copies);
   const Times t = time_graph(
       stream, calls, [&](int i) { attend(shape.row, args(shape, i % copies, 0, shape.rows)); });
   const double floor = shape.bytes() / read_bytes_per_us;
   std::printf(
-      "  {\"kernel\": \"%s\", \"rows\": \"%s\", \"from_sm80\": %.2e, \"m\": %lld, \"context\": "
+      "  {\"kernel\": \"%s\", \"rows\": \"%s\", \"apart\": %.2e, \"m\": %lld, \"context\": "
       "%lld, \"row_variant\": %u, \"stale\": %u, "
       "\"us\": %.2f, \"least\": %.2f, \"most\": %.2f, \"floor_us\": %.2f, \"of_floor\": %.3f, "
       "\"tflops\": %.1f}%s\n",

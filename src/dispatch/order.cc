@@ -15,11 +15,12 @@ namespace {
 
 // Widest arithmetic first; the least exact before all, for whoever asked for it. `none` is last: an
 // op whose rows sum nothing has rows of no other order.
-constexpr Order kPreference[] = {
-    Order::int8_groups, Order::avx512_bf16, Order::avx512_i16, Order::avx512_f32,
-    Order::avx2_i16,    Order::avx2_f32,    Order::neon_i16,   Order::neon_f32,
-    Order::lanes_f32,   Order::wgmma_bf16,  Order::mma_k512,   Order::mma_units,
-    Order::wgmma_pages, Order::mma_pages,   Order::cuda_f64,   Order::none};
+constexpr Order kPreference[] = {Order::int8_groups, Order::avx512_bf16, Order::avx512_i16,
+                                 Order::avx512_f32,  Order::avx2_i16,    Order::avx2_f32,
+                                 Order::neon_i16,    Order::neon_f32,    Order::lanes_f32,
+                                 Order::wgmma_bf16,  Order::mma_k512,    Order::mma_units,
+                                 Order::wgmma_pages, Order::mma_pages,   Order::mma_packed,
+                                 Order::cuda_f64,    Order::none};
 
 /// Orders that only prompt rows have: what they win is lost where rows are few.
 bool is_for_prompts(Order order) {

@@ -69,7 +69,8 @@ enum class Order : std::uint8_t {
   mma_units,    // tensor cores, other formats and types: cuda/sm80/unit_order.cuh
   wgmma_bf16,   // tensor cores, one chain, weights rounded to bf16: cuda/sm90/prompt_tile.cuh
   mma_pages,    // tensor cores over chunks of 64 positions: cuda/sm80/attention_tiles.cuh
-  wgmma_pages   // the same, one chunk after the other: cuda/sm90/prompt_attention.cuh
+  mma_packed,   // tensor cores over packed pages: cuda/sm80/packed_attention.cuh
+  wgmma_pages   // the same as mma_pages, one chunk after the other: cuda/sm90/prompt_attention.cuh
 };
 /// The axis a Slice counts.
 enum class Unit : std::uint8_t { outputs, rows, row_heads, dot_blocks };

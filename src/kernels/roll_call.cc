@@ -88,6 +88,8 @@ std::string_view to_string(Order order) {
       return "mma_pages";
     case Order::mma_units:
       return "mma_units";
+    case Order::mma_packed:
+      return "mma_packed";
     case Order::wgmma_pages:
       return "wgmma_pages";
   }

@@ -3,9 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <memory>
 
+#include "stepless/kv.hpp"
 #include "tests/oracle/row_ops.hpp"
+#include "tests/support/device.hpp"
 #include "tests/support/each_row.hpp"
 #include "tests/support/typed_rows.hpp"
 
@@ -16,6 +19,8 @@ struct PackedShape {
   DType type = DType::f32, cache_type = DType::bf16;
   int bits = 4, group = 64;
   std::int64_t heads = 2, kv_heads = 1, dim = 64, page_tokens = 64, window = 0;
+  double softcap = 0;
+  bool sinks = false;
 };
 
 /// Codes, scales and biases of one kind (keys or values): one row per position of every page.
@@ -61,7 +66,8 @@ struct PackedArray {
 class PackedScene {
  public:
   PackedScene(const PackedShape& shape, const std::vector<std::int64_t>& lengths)
-      : shape_(shape), random_(7) {
+      : shape_(shape), random_(7), sinks_(DType::f32, 1, shape.heads) {
+    sinks_.fill(random_);
     std::int64_t pages = 1;
     for (const std::int64_t n : lengths) pages += (n + shape.page_tokens - 1) / shape.page_tokens;
     const std::int64_t places = pages * shape.kv_heads * shape.page_tokens;
@@ -141,6 +147,14 @@ class PackedScene {
                          static_cast<std::int32_t>(shape_.group)};
     args.scale = scale();
     args.window = shape_.window;
+    args.softcap = static_cast<float>(shape_.softcap);
+    args.sinks = shape_.sinks ? sinks_.data() : nullptr;
+    args.sinks_type = DType::f32;
+    if (kernel.device != nullptr) {
+      run_on_device(kernel, args, *y,
+                    step == 0 ? m() : std::max<std::int64_t>(1, step / shape_.heads));
+      return y;
+    }
     const std::int64_t units = m() * shape_.heads;
     if (step == 0) step = units;
     for (std::int64_t at = 0; at < units; at += step)
@@ -168,6 +182,54 @@ class PackedScene {
   }
 
  private:
+  static Bytes bytes_of(const TypedRows& rows) {
+    const std::int64_t count = (rows.rows() - 1) * rows.stride() + rows.width();
+    return {rows.data(), rows.data() + count * size_of(rows.type())};
+  }
+  /// On the device, `step` rows at a time.
+  void run_on_device(const Kernel& kernel, kernels::AttnArgs args, const TypedRows& y,
+                     std::int64_t step) const {
+    DeviceArrays device;
+    const auto put = [&device](const auto* from, std::size_t count) {
+      const auto* bytes = reinterpret_cast<const std::uint8_t*>(from);
+      return device.put({bytes, bytes + count * sizeof(*from)});
+    };
+    const auto put_table = [&](const std::vector<std::int32_t>& table) {
+      return reinterpret_cast<std::int32_t*>(put(table.data(), table.size()));
+    };
+    std::vector<const std::int32_t*> plain, packed;
+    for (const auto& table : plain_) plain.push_back(put_table(table));
+    for (const auto& table : packed_) packed.push_back(put_table(table));
+    std::vector<kernels::SeqRow> seq = rows_;
+    for (kernels::SeqRow& row : seq) {
+      const std::size_t s = sequence_of(row);
+      row.pages = plain[s], row.packed = packed[s];
+    }
+    const auto* rows = reinterpret_cast<kernels::SeqRow*>(put(seq.data(), seq.size()));
+    if (args.sinks != nullptr) args.sinks = device.put(bytes_of(sinks_));
+    const std::uint8_t* const q = device.put(bytes_of(*q_));
+    const Bytes before = bytes_of(y);
+    std::uint8_t* const there = device.put(before);
+    args.cache.k = device.put(bytes_of(*k_)), args.cache.v = device.put(bytes_of(*v_));
+    const auto arrays = [&](const PackedArray& from) {
+      return std::array{put(from.codes.data(), from.codes.size()),
+                        device.put(bytes_of(from.scales)), device.put(bytes_of(from.biases))};
+    };
+    const auto keys = arrays(*packed_k_), values = arrays(*packed_v_);
+    args.cache.packed = {keys[0],   keys[1],   keys[2],     values[0],
+                         values[1], values[2], shape_.bits, shape_.group};
+    const std::int64_t size = size_of(shape_.type);
+    for (std::int64_t at = 0; at < m(); at += step) {
+      args.seq = rows + at, args.rows = std::min(step, m() - at);
+      args.q = q + at * args.q_stride * size, args.y = there + at * args.y_stride * size;
+      device.run(kernel.device->workspace_bytes(&args), [&](const kernels::CudaContext& context) {
+        return kernel.device->launch(&args, context);
+      });
+    }
+    const Bytes after = device.get(there, std::ssize(before));
+    std::copy(after.begin(), after.end(), y.data());
+  }
+
   float scale() const { return static_cast<float>(1 / std::sqrt(static_cast<double>(shape_.dim))); }
   std::int64_t place(const std::vector<std::int32_t>& table, std::int64_t p, std::int64_t h) const {
     const std::int64_t page = table[static_cast<std::size_t>(p / shape_.page_tokens)];
@@ -189,6 +251,8 @@ class PackedScene {
     oracle::AttentionHead one;
     one.q = q_->run(index, head * shape_.dim, shape_.dim);
     one.scale = static_cast<double>(scale());
+    one.softcap = shape_.softcap;
+    if (shape_.sinks) one.sink = sinks_.get(0, head);
     const std::int64_t first =
         shape_.window > 0 ? std::max<std::int64_t>(0, row.position - shape_.window + 1) : 0;
     for (std::int64_t p = first; p <= row.position; ++p) {
@@ -203,6 +267,7 @@ class PackedScene {
 
   PackedShape shape_;
   Random random_;
+  TypedRows sinks_;
   std::unique_ptr<TypedRows> k_, v_, q_;
   std::unique_ptr<PackedArray> packed_k_, packed_v_;
   std::vector<std::vector<std::int32_t>> plain_, packed_;
@@ -211,8 +276,32 @@ class PackedScene {
 
 class EachPackedAttn : public EachRow {
  protected:
-  static void check(const PackedShape& shape, std::int64_t position, std::int64_t begin,
+  void SetUp() override {  // these scenes can be carried to a GPU
+    if (row().device == nullptr) return EachRow::SetUp();
+    if (!device_runs(row().is.isa)) GTEST_SKIP() << row().name << ": no GPU here";
+  }
+  /// Whether pages are those of the engine, which hold whole chunks.
+  static bool whole_pages() { return row().fields.order == Order::mma_packed; }
+  static std::int64_t page_tokens() { return whole_pages() ? kKvPageTokens : 16; }
+  static bool takes(int bits) { return row().is.bits == 0 || row().is.bits == bits; }
+  /// The shape in types and bits that the row takes: bf16 where it takes no float32. A row of some
+  /// types reads a cache of the queries' type.
+  static PackedShape fitting(PackedShape shape) {
+    if (row().is.bits != 0) shape.bits = row().is.bits;
+    if (row().fields.x_types == kAllTypes) return shape;
+    if (shape.type == DType::f32) shape.type = DType::bf16;
+    if (shape.cache_type == DType::f16) shape.type = DType::f16;
+    shape.cache_type = shape.type;
+    return shape;
+  }
+
+  static void check(const PackedShape& any, std::int64_t position, std::int64_t begin,
                     std::int64_t end, std::int64_t kept = 0, std::int64_t resume = 0) {
+    const PackedShape shape = fitting(any);
+    if (!takes(any.bits) || shape.dim > row().fields.most_head ||
+        shape.dim % row().fields.head_multiple != 0)
+      return;  // why_not() says so
+    if (whole_pages() && shape.page_tokens % kKvPageTokens != 0) return;
     SCOPED_TRACE(testing::Message()
                  << shape.bits << " bits, group " << shape.group << ", " << shape.heads << "/"
                  << shape.kv_heads << " heads of " << shape.dim << ", cache "
@@ -262,16 +351,33 @@ TEST_P(EachPackedAttn, RotatingLeavesOutByPosition) {
   check({.dim = 64, .window = 150}, 200, 0, 3, 4, 100);
 }
 
+TEST_P(EachPackedAttn, CapsSinksAndLongRows) {
+  for (const std::int64_t window : {0, 150})
+    for (const std::int64_t dim : {64, 128}) {
+      check({.dim = dim, .window = window, .softcap = 30}, 300, 0, 3);
+      check({.heads = 6, .dim = dim, .window = window, .sinks = true}, 300, 1, 4);
+      check({.heads = 3, .dim = dim, .window = window, .softcap = 2, .sinks = true}, 200, 0, 2);
+    }
+  // More than the parts of the KV axis.
+  for (const int bits : {4, 8}) {
+    check({.bits = bits, .heads = 6, .kv_heads = 2, .dim = 128}, 4500, 1, 69);
+    check({.bits = bits, .heads = 3, .dim = 128, .window = 1000}, 2500, 0, 38);
+  }
+}
+
 /// Rows that read the same pages in different forms, of two sequences, in any company.
 TEST_P(EachPackedAttn, RowAloneEqualsRowInCompany) {
+  const std::int64_t tokens = page_tokens();
   for (const int bits : {4, 8})
     for (const bool rotating : {false, true}) {
-      const PackedShape shape = {
-          .type = DType::bf16, .bits = bits, .heads = 6, .kv_heads = 2, .page_tokens = 16};
-      PackedScene scene(shape, {140, 70});
-      for (std::int64_t p = 90; p < 140; ++p)
-        scene.add(scene.seq(0, p, 1, p / 16, rotating && p > 100 ? 4 : 0, p - 96));
-      for (std::int64_t p = 30; p < 36; ++p) scene.add(scene.seq(1, p, 0, p / 16));
+      if (!takes(bits)) continue;
+      const PackedShape shape = fitting(
+          {.type = DType::bf16, .bits = bits, .heads = 6, .kv_heads = 2, .page_tokens = tokens});
+      PackedScene scene(shape, {240, 70});
+      for (std::int64_t p = 90; p < 240; p += p < 140 ? 1 : 3)
+        scene.add(scene.seq(0, p, 1, std::max<std::int64_t>(1, p / tokens),
+                            rotating && p > 100 ? 4 : 0, p - 96));
+      for (std::int64_t p = 30; p < 36; ++p) scene.add(scene.seq(1, p, 0, p / tokens));
       scene.make_queries();
       const auto together = scene.run(row()), sliced = scene.run(row(), 13),
                  alone = scene.run(row(), 1);
@@ -286,18 +392,17 @@ TEST_P(EachPackedAttn, RowAloneEqualsRowInCompany) {
 /// Rows of one order that have no packed page to read give the bytes of the plain row.
 TEST_P(EachPackedAttn, WithoutPackedPagesItIsThePlainRow) {
   for (const Kernel& plain : roll_call()) {
-    if (plain.is.op != KernelOp::attn || plain.is.mode || plain.is.isa != row().is.isa) continue;
+    if (plain.is.op != KernelOp::attn || plain.is.mode || plain.is.isa != row().is.isa ||
+        plain.fields.order != row().fields.order)
+      continue;
     for (const DType cache_type : kFloatTypes) {
-      const PackedShape shape = {
-          .type = DType::bf16,
-          .cache_type = cache_type,
-          .heads = 14,
-          .kv_heads = 2,
-          .dim = 96,
-      };
-      PackedShape grouped = shape;
-      grouped.group = 32;
-      PackedScene scene(grouped, {200});
+      const PackedShape shape = fitting({.type = DType::bf16,
+                                         .cache_type = cache_type,
+                                         .group = 32,
+                                         .heads = 14,
+                                         .kv_heads = 2,
+                                         .dim = 96});
+      PackedScene scene(shape, {200});
       for (std::int64_t p = 120; p < 200; ++p) scene.add(scene.seq(0, p, 2, 2));
       scene.make_queries();
       const auto a = scene.run(row()), b = scene.run(plain);

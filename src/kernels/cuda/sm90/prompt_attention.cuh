@@ -349,7 +349,7 @@ struct TallReader {
       sum += __shfl_xor_sync(~0u, sum, 1);
       sum += __shfl_xor_sync(~0u, sum, 2);
       if (local(half) >= rows) continue;
-      const float per = 1.0f / sum;
+      const float per = 1.0f / (kValueScale<type> * sum);
       uint16_t* const to =
           y + (slab.first_row + row_of(local(half))) * a.y_stride + tile.head * kDim + 2 * t;
 #pragma unroll

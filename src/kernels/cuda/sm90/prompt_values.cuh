@@ -1,11 +1,23 @@
-// Values of prompts on their way to the tensor cores, which multiply f16: of bf16, what f16 has as
-// it is becomes plain; what is too large for it, infinities and NaN are wild, and added apart.
+// Values of prompts on their way to the tensor cores, which multiply f16: of bf16, what f16 has
+// when it is 64 times as large becomes plain, exactly from 2^-20 on; what is too large then,
+// infinities and NaN are wild, and added apart.
 #pragma once
 #include "kernels/cuda/sm90/prompt_pages.cuh"
 
 namespace stepless::kernels::sm90 {
 
 constexpr int kConverters = 3;  // warps; the fourth of their warpgroup starts copies
+
+/// What sums of values are too large by.
+template <DType type>
+constexpr float kValueScale = type == DType::bf16 ? 64 : 1;
+
+/// 64 times as large, or infinite.
+static __device__ __forceinline__ uint32_t scaled_bf16(uint32_t pair) {
+  uint32_t product;
+  asm("mul.rn.bf16x2 %0,%1,%2;" : "=r"(product) : "r"(pair), "r"(0x42804280));
+  return product;
+}
 
 /// Zeros take the place of wild values.
 template <DType type, int n>
@@ -15,7 +27,10 @@ static __device__ __forceinline__ void make_plain(uint4 (&v)[n], bool& wild) {
   for (int i = 0; i < n; ++i) {
 #pragma unroll
     for (uint32_t* const w : {&v[i].x, &v[i].y, &v[i].z, &v[i].w}) {
-      if constexpr (type == DType::bf16) *w = narrowed<DType::f16>(low_bf16(*w), high_bf16(*w));
+      if constexpr (type == DType::bf16) {
+        *w = scaled_bf16(*w);
+        *w = narrowed<DType::f16>(low_bf16(*w), high_bf16(*w));
+      }
       asm("fma.rn.f16x2 %0,%1,%2,%0;" : "+r"(marks[i]) : "r"(*w), "r"(0));
     }
     any |= marks[i];
@@ -93,7 +108,7 @@ struct TallConverter {
 template <DType type, int kDim>
 static __device__ __forceinline__ void find_wild(const uint8_t* from, int at, const Reads* only,
                                                  uint32_t room) {
-  constexpr uint32_t kWild = type == DType::bf16 ? 0x4780u : 0x7c00u;  // and what is above
+  constexpr uint32_t kWild = type == DType::bf16 ? 0x4480u : 0x7c00u;  // 2^10 and what is above
 #pragma unroll 1
   for (int i = threadIdx.x % 128; i < kChunk * 8; i += 128) {
     uint32_t w[4] = {0, 0, 0, 0};
@@ -111,12 +126,15 @@ static __device__ __forceinline__ void find_wild(const uint8_t* from, int at, co
   }
 }
 
-/// Part 0 or 1 of f16 weights as operands of bf16: together they are what f16 has.
+/// Part 0 or 1 of f16 weights as operands of bf16: together they are what f16 has, and as large as
+/// plain values.
 static __device__ __forceinline__ void part_in_bf16(const uint32_t (&weights)[4], int part,
                                                     uint32_t (&to)[4]) {
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    const float2 whole = widened<DType::f16>(weights[i]);
+    const float2 plain = widened<DType::f16>(weights[i]);
+    const float2 whole =
+        make_float2(plain.x * kValueScale<DType::bf16>, plain.y * kValueScale<DType::bf16>);
     const uint32_t high = narrowed<DType::bf16>(whole.x, whole.y);
     const float2 near = widened<DType::bf16>(high);
     to[i] = part == 0 ? high : narrowed<DType::bf16>(whole.x - near.x, whole.y - near.y);

@@ -4,8 +4,8 @@
 
 namespace stepless::kernels {
 
-/// Serves pages that do not hold whole chunks, and GPUs whose blocks get too little shared memory
-/// (those of sm_89, long heads).
+/// Serves caches without packed pages, pages that do not hold whole chunks, and GPUs whose blocks
+/// get too little shared memory (those of sm_89, long heads).
 extern const CudaEntry attn_affine_bany_fany_h1_cuda;
 
 namespace {
@@ -101,8 +101,10 @@ int32_t launch_packed(const void* opaque, const CudaContext& context) {
   PackedSlab all{slab_of(*static_cast<const AttnArgs*>(opaque)), {}, 0};
   AttnSlab& slab = all.slab;
   const AttnArgs& a = slab.args;
-  if (a.type != a.cache.type || a.cache.packed.bits != bits) return cudaErrorInvalidValue;
-  if (!slab.whole_pages) return attn_affine_bany_fany_h1_cuda.launch(opaque, context);
+  const bool packed = a.cache.packed.bits != 0;
+  if (a.type != a.cache.type || (packed && a.cache.packed.bits != bits))
+    return cudaErrorInvalidValue;
+  if (!packed || !slab.whole_pages) return attn_affine_bany_fany_h1_cuda.launch(opaque, context);
   slab.pitch = static_cast<int>(a.cache.v_dim);
   slab.tickets = reinterpret_cast<unsigned*>(context.workspace);
   slab.values = reinterpret_cast<float*>(context.workspace + kTicketBytes);

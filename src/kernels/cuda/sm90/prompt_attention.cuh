@@ -11,9 +11,10 @@
 // A block is a thread that starts copies, three warps that make values f16, and two readers, which
 // take 64 rows of one head each; queries, sums and weights stay in registers. While a chunk's
 // values are added, the next one's scores become weights. On an H200 2048 rows at the end of 10,240
-// take 508 us, without turns 531 to 562; 490 would be left if values needed no conversion. Tried
-// and lost: queries in shared memory (546), weights narrowed while values are added (615), two
-// numbers of bf16 for a weight (650); one is as far from the truth as a rounded result.
+// take 545 us; 508 if values kept their size, which small ones need to be larger; without turns 531
+// to 562 then, without any conversion 490. Tried and lost, beside 508: queries in shared memory
+// (546), weights narrowed while values are added (615), two numbers of bf16 for a weight (650); one
+// is as far from the truth as a rounded result.
 #pragma once
 #include "kernels/cuda/sm80/attention_merge.cuh"
 #include "kernels/cuda/sm90/prompt_values.cuh"

@@ -12,12 +12,16 @@ using sm90::launch_lone;
 // share k 705 and 5290, and 525 and 4180 where two of those may lie side by side. Of a long k two
 // blocks of eight warps to each, up to eight sharing k: 5120 x 13824 takes 17.6 us, 21 by blocks
 // that go through k in rounds and load x anew; the products of a layer of 8 billion weights take 52
-// us at one row and 53.5 at eight, 54 and 58.5 where kinds of blocks take turns.
+// us at one row and 53.5 at eight, 54 and 58.5 where kinds of blocks take turns. A k of up to 5120
+// would take 20 warps, beside which no norm has room: 13824 x 5120 takes 18.4 us at eight rows
+// then, and took 15.4 by half blocks, two sharing k.
 template <int kGroup>
 int32_t launch_group(const sm80::FlatCall& call, const CudaContext& context) {
   const int64_t units = call.first().k / sm80::kUnitK;
   if (units > 32 || (units > 12 && units <= 16))
     return launch_lone<kGroup, 2, true, 288, 2>(call, context, {8, 2, 2, 8});
+  if (units > 16 && units <= 20)
+    return launch_lone<kGroup, 1, true, 352, 2>(call, context, {10, 1, 2, 2});
   return launch_lone<kGroup, 1, false, 672, 1>(call, context, {20, 1, 1, 1});
 }
 

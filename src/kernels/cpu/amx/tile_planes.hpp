@@ -25,8 +25,8 @@ static inline Block tile_block_of_row(const MatmulArgs& args, int64_t i) {
 }
 
 /// The workspace: the blocks of x; in each, piece after piece, a plane's bytes of every row, those
-/// of the high plane first. Scales and sums lie as planes.hpp says;
-/// without biases the sums are what is added to a group's integer.
+/// of the high plane first. Scales and sums lie as planes.hpp says; without biases the sums are
+/// what is added to a group's integer.
 template <class F, Elements kElements, GroupScale (*kScale)(uint32_t largest)>
 static void prepare_tiles(const void* opaque, Slice rows) {
   const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);

@@ -316,11 +316,8 @@ struct Attention {
     all.total[q] = 0;
   }
 
-  /// As narrow_bf16(), in the upper halves.
   static Words rounded(F value) {
-    const Words bits = __builtin_bit_cast(Words, value);
-    const auto size = __builtin_bit_cast(typename Lanes<L>::I, bits & 0x7fffffffu);
-    return size > 0x7f800000 ? bits | 0x400000u : bits + 0x7fffu + ((bits >> 16) & 1u);
+    return rounded_bf16s<typename Lanes<L>::I>(__builtin_bit_cast(Words, value));
   }
 
   /// y * share where even and odd elements lie apart; how many elements, whole vectors.

@@ -78,15 +78,20 @@ static inline void widen_bf16s(const uint8_t* from, int64_t n, float* to) {
   }
 }
 
+/// As narrow_bf16(), in the upper halves of vectors of words; Ints: their signed twin.
+template <class Ints, class Words>
+static inline Words rounded_bf16s(Words bits) {
+  const Ints size = __builtin_bit_cast(Ints, bits & 0x7fffffffu);
+  return size > 0x7f800000 ? bits | 0x400000u : bits + 0x7fffu + ((bits >> 16) & 1u);
+}
+
 static inline void narrow_bf16s(const float* from, int64_t n, uint8_t* to) {
   int64_t i = 0;
   for (; i + kNativeLanes <= n; i += kNativeLanes) {
     NativeWords bits;
     __builtin_memcpy(&bits, from + i, sizeof bits);
-    const NativeWords nearest = bits + 0x7fffu + ((bits >> 16) & 1u);
-    const NativeInts size = __builtin_bit_cast(NativeInts, bits & 0x7fffffffu);
-    const NativeWords kept = size > 0x7f800000 ? bits | 0x400000u : nearest;
-    const NativeCodes codes = __builtin_convertvector(kept >> 16, NativeCodes);
+    const NativeCodes codes =
+        __builtin_convertvector(rounded_bf16s<NativeInts>(bits) >> 16, NativeCodes);
     __builtin_memcpy(to + 2 * i, &codes, sizeof codes);
   }
   for (; i < n; ++i) {

@@ -154,7 +154,7 @@ struct PackedWalk {
   __device__ int number(int part) const {
     return (begin + part) & ((by_class ? kClasses : kShares) - 1);
   }
-  /// Whether every row reads all of 16 positions. Whether every row reads all of 16 positions.
+  /// Whether every row reads all of 16 positions.
   __device__ __forceinline__ bool is_whole(int at) const {
     return at >= whole_from && at + 15 <= whole_to;
   }

@@ -13,7 +13,11 @@ struct FourBits {
   static constexpr int kRowBytes = sm80::kRowBytes, kUnitBytes = sm80::kUnitBytes;
   using Scales = RowScales<kGroup>;
   using Codes = StepCodes;
-  static constexpr bool kOffset = true;  // codes enter as 128 + q, which sums of x undo
+  using Sums = UnitSums<kGroup>;
+  static constexpr int kOffset = kCodeOffset;
+  static __device__ __forceinline__ uint32_t word_at(int t) {
+    return Sums::word_at(t, kScalesAt, kBiasesAt);
+  }
   static __device__ __forceinline__ void copy(const FlatWeight& w, int tile, int u, uint32_t to,
                                               int lane) {
     copy_unit<kGroup>(w, tile, u, to, lane);
@@ -22,7 +26,7 @@ struct FourBits {
     return load_codes(row, step, t);
   }
   static __device__ __forceinline__ void to_operand(const Codes& c, int j, uint32_t (&a)[4]) {
-    operand(c, j, a);
+    operand<kCodeOffset>(c, j, a);
   }
   static __device__ __forceinline__ void permute(uint4 p, uint4 q, uint32_t (&b)[8]) {
     permute_x(p, q, b);
@@ -119,10 +123,9 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   const int64_t items = plan.tiles / each;
   const int first = static_cast<int>(items * blockIdx.x / gridDim.x) * each;
   const int end = static_cast<int>(items * (blockIdx.x + 1) / gridDim.x) * each;
-  constexpr int kSumBytes = kCols * 64;  // of one step's offset sums
-  constexpr int kWarpBytes = kStages * Format::kUnitBytes + kResident * kSteps * kSumBytes;
+  constexpr int kWarpBytes = kStages * Format::kUnitBytes;
   const uint32_t ring = shared_address(shared) + warp * kWarpBytes;
-  const uint32_t sums = ring + kStages * Format::kUnitBytes;
+  const uint32_t word = Format::word_at(t);
   float* const partials = reinterpret_cast<float*>(shared + (blockDim.x >> 5) * kWarpBytes);
 
   const FewShare own{chain0, row_way, chains, units, end};
@@ -148,6 +151,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   wait_for_inputs();
 
   uint32_t xf[kCols][kResident * kSteps][8];
+  typename Format::Sums sums[kCols][kResident];
   int slot = 0, buffer = 0;
   for (int band0 = first; band0 < end; band0 += plan.band) {
     const int band_end = min(band0 + plan.band, end);
@@ -168,16 +172,11 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
               }
               Format::permute(p, q, xf[c][i]);
             }
-          __syncwarp();
 #pragma unroll
           for (int c = 0; c < kCols; ++c)
 #pragma unroll
-            for (int i = 0; i < kResident * kSteps; ++i) {
-              float s[4];
-              offset_sums(xf[c][i], s);
-              if (g == 0) store_sums(sums + i * kSumBytes + c * 64 + t * 16, s);
-            }
-          __syncwarp();
+            for (int i = 0; i < kResident; ++i)
+              sums[c][i] = Format::Sums::template of<Format::kOffset>(xf[c] + i * kSteps);
         }
         for (int tile = band0 + row_way; tile < band_end; tile += plan.row_ways) {
           float4* const mine = reinterpret_cast<float4*>(
@@ -198,19 +197,18 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
             slot = slot + 1 == kStages ? 0 : slot + 1;
             const auto low = Format::Scales::load(row);
             const auto high = Format::Scales::load(row + 8 * Format::kRowBytes);
+            const uint32_t low_word = load_shared4(row + word);
+            const uint32_t high_word = load_shared4(row + word + 8 * Format::kRowBytes);
             typename Format::Codes codes[kSteps];
-            float s[kSteps][kCols][4], dot[kSteps][kCols][4];
+            // Two steps side by side: a chain of products alone waits 33 cycles for each.
+            float dot[kSteps][kCols][4];
 #pragma unroll
             for (int i = 0; i < kSteps; ++i) codes[i] = Format::load(row, i, t);
             copy_next();
-            // Two steps side by side: a chain of products alone waits 33 cycles for each.
+#pragma unroll
+            for (int c = 0; c < kCols; ++c) sums[c][unit].add_to(acc[c], low_word, high_word);
 #pragma unroll
             for (int i0 = 0; i0 < kSteps; i0 += 2) {
-#pragma unroll
-              for (int i = i0; i < i0 + 2; ++i)
-#pragma unroll
-                for (int c = 0; c < kCols; ++c)
-                  load_sums(sums + (unit * kSteps + i) * kSumBytes + c * 64 + t * 16, s[i][c]);
 #pragma unroll
               for (int j = 0; j < 4; ++j)
 #pragma unroll
@@ -220,18 +218,14 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 #pragma unroll
                   for (int c = 0; c < kCols; ++c) {
                     const uint32_t* b = xf[c][unit * kSteps + i];
-                    if (j == 0 && !Format::kOffset)
-                      for (float& sum : dot[i][c]) sum = 0;
-                    const bool begins = j == 0 && Format::kOffset;
-                    mma(dot[i][c], begins ? s[i][c] : dot[i][c], a, b[2 * j], b[2 * j + 1]);
+                    add_product(dot[i][c], j == 0, a, b[2 * j], b[2 * j + 1]);
                   }
                 }
 #pragma unroll
-              for (int i = i0; i < i0 + 2; ++i) {
-                const StepScales scales{low.scale(i), high.scale(i), low.bias(i), high.bias(i)};
+              for (int i = i0; i < i0 + 2; ++i)
 #pragma unroll
-                for (int c = 0; c < kCols; ++c) add_step(acc[c], dot[i][c], s[i][c], scales);
-              }
+                for (int c = 0; c < kCols; ++c)
+                  add_step(acc[c], dot[i][c], low.scale(i), high.scale(i));
             }
           }
 #pragma unroll

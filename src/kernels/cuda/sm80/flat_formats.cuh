@@ -11,11 +11,6 @@ static __device__ __forceinline__ uint32_t add_bf16(uint32_t a, uint32_t b) {
   asm("fma.rn.bf16x2 %0,%1,%2,%3;" : "=r"(result) : "r"(a), "r"(0x3f803f80u), "r"(b));
   return result;
 }
-static __device__ __forceinline__ uint32_t load_shared4(uint32_t from) {
-  uint32_t v;
-  asm volatile("ld.shared.u32 %0,[%1];" : "=r"(v) : "r"(from));
-  return v;
-}
 
 /// A lane's 16 consecutive codes are two runs of 8, each of kBits bytes: codes i and i + 8 lie at
 /// equal bits of the two runs, so one byte permutation puts them 16 bits apart for any width.
@@ -27,7 +22,13 @@ struct WideBits {
   static constexpr int kRowBytes = kCodeBytes + (kBits == 8 ? 64 : 16);
   static constexpr int kUnitBytes = kTileRows * kRowBytes;
   static constexpr int kScaleBytes = kUnitK / kGroup * 2;
-  static constexpr bool kOffset = kBits < 8;
+  using Sums = UnitSums<kGroup>;
+  // 0: as they are. 128 + q would need nine bits of 8; and where it is the sums of x that take an
+  // offset back, a group of zeros gives 1e-11 instead of 0, which 1 and 2 bits can spare.
+  static constexpr int kOffset = kBits < 8 && kBits > 2 ? 1 << kBits : 0;
+  static __device__ __forceinline__ uint32_t word_at(int t) {
+    return Sums::word_at(t, kScalesAt, kBiasesAt);
+  }
 
   static __device__ __forceinline__ void copy(const FlatWeight& w, int tile, int u, uint32_t to,
                                               int lane) {
@@ -49,16 +50,11 @@ struct WideBits {
   }
 
   struct Scales {
-    uint2 s, b;
+    RowScales<kGroup> row;
     static __device__ __forceinline__ Scales load(uint32_t row) {
-      return {load_shared8(row + kScalesAt), load_shared8(row + kBiasesAt)};
+      return {{load_shared8(row + kScalesAt)}};
     }
-    __device__ __forceinline__ float scale(int step) const {
-      return RowScales<kGroup>::pick(s, step);
-    }
-    __device__ __forceinline__ float bias(int step) const {
-      return RowScales<kGroup>::pick(b, step) * -0.0078125f;
-    }
+    __device__ __forceinline__ float scale(int step) const { return row.scale(step); }
   };
 
   struct Codes {
@@ -108,23 +104,24 @@ struct WideBits {
   static __device__ constexpr uint32_t place_of(int byte) {
     return static_cast<uint32_t>(byte % 4 < 3 || byte / 4 + 1 >= kWords ? byte % 4 : 0);
   }
-  /// Codes i and i + 8 as bf16: 128 + q up to 6 bits, q itself for 8, of which 128 + q would need
-  /// nine. (q - 128 leaves what sums of x are rounded by: a group of zeros gave 6e-12.)
+  /// Codes i and i + 8 as the bf16 values kOffset + q.
   template <int kI>
   static __device__ __forceinline__ uint32_t pair(const uint32_t (&words)[kWords]) {
     constexpr int kByte = window(kI), kShift = kI * kBits - kByte * 8;
     constexpr uint32_t a = place_of(kByte), b = place_of(kByte + kBits) + 4;
     constexpr uint32_t kSelect = a | (a + 1) << 4 | b << 8 | ((b + 1) & 7) << 12;
+    constexpr int kPlace = kOffset > 0 ? 7 - kBits : 0;  // of a code in the mantissa
+    constexpr uint32_t kMask = ((1u << (kBits < 8 ? kBits : 7)) - 1) << kPlace;
+    constexpr uint32_t kPower = kOffset > 0 ? (127u + kBits) << 7 : 0x4300u;
     const uint32_t both =
-        __byte_perm(word_of<kByte>(words), word_of<kByte + kBits>(words), kSelect) >> kShift;
-    if constexpr (kBits < 8) {
-      constexpr uint32_t kMask = (1u << kBits) - 1;
-      return and_or(both, kMask | kMask << 16, 0x43004300u);
-    } else {
-      // 128 + q without its top bit, less 128 where that bit is not set: each step is exact.
-      const uint32_t less = ((both & 0x00800080u) ^ 0x00800080u) * (0xC300 / 0x80);
-      return add_bf16(and_or(both, 0x007f007fu, 0x43004300u), less);
-    }
+        __byte_perm(word_of<kByte>(words), word_of<kByte + kBits>(words), kSelect);
+    const uint32_t placed = kShift < kPlace ? both << (kPlace - kShift) : both >> (kShift - kPlace);
+    const uint32_t code = and_or(placed, kMask | kMask << 16, kPower | kPower << 16);
+    if constexpr (kOffset > 0) return code;
+    // 128 + q, of 8 bits without their top one, less 128 where that is not set: exact.
+    const uint32_t less =
+        kBits < 8 ? 0xC300C300u : ((placed & 0x00800080u) ^ 0x00800080u) * (0xC300 / 0x80);
+    return add_bf16(code, less);
   }
   template <int kJ>
   static __device__ __forceinline__ void operand_of(const Codes& c, uint32_t (&a)[4]) {

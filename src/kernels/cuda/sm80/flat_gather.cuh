@@ -15,12 +15,10 @@ struct Gather {
   using Call = GatherX;
   static constexpr int kCols = kCols_, kStages = kStages_, kThreads = kThreads_;
   static constexpr int kUnitBytes = Format::kUnitBytes;
-  static constexpr int kSumBytes = kCols * 64;  // of one step's offset sums
-  static constexpr int kWarpBytes = kStages * kUnitBytes + kSteps * kSumBytes;
-  uint32_t sums;
+  static constexpr int kWarpBytes = kStages * kUnitBytes;
+  typename Format::Sums sums[kCols];
 
-  __device__ __forceinline__ Gather(const FlatWeights&, const Call&, uint32_t ring, int)
-      : sums(ring + kStages * kUnitBytes) {}
+  __device__ __forceinline__ Gather(const FlatWeights&, const Call&, uint32_t, int) {}
   static __device__ __forceinline__ void copy(const FlatWeight& w, const Call&, int tile, int u,
                                               uint32_t to, int lane) {
     Format::copy(w, tile, u, to, lane);
@@ -28,9 +26,9 @@ struct Gather {
 
   __device__ __forceinline__ void take_tile(const FlatWeights&, const Call&, int) {}
 
-  /// x of a unit as operands, and its sums, which go to shared memory.
+  /// x of a unit as operands, and its sums.
   __device__ __forceinline__ void load_x(const uint8_t* const (&rows)[kCols], int k0, int k,
-                                         uint32_t (&xf)[kCols][kSteps][8]) const {
+                                         uint32_t (&xf)[kCols][kSteps][8]) {
     const int lane = threadIdx.x & 31, t = lane & 3;
     uint4 p[kCols][kSteps], q[kCols][kSteps];
 #pragma unroll
@@ -41,26 +39,25 @@ struct Gather {
       const uint8_t* from = rows[c] + (at + t * 16) * 2;
       p[c][i % kSteps] = load_input16(from), q[c][i % kSteps] = load_input16(from + 16);
     }
-    __syncwarp();  // nobody reads the sums of the run before any more
 #pragma unroll
-    for (int i = 0; i < kCols * kSteps; ++i) {
-      const int c = i / kSteps, step = i % kSteps;
-      float s[4];
-      Format::permute(p[c][step], q[c][step], xf[c][step]);
-      offset_sums(xf[c][step], s);
-      if (lane < 4) store_sums(sums + step * kSumBytes + c * 64 + t * 16, s);
-    }
-    __syncwarp();
+    for (int i = 0; i < kCols * kSteps; ++i)
+      Format::permute(p[i / kSteps][i % kSteps], q[i / kSteps][i % kSteps],
+                      xf[i / kSteps][i % kSteps]);
+#pragma unroll
+    for (int c = 0; c < kCols; ++c) sums[c] = Format::Sums::template of<Format::kOffset>(xf[c]);
   }
 
   /// A unit's scales and codes, out of its slot of the ring.
   struct Unit {
     typename Format::Scales low, high;
+    uint32_t low_word, high_word;  // of the sums' A
     typename Format::Codes codes[kSteps];
     __device__ __forceinline__ explicit Unit(uint32_t slot) {
       const int lane = threadIdx.x & 31;
       const uint32_t row = slot + (lane >> 2) * Format::kRowBytes;
       low = Format::Scales::load(row), high = Format::Scales::load(row + 8 * Format::kRowBytes);
+      const uint32_t word = row + Format::word_at(lane & 3);
+      low_word = load_shared4(word), high_word = load_shared4(word + 8 * Format::kRowBytes);
 #pragma unroll
       for (int i = 0; i < kSteps; ++i) codes[i] = Format::load(row, i, lane & 3);
     }
@@ -73,13 +70,11 @@ struct Gather {
                                            float (&acc)[kCols][4], CopyNext copy_next) const {
     const Unit unit(slot);
     copy_next();
-    const uint32_t my_sums = sums + (threadIdx.x & 3) * 16;
+#pragma unroll
+    for (int c = 0; c < kCols; ++c) sums[c].add_to(acc[c], unit.low_word, unit.high_word);
 #pragma unroll
     for (int pair = 0; pair < kSteps; pair += 2) {
-      float s[2][kCols][4], dot[2][kCols][4];
-#pragma unroll
-      for (int i = 0; i < 2 * kCols; ++i)
-        load_sums(my_sums + (pair + i % 2) * kSumBytes + i / 2 * 64, s[i % 2][i / 2]);
+      float dot[2][kCols][4];
 #pragma unroll
       for (int j = 0; j < 4; ++j)
 #pragma unroll
@@ -89,21 +84,14 @@ struct Gather {
 #pragma unroll
           for (int c = 0; c < kCols; ++c) {
             const uint32_t(&b)[8] = xf[c][pair + i];
-            float zero[4] = {0, 0, 0, 0};
-            mma(dot[i][c],
-                j > 0             ? dot[i][c]
-                : Format::kOffset ? s[i][c]
-                                  : zero,
-                a, b[2 * j], b[2 * j + 1]);
+            add_product(dot[i][c], j == 0, a, b[2 * j], b[2 * j + 1]);
           }
         }
 #pragma unroll
       for (int i = 0; i < 2; ++i)
 #pragma unroll
         for (int c = 0; c < kCols; ++c)
-          add_step(acc[c], dot[i][c], s[i][c],
-                   {unit.low.scale(pair + i), unit.high.scale(pair + i), unit.low.bias(pair + i),
-                    unit.high.bias(pair + i)});
+          add_step(acc[c], dot[i][c], unit.low.scale(pair + i), unit.high.scale(pair + i));
     }
   }
 };

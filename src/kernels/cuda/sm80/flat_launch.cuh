@@ -104,7 +104,7 @@ template <int kCols, int kResident, class Format, int kStages, int kThreads, int
 static cudaError_t launch_few(const FlatCall& call, const CudaContext& context, FewShape shape) {
   const MatmulArgs& a = call.first();
   const FlatWeights weights = weights_of(call, 1);
-  constexpr int kWarpBytes = kStages * Format::kUnitBytes + kResident * kSteps * kCols * 64;
+  constexpr int kWarpBytes = kStages * Format::kUnitBytes;
   int device = 0, most = 0;
   cudaError_t error = cudaGetDevice(&device);
   if (error == cudaSuccess)
@@ -132,7 +132,8 @@ static cudaError_t launch_many(const FlatCall& call, const CudaContext& context)
   if (slots < 1) slots = 1;
   slots = smaller(slots, pairs);
   constexpr int kBlocks = kTeam * kWarpCols;
-  const int bytes = kPartSteps * kBlocks * (1024 + 64) + kTeams * kStages * kPairTiles * kUnitBytes;
+  const int bytes = kPartSteps * kBlocks * 1024 + kPartUnits * kBlocks * 512 +
+                    kTeams * kStages * kPairTiles * kUnitBytes;
   return launch(flat_many<kTeam, kWarpCols, kGroup, kStages, kTeams>, slots * parts,
                 kTeam * kTeams * 32, bytes, context, weights, static_cast<const uint8_t*>(a.x),
                 a.x_stride * 2, static_cast<int>(a.m), pairs,

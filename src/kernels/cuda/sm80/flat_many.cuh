@@ -18,42 +18,34 @@ static __device__ __forceinline__ void meet_team(int team) {
     asm volatile("bar.sync %0,%1;" ::"r"(team + 1), "n"(kTeam * 32) : "memory");
 }
 
-/// x of the block's part: [step][n8 column block][half][lane] 16 bytes, and -128 times its sums.
-template <int kBlocks>
+/// x of the block's part: [step][n8 column block][half][lane] 16 bytes, and its units' sums, [unit]
+/// [block][lane] 16 bytes. A warp takes 8 columns of a unit at a time.
+template <int kBlocks, int kGroup>
 static __device__ __forceinline__ void stage_x(const uint8_t* x, int64_t x_row_bytes, int m, int k0,
                                                int k, uint32_t operands, uint32_t sums, int lane,
                                                int warp, int warps) {
-  constexpr int kAtOnce = 8;
   const int g = lane >> 2, t = lane & 3;
-  for (int item0 = warp; item0 < kPartSteps * kBlocks; item0 += warps * kAtOnce) {
-    uint4 p[kAtOnce], q[kAtOnce];
+  for (int item = warp; item < kPartUnits * kBlocks; item += warps) {
+    const int block = item % kBlocks, unit = item / kBlocks, column = block * 8 + g;
+    uint4 p[kSteps], q[kSteps];
 #pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      const int item = item0 + i * warps, column = item % kBlocks * 8 + g;
-      const int at = k0 + item / kBlocks * kStepK;
+    for (int i = 0; i < kSteps; ++i) {
+      const int at = k0 + unit * kUnitK + i * kStepK;
       p[i] = q[i] = make_uint4(0, 0, 0, 0);
-      if (item < kPartSteps * kBlocks && column < m && at < k) {
+      if (column < m && at < k) {
         const uint8_t* from = x + column * x_row_bytes + (at + t * 16) * 2;
         p[i] = load_input16(from), q[i] = load_input16(from + 16);
       }
     }
+    uint32_t b[kSteps][8];
 #pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      const int item = item0 + i * warps;
-      if (item >= kPartSteps * kBlocks) continue;
-      uint32_t b[8];
-      float s[4];
-      permute_x(p[i], q[i], b);
-      offset_sums(b, s);
-      const uint32_t to = operands + item * 1024 + lane * 16;
-      asm volatile("st.shared.v4.u32 [%0],{%1,%2,%3,%4};" ::"r"(to), "r"(b[0]), "r"(b[1]),
-                   "r"(b[2]), "r"(b[3])
-                   : "memory");
-      asm volatile("st.shared.v4.u32 [%0],{%1,%2,%3,%4};" ::"r"(to + 512), "r"(b[4]), "r"(b[5]),
-                   "r"(b[6]), "r"(b[7])
-                   : "memory");
-      if (g == 0) store_sums(sums + item * 64 + t * 16, s);
+    for (int i = 0; i < kSteps; ++i) {
+      permute_x(p[i], q[i], b[i]);
+      const uint32_t to = operands + ((unit * kSteps + i) * kBlocks + block) * 1024 + lane * 16;
+      store_shared16(to, make_uint4(b[i][0], b[i][1], b[i][2], b[i][3]));
+      store_shared16(to + 512, make_uint4(b[i][4], b[i][5], b[i][6], b[i][7]));
     }
+    UnitSums<kGroup>::template of<kCodeOffset>(b).keep(sums + item * 512 + lane * 16);
   }
 }
 
@@ -146,7 +138,7 @@ __global__ void __launch_bounds__(kTeam* kTeams * 32, 1)
   const int k0 = part * kPartK, units = min(kPartK, w.k - k0) / kUnitK;
   const uint32_t operands = shared_address(shared);
   const uint32_t sums = operands + kPartSteps * kBlocks * 1024;
-  const uint32_t ring = sums + kPartSteps * kBlocks * 64 + team * kStages * kSlotBytes;
+  const uint32_t ring = sums + kPartUnits * kBlocks * 512 + team * kStages * kSlotBytes;
 
   int ahead_pair = first, ahead_unit = 0, fill = 0;
   const auto copy_next = [&] {
@@ -167,11 +159,12 @@ __global__ void __launch_bounds__(kTeam* kTeams * 32, 1)
 #pragma unroll
   for (int i = 0; i < kStages - 1; ++i) copy_next();
   wait_for_inputs();
-  stage_x<kBlocks>(x, x_row_bytes, m, k0, w.k, operands, sums, lane, warp, kTeam * kTeams);
+  stage_x<kBlocks, kGroup>(x, x_row_bytes, m, k0, w.k, operands, sums, lane, warp, kTeam * kTeams);
   __syncthreads();
 
   const uint32_t my_operands = operands + member * kWarpCols * 1024 + lane * 16;
-  const uint32_t my_sums = sums + member * kWarpCols * 64 + t * 16;
+  const uint32_t my_sums = sums + member * kWarpCols * 512 + lane * 16;
+  const uint32_t word = UnitSums<kGroup>::word_at(t, kScalesAt, kBiasesAt);
   int slot = 0;
   for (int pair = first; pair < end; pair += kTeams) {
     float acc[kPairTiles][kWarpCols][4], before[kPairTiles][kWarpCols][4];
@@ -187,10 +180,13 @@ __global__ void __launch_bounds__(kTeam* kTeams * 32, 1)
       const uint32_t row = ring + slot * kSlotBytes + g * kRowBytes;
       slot = slot + 1 == kStages ? 0 : slot + 1;
       RowScales<kGroup> low[kPairTiles], high[kPairTiles];
+      uint32_t low_word[kPairTiles], high_word[kPairTiles];
 #pragma unroll
       for (int r = 0; r < kPairTiles; ++r) {
         low[r] = RowScales<kGroup>::load(row + r * kUnitBytes);
         high[r] = RowScales<kGroup>::load(row + r * kUnitBytes + 8 * kRowBytes);
+        low_word[r] = load_shared4(row + word + r * kUnitBytes);
+        high_word[r] = load_shared4(row + word + r * kUnitBytes + 8 * kRowBytes);
       }
       copy_next();
       if (unit == 2) {
@@ -202,24 +198,26 @@ __global__ void __launch_bounds__(kTeam* kTeams * 32, 1)
             for (int e = 0; e < 4; ++e) before[r][c][e] = acc[r][c][e], acc[r][c][e] = 0;
       }
 #pragma unroll
+      for (int c = 0; c < kWarpCols; ++c) {
+        const auto s = UnitSums<kGroup>::kept(my_sums + (unit * kBlocks + c) * 512);
+#pragma unroll
+        for (int r = 0; r < kPairTiles; ++r) s.add_to(acc[r][c], low_word[r], high_word[r]);
+      }
+#pragma unroll
       for (int i = 0; i < kSteps; ++i) {
         uint32_t a[kPairTiles][4][4];
-        StepScales scales[kPairTiles];
 #pragma unroll
         for (int r = 0; r < kPairTiles; ++r) {
           const StepCodes codes = load_codes(row + r * kUnitBytes, i, t);
-          scales[r] = step_scales(low[r], high[r], i);
 #pragma unroll
-          for (int j = 0; j < 4; ++j) operand(codes, j, a[r][j]);
+          for (int j = 0; j < 4; ++j) operand<kCodeOffset>(codes, j, a[r][j]);
         }
         const uint32_t block = static_cast<uint32_t>(unit * kSteps + i) * kBlocks;
         // Four chains of four products side by side: one alone waits 33 cycles for each, eight
         // spill.
 #pragma unroll
         for (int c0 = 0; c0 < kWarpCols; c0 += kSideBySide) {
-          float dot[kPairTiles][kSideBySide][4], s[kSideBySide][4];
-#pragma unroll
-          for (int c = 0; c < kSideBySide; ++c) load_sums(my_sums + (block + c0 + c) * 64, s[c]);
+          float dot[kPairTiles][kSideBySide][4];
 #pragma unroll
           for (int h = 0; h < 2; ++h) {
             uint4 b[kSideBySide];
@@ -230,7 +228,7 @@ __global__ void __launch_bounds__(kTeam* kTeams * 32, 1)
             for (int c = 0; c < kSideBySide; ++c)
 #pragma unroll
               for (int r = 0; r < kPairTiles; ++r)
-                mma(dot[r][c], h == 0 ? s[c] : dot[r][c], a[r][2 * h], b[c].x, b[c].y);
+                add_product(dot[r][c], h == 0, a[r][2 * h], b[c].x, b[c].y);
 #pragma unroll
             for (int c = 0; c < kSideBySide; ++c)
 #pragma unroll
@@ -241,7 +239,7 @@ __global__ void __launch_bounds__(kTeam* kTeams * 32, 1)
           for (int c = 0; c < kSideBySide; ++c)
 #pragma unroll
             for (int r = 0; r < kPairTiles; ++r)
-              add_step(acc[r][c0 + c], dot[r][c], s[c], scales[r]);
+              add_step(acc[r][c0 + c], dot[r][c], low[r].scale(i), high[r].scale(i));
         }
       }
     }

@@ -2,9 +2,11 @@
 // one order of summation that makes a row's bits independent of m.
 //
 // Order mma_k512: k is cut into chains of 512 and parts of 1024. A chain starts at 0 and takes its
-// steps of 64 in order: chain = fma(b, sum of x, chain), then chain = fma(s, sum of x·q, chain).
-// The sum of x·q is four chained mma, started at -128 times the sum of x because a code q enters as
-// the bf16 value 128 + q. A part is chain 0 + chain 1; y is the sum of its parts in order.
+// units of 256 in order. A unit's scales and biases come first, as one more product (UnitSums):
+// they meet the sums of x in their groups. Then its steps of 64, in order: chain = fma(s, sum of
+// x·(16 + q), chain), where the sum is four chained mma from 0. A code q of 4 bits enters as the
+// bf16 value 16 + q (other widths: WideBits); what that is too much, scales take back in the unit's
+// first product. A part is chain 0 + chain 1; y is the sum of its parts in order.
 #pragma once
 #include "kernels/cuda/any/glu.cuh"
 #include "kernels/cuda/sm80/mma.cuh"
@@ -12,13 +14,32 @@
 namespace stepless::kernels::sm80 {
 
 constexpr int kUnitK = 256, kStepK = 64, kSteps = kUnitK / kStepK;
-constexpr int kChainK = 512, kPartK = 1024;
+constexpr int kChainK = 512, kPartK = 1024, kPartUnits = kPartK / kUnitK;
 constexpr int kTileRows = 16;
+constexpr int kCodeOffset = 16;  // of 4 bits: a code q enters as 16 + q
 
 // A unit in shared memory is 16 rows of 256 k: 128 bytes of codes, 16 for scales, 16 for biases.
 // 160 bytes a row move the banks by 8 words, so that the lanes' 8-byte reads do not collide.
 constexpr int kRowBytes = 160, kScalesAt = 128, kBiasesAt = 144;
 constexpr int kUnitBytes = kTileRows * kRowBytes;
+
+static __device__ __forceinline__ uint32_t load_shared4(uint32_t from) {
+  uint32_t v;
+  asm volatile("ld.shared.u32 %0,[%1];" : "=r"(v) : "r"(from));
+  return v;
+}
+static __device__ __forceinline__ uint32_t bf16x2(float low, float high) {
+  uint32_t v;
+  asm("cvt.rn.bf16x2.f32 %0,%1,%2;" : "=r"(v) : "f"(high), "f"(low));
+  return v;
+}
+/// d += a · b; the first of a sum: d = a · b.
+static __device__ __forceinline__ void add_product(float (&d)[4], bool first,
+                                                   const uint32_t (&a)[4], uint32_t b0,
+                                                   uint32_t b1) {
+  if (first) d[0] = d[1] = d[2] = d[3] = 0;
+  mma(d, d, a, b0, b1);
+}
 
 struct FlatWeight {
   const uint8_t* codes;
@@ -77,21 +98,18 @@ static __device__ __forceinline__ void copy_unit(const FlatWeight& w, int tile, 
           u * kScaleBytes);
 }
 
-/// Scales and biases of one row's unit, as stored; of a step, as float32. Biases come times -1/128,
-/// which the offset in the sums of x undoes.
+/// Scales of one row's unit, as stored; of a step, as float32.
 template <int kGroup>
 struct RowScales {
-  uint2 s, b;
+  uint2 s;
   static __device__ __forceinline__ RowScales load(uint32_t row) {
-    return {load_shared8(row + kScalesAt), load_shared8(row + kBiasesAt)};
+    return {load_shared8(row + kScalesAt)};
   }
-  static __device__ __forceinline__ float pick(uint2 v, int step) {
+  __device__ __forceinline__ float scale(int step) const {
     const int group = step * kStepK / kGroup;
-    const uint32_t pair = group < 2 ? v.x : v.y;
+    const uint32_t pair = group < 2 ? s.x : s.y;
     return group % 2 == 0 ? low_bf16(pair) : high_bf16(pair);
   }
-  __device__ __forceinline__ float scale(int step) const { return pick(s, step); }
-  __device__ __forceinline__ float bias(int step) const { return pick(b, step) * -0.0078125f; }
 };
 
 /// The codes of one step of 64: lane (g, t) holds 16 consecutive ones of rows g and g + 8, which
@@ -103,13 +121,22 @@ static __device__ __forceinline__ StepCodes load_codes(uint32_t row, int step, i
   const uint32_t at = row + static_cast<uint32_t>(step * (kStepK / 2) + t * 8);
   return {load_shared8(at), load_shared8(at + 8 * kRowBytes)};
 }
+/// Codes i and i + 4 of a word as the bf16 values kOffset + q, 16 or 128. (With 128 one shift in
+/// four is spared; but errors are five times as large, since what sums of x take back is.)
+template <int kOffset>
+static __device__ __forceinline__ uint32_t code_pair(uint32_t word, int i) {
+  static_assert(kOffset == 16 || kOffset == 128);
+  constexpr int kPlace = kOffset == 16 ? 3 : 0;  // of a code in the mantissa
+  const int shift = 4 * i - kPlace;
+  return and_or(shift < 0 ? word << -shift : word >> shift, 0x000f000fu << kPlace,
+                kOffset == 16 ? 0x41804180u : 0x43004300u);
+}
+template <int kOffset = 128>
 static __device__ __forceinline__ void operand(const StepCodes& c, int j, uint32_t (&a)[4]) {
   const uint32_t low = j < 2 ? c.low.x : c.low.y, high = j < 2 ? c.high.x : c.high.y;
-  const int shift = j % 2 * 8;
-  a[0] = and_or(low >> shift, 0x000f000fu, 0x43004300u);
-  a[1] = and_or(high >> shift, 0x000f000fu, 0x43004300u);
-  a[2] = and_or(low >> (shift + 4), 0x000f000fu, 0x43004300u);
-  a[3] = and_or(high >> (shift + 4), 0x000f000fu, 0x43004300u);
+  const int i = j % 2 * 2;
+  a[0] = code_pair<kOffset>(low, i), a[1] = code_pair<kOffset>(high, i);
+  a[2] = code_pair<kOffset>(low, i + 1), a[3] = code_pair<kOffset>(high, i + 1);
 }
 
 /// 16 consecutive x of a column as B operands: codes j and j + 4 of a word share a register.
@@ -120,13 +147,78 @@ static __device__ __forceinline__ void permute_x(uint4 p, uint4 q, uint32_t (&b)
   b[6] = __byte_perm(q.y, q.w, 0x5410), b[7] = __byte_perm(q.y, q.w, 0x7632);
 }
 
-/// -128 times the sum of a step's x, where an accumulator of columns 2t, 2t + 1 wants it.
-static __device__ __forceinline__ void offset_sums(const uint32_t (&b)[8], float (&sums)[4]) {
-  const uint32_t ones[4] = {0xC300C300u, 0xC300C300u, 0xC300C300u, 0xC300C300u};
-  sums[0] = sums[1] = sums[2] = sums[3] = 0;
+/// The sum of a step's x in column g.
+static __device__ __forceinline__ float step_sum(const uint32_t (&b)[8], int lane) {
+  const uint32_t ones[4] = {0x3F803F80u, 0x3F803F80u, 0x3F803F80u, 0x3F803F80u};
+  float sums[4] = {0, 0, 0, 0};  // in columns 2t, 2t + 1
 #pragma unroll
   for (int j = 0; j < 4; ++j) mma(sums, sums, ones, b[2 * j], b[2 * j + 1]);
+  const float even = __shfl_sync(~0u, sums[0], lane >> 3);
+  const float odd = __shfl_sync(~0u, sums[1], lane >> 3);
+  return (lane & 4) == 0 ? even : odd;
 }
+
+/// A unit's sums of x in 8 columns as the B of a product whose A are a row's scales and biases as
+/// they are stored. To scales belongs -kOffset times a group's sum, to biases the sum itself, each
+/// split into three bf16, which hold all of its bits: 4 groups x 2 x 3 are two products of 16,
+/// 2 groups are one.
+template <int kGroup>
+struct UnitSums {
+  static constexpr int kProducts = kGroup == 64 ? 2 : 1;
+  static constexpr int kWords = kGroup == 64 ? 3 : 2;  // the fourth would be zero
+  uint32_t b[kWords];
+
+  template <int kOffset>
+  static __device__ __forceinline__ UnitSums of(const uint32_t (*x)[8]) {
+    const int lane = threadIdx.x & 31, t = lane & 3;
+    float sum[kSteps];
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i) sum[i] = step_sum(x[i], lane);
+    float even, odd;  // of two groups that lie side by side
+    if constexpr (kGroup == 64)
+      even = t % 2 == 0 ? sum[0] : sum[2], odd = t % 2 == 0 ? sum[1] : sum[3];
+    else
+      even = sum[0] + sum[1], odd = sum[2] + sum[3];
+    if (is_scale(t)) even *= -kOffset, odd *= -kOffset;
+    uint32_t split[3];
+#pragma unroll
+    for (uint32_t& pair : split) {
+      pair = bf16x2(even, odd);
+      even -= low_bf16(pair), odd -= high_bf16(pair);
+    }
+    if constexpr (kGroup == 64)
+      return {{split[0], split[1], split[2]}};
+    else
+      return {{t < 2 ? split[0] : split[1], t < 2 ? split[2] : 0u}};
+  }
+  static __device__ __forceinline__ bool is_scale(int t) {
+    return kGroup == 64 ? t < 2 : t % 2 == 0;
+  }
+  /// Where a row has the lane's word of A.
+  static __device__ __forceinline__ uint32_t word_at(int t, int scales_at, int biases_at) {
+    return static_cast<uint32_t>((is_scale(t) ? scales_at : biases_at) +
+                                 (kGroup == 64 ? t % 2 * 4 : 0));
+  }
+  /// By way of shared memory, 16 bytes a lane.
+  __device__ __forceinline__ void keep(uint32_t to) const {
+    store_shared16(to, make_uint4(b[0], b[1], b[kWords - 1], 0));
+  }
+  static __device__ __forceinline__ UnitSums kept(uint32_t at) {
+    if constexpr (kGroup == 64) {
+      const uint4 v = load_shared16(at);
+      return {{v.x, v.y, v.z}};
+    } else {
+      const uint2 v = load_shared8(at);
+      return {{v.x, v.y}};
+    }
+  }
+  /// Adds the product to a 16 x 8 tile; A's words of rows g and g + 8.
+  __device__ __forceinline__ void add_to(float (&chain)[4], uint32_t low, uint32_t high) const {
+    const uint32_t a[4] = {low, high, low, high};
+    mma(chain, chain, a, b[0], b[1]);
+    if constexpr (kGroup == 64) mma(chain, chain, a, b[2], 0);
+  }
+};
 
 static __device__ __forceinline__ void store_sums(uint32_t to, const float (&sums)[4]) {
   asm volatile("st.shared.v4.f32 [%0],{%1,%2,%3,%4};" ::"r"(to), "f"(sums[0]), "f"(sums[1]),
@@ -139,27 +231,13 @@ static __device__ __forceinline__ void load_sums(uint32_t from, float (&sums)[4]
   sums[2] = __uint_as_float(v.z), sums[3] = __uint_as_float(v.w);
 }
 
-/// The scales of rows g and g + 8 in one step.
-struct StepScales {
-  float s0, s1, b0, b1;
-};
-template <int kGroup>
-static __device__ __forceinline__ StepScales step_scales(const RowScales<kGroup>& low,
-                                                         const RowScales<kGroup>& high, int step) {
-  return {low.scale(step), high.scale(step), low.bias(step), high.bias(step)};
-}
-
-/// One step of a 16 x 8 tile, in the order above.
-static __device__ __forceinline__ void add_step(float (&chain)[4], const float (&dot)[4],
-                                                const float (&sums)[4], const StepScales& scales) {
-  chain[0] = __fmaf_rn(scales.b0, sums[0], chain[0]);
-  chain[1] = __fmaf_rn(scales.b0, sums[1], chain[1]);
-  chain[2] = __fmaf_rn(scales.b1, sums[0], chain[2]);
-  chain[3] = __fmaf_rn(scales.b1, sums[1], chain[3]);
-  chain[0] = __fmaf_rn(scales.s0, dot[0], chain[0]);
-  chain[1] = __fmaf_rn(scales.s0, dot[1], chain[1]);
-  chain[2] = __fmaf_rn(scales.s1, dot[2], chain[2]);
-  chain[3] = __fmaf_rn(scales.s1, dot[3], chain[3]);
+/// One step of a 16 x 8 tile, in the order above; the scales of rows g and g + 8.
+static __device__ __forceinline__ void add_step(float (&chain)[4], const float (&dot)[4], float low,
+                                                float high) {
+  chain[0] = __fmaf_rn(low, dot[0], chain[0]);
+  chain[1] = __fmaf_rn(low, dot[1], chain[1]);
+  chain[2] = __fmaf_rn(high, dot[2], chain[2]);
+  chain[3] = __fmaf_rn(high, dot[3], chain[3]);
 }
 
 static __device__ __forceinline__ float rounded(float value, DType type) {

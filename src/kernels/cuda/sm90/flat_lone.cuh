@@ -7,18 +7,6 @@
 
 namespace stepless::kernels::sm90 {
 
-/// Scales and biases of a row's unit, which lie side by side.
-template <int kGroup>
-static __device__ __forceinline__ RowScales<kGroup> load_scales(uint32_t row) {
-  if constexpr (kGroup == 64) {
-    const uint4 v = load_shared16(row + kScalesAt);
-    return {make_uint2(v.x, v.y), make_uint2(v.z, v.w)};
-  } else {
-    const uint2 v = load_shared8(row + kScalesAt);
-    return {make_uint2(v.x, 0), make_uint2(v.y, 0)};
-  }
-}
-
 /// Shared memory of another block of the team.
 static __device__ __forceinline__ uint32_t of_block(uint32_t at, int rank) {
   uint32_t there;
@@ -81,12 +69,13 @@ struct LoneWarp {
   const LoneRoom& room;
   LoneCopies<kGroup>& copies;
   const int m;
-  const uint32_t shared;             // of the block
-  const uint32_t rows, codes, sums;  // this lane's: rows g and g + 8, their codes, sums of x
-  uint32_t taken = 0;                // the place of the ring that is multiplied next
+  const uint32_t shared;  // of the block
+  // This lane's: rows g and g + 8, their codes, their words of scales and biases, sums of x.
+  const uint32_t rows, codes, words, sums;
+  uint32_t taken = 0;  // the place of the ring that is multiplied next
   uint32_t xf[kSteps][8];
 
-  /// x of a unit as B operands, and -128 times its sums.
+  /// x of a unit as B operands, and its sums.
   __device__ __forceinline__ void load_x(const uint8_t* x, int64_t x_row_bytes) {
     const int g = (threadIdx.x & 31) >> 2, t = threadIdx.x & 3;
 #pragma unroll
@@ -98,33 +87,22 @@ struct LoneWarp {
       }
       permute_x(p, q, xf[i]);
     }
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < kSteps; ++i) {
-      float s[4];
-      offset_sums(xf[i], s);
-      if (g == 0) store_sums(sums + i * 64, s);
-    }
-    __syncwarp();
+    UnitSums<kGroup>::template of<kCodeOffset>(xf).keep(sums);
   }
 
   /// The products of some steps side by side: those of one alone wait 33 cycles for each other.
-  __device__ __forceinline__ void multiply(int i0, float (&s)[kTogether][4],
-                                           float (&dot)[kTogether][4]) const {
+  __device__ __forceinline__ void multiply(int i0, float (&dot)[kTogether][4]) const {
     StepCodes c[kTogether];
 #pragma unroll
-    for (int i = 0; i < kTogether; ++i) {
-      c[i] = load_codes(codes + taken, i0 + i, 0);
-      load_sums(sums + (i0 + i) * 64, s[i]);
-    }
+    for (int i = 0; i < kTogether; ++i) c[i] = load_codes(codes + taken, i0 + i, 0);
 #pragma unroll
     for (int j = 0; j < 4; ++j)
 #pragma unroll
       for (int i = 0; i < kTogether; ++i) {
         uint32_t a[4];
-        operand(c[i], j, a);
+        operand<kCodeOffset>(c[i], j, a);
         const uint32_t* const b = xf[i0 + i];
-        mma(dot[i], j == 0 ? s[i] : dot[i], a, b[2 * j], b[2 * j + 1]);
+        add_product(dot[i], j == 0, a, b[2 * j], b[2 * j + 1]);
       }
   }
 
@@ -147,21 +125,29 @@ struct LoneWarp {
     for (; left > 0; --left) {
       wait_copies<kStages - 2>();
       __syncwarp();
-      const auto low = load_scales<kGroup>(rows + taken);
-      const auto high = load_scales<kGroup>(rows + taken + 8 * kRowBytes);
+      RowScales<kGroup> low, high;
+      const auto load_scales = [&] {
+        low = RowScales<kGroup>::load(rows + taken);
+        high = RowScales<kGroup>::load(rows + taken + 8 * kRowBytes);
+      };
+      if (kTogether == 1) load_scales();  // elsewhere they would cost a register too many
       copies.next(taken == 0 ? (kStages - 1) * kUnitBytes : taken - kUnitBytes);
       float acc[4] = {0, 0, 0, 0};
 #pragma unroll
       for (int i0 = 0; i0 < kSteps; i0 += kTogether) {
-        float s[kTogether][4], dot[kTogether][4];
-        multiply(i0, s, dot);
+        float dot[kTogether][4];
+        multiply(i0, dot);
         if (i0 == 0) {
           wait(ready + slot.hand, slot.parity);
           if (second != 0) load_sums(mine + slot.hand, acc);
+          const uint32_t low_word = load_shared4(words + taken);
+          const uint32_t high_word = load_shared4(words + taken + 8 * kRowBytes);
+          UnitSums<kGroup>::kept(sums).add_to(acc, low_word, high_word);
+          if (kTogether > 1) load_scales();
         }
 #pragma unroll
         for (int i = 0; i < kTogether; ++i)
-          add_step(acc, dot[i], s[i], step_scales(low, high, i0 + i));
+          add_step(acc, dot[i], low.scale(i0 + i), high.scale(i0 + i));
       }
       taken = taken == (kStages - 1) * kUnitBytes ? 0 : taken + kUnitBytes;
       if (last == 0) {
@@ -312,6 +298,8 @@ static __global__ void __launch_bounds__(kThreads, kBlocks)
   if (kTeam) meet_team();
   wait_for_inputs();
   if (kTeam) wait_for_team();
+  const uint32_t word =
+      UnitSums<kGroup>::word_at(t, kScalesAt, kScalesAt + LoneCopies<kGroup>::kScaleBytes);
   LoneWarp<kGroup, kStages, kTogether, kTeam> mine{plan,
                                                    room,
                                                    copies,
@@ -319,7 +307,8 @@ static __global__ void __launch_bounds__(kThreads, kBlocks)
                                                    shared,
                                                    kept(ring + g * kRowBytes),
                                                    kept(ring + g * kRowBytes + t * 8),
-                                                   kept(sums + t * 16)};
+                                                   kept(ring + g * kRowBytes + word),
+                                                   kept(sums + lane * 16)};
   mine.run(x, x_row_bytes);
 }
 

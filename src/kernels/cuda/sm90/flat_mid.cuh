@@ -13,13 +13,14 @@ using namespace sm80;
 constexpr int kMidTiles = 4;  // of 16 outputs, a warpgroup's
 constexpr int kMidSteps = kPartK / kStepK, kMidChainUnits = kChainK / kUnitK;
 
-/// Shared memory of a block: x of a part, its sums as mma.sync's accumulators want them, rings.
-template <int kCols, int kPairs, int kStages>
+/// Shared memory of a block: x of a part, its units' sums, rings.
+template <int kCols, int kPairs, int kGroup, int kStages>
 struct MidRoom {
   static constexpr int kWarps = kPairs * 8, kThreads = kWarps * 32;
   static constexpr int kStepBytes = kCols * 128;
-  static constexpr int kSumBytes = kCols * 8;
-  static constexpr int kSums = kMidSteps * kStepBytes, kRing = kSums + kMidSteps * kSumBytes;
+  static constexpr int kSumBytes = kCols * SumBlock<kGroup>::kBytes / 8;  // of a unit
+  static constexpr int kSums = kMidSteps * kStepBytes;
+  static constexpr int kRing = kSums + kPartK / kUnitK * kSumBytes;
   static constexpr int kBytes = kRing + kWarps * kStages * kUnitBytes;
 };
 
@@ -67,33 +68,33 @@ struct MidSource {
   }
 };
 
-/// x of the block's part as B operands, and -128 times its sums.
-template <int kCols>
+/// x of the block's part as B operands, and its units' sums. A warp takes 8 columns of a unit at a
+/// time.
+template <int kCols, int kGroup>
 static __device__ __forceinline__ void stage_mid(const uint8_t* x, int64_t x_row_bytes, int m,
                                                  int step0, int steps, uint32_t operands,
                                                  uint32_t sums, int lane, int warp, int warps) {
-  constexpr int kBlocks = kCols / 8, kItems = kMidSteps * kBlocks, kAtOnce = 4;
+  constexpr int kBlocks = kCols / 8, kItems = kPartK / kUnitK * kBlocks;
   const int g = lane >> 2, t = lane & 3;
-  for (int item0 = warp; item0 < kItems; item0 += warps * kAtOnce) {
-    uint32_t b[kAtOnce][8];
+  for (int item = warp; item < kItems; item += warps) {
+    const int block = item % kBlocks, unit = item / kBlocks, step1 = step0 + unit * kSteps;
+    uint32_t b[kSteps][8];
 #pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      const int item = item0 + i * warps, step = step0 + item / kBlocks;
-      const bool is = item < kItems && step < steps;
-      load_operands(x, x_row_bytes, item % kBlocks * 8 + g, is ? m : 0, step, t, b[i]);
-    }
+    for (int i = 0; i < kSteps; ++i)
+      load_operands(x, x_row_bytes, block * 8 + g, step1 < steps ? m : 0, step1 + i, t, b[i]);
 #pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      const int item = item0 + i * warps;
-      if (item >= kItems) continue;
-      const uint32_t to = operands + item * 1024 + g * 128 + t * 4;
+    for (int i = 0; i < kSteps; ++i) {
+      const uint32_t to =
+          operands + ((unit * kSteps + i) * kBlocks + block) * 1024 + g * 128 + t * 4;
 #pragma unroll
       for (int j = 0; j < 8; ++j)
         asm volatile("st.shared.u32 [%0],%1;" ::"r"(to + (j ^ g) * 16), "r"(b[i][j]) : "memory");
-      float s[4];
-      offset_sums(b[i], s);
-      if (g == 0) store_sums(sums + item * 64 + t * 16, s);
     }
+    const uint32_t to = sums + item * SumBlock<kGroup>::kBytes + lane * 4;
+    SumBlock<kGroup>::each(
+        UnitSums<kGroup>::template of<kCodeOffset>(b), [&](int at, uint32_t word) {
+          asm volatile("st.shared.u32 [%0],%1;" ::"r"(to + at), "r"(word) : "memory");
+        });
   }
 }
 
@@ -123,7 +124,8 @@ static __device__ __forceinline__ void store_four(const FlatWeights& w, int tile
 /// 4096, 16 rows), one pair in two blocks of a multiprocessor (+6 to +80 %).
 template <int kCols, int kPairs, int kGroup, int kStages>
 struct MidWarp {
-  using Room = MidRoom<kCols, kPairs, kStages>;
+  using Room = MidRoom<kCols, kPairs, kGroup, kStages>;
+  using Sums = UnitSums<kGroup>;
   static constexpr int kSums = kCols / 2, kHalf = kSums / 2, kVectors = kHalf / 4;
   static constexpr int kTogether = kCols > 32 ? 2 : 1;
 
@@ -138,8 +140,9 @@ struct MidWarp {
   const int own = units_of(half), others = units_of(1 - half);
   const uint32_t ring = ring_of(warp);
   const uint64_t operand0 = operand_at(shared) + half * (kChainK / kStepK) * Room::kStepBytes / 16;
-  const uint32_t sums0 =
-      shared + Room::kSums + half * (kChainK / kStepK) * Room::kSumBytes + t * 16;
+  const uint64_t sums0 = operand_in_blocks(shared + Room::kSums, SumBlock<kGroup>::kBytes) +
+                         half * kMidChainUnits * Room::kSumBytes / 16;
+  const uint32_t word = Sums::word_at(t, kScalesAt, kBiasesAt);
   MidSource<kGroup> source;
   int ahead = first, ahead_unit = 0, fill = 0, slot = 0, used = 0;
   float chain[kSums];
@@ -168,34 +171,26 @@ struct MidWarp {
     fill = fill + 1 == kStages ? 0 : fill + 1;
   }
 
-  /// One step of 64, as add_step() sums it; `next`: what may be done meanwhile.
-  template <class F>
-  __device__ __forceinline__ void add(int step, const StepScales& scales, uint32_t (&a)[4][4],
-                                      F next) {
-    const uint32_t sums = sums0 + step * Room::kSumBytes;
+  /// One step of 64, as add_step() sums it; `first`: products of the unit that come before, `next`:
+  /// what may be done meanwhile.
+  template <class First, class Next>
+  __device__ __forceinline__ void add(int step, float low, float high, uint32_t (&a)[4][4],
+                                      First first, Next next) {
     const uint64_t operands = operand0 + static_cast<uint32_t>(step * Room::kStepBytes / 16);
     float dot[kSums];
-#pragma unroll
-    for (int c = 0; c < kCols / 8; ++c) {
-      float s[4];
-      load_sums(sums + c * 64, s);
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        chain[4 * c + e] = __fmaf_rn(e < 2 ? scales.b0 : scales.b1, s[e], chain[4 * c + e]);
-        dot[4 * c + e] = s[e];
-      }
-    }
-    pin(dot);
+    pin(chain);
     begin_products();
+    first();
+    Wgmma<kCols, DType::bf16, 0, 0>::add(dot, a[0], operands);
 #pragma unroll
-    for (int j = 0; j < 4; ++j) Wgmma<kCols>::add(dot, a[j], operands + j * 2);
+    for (int j = 1; j < 4; ++j) Wgmma<kCols>::add(dot, a[j], operands + j * 2);
     commit_products();
     next();
     wait_products();
     pin(dot);
+    pin(chain);
 #pragma unroll
-    for (int c = 0; c < kSums; ++c)
-      chain[c] = __fmaf_rn(c % 4 < 2 ? scales.s0 : scales.s1, dot[c], chain[c]);
+    for (int c = 0; c < kSums; ++c) chain[c] = __fmaf_rn(c % 4 < 2 ? low : high, dot[c], chain[c]);
   }
 
   __device__ __forceinline__ void add_unit(int unit) {
@@ -206,22 +201,34 @@ struct MidWarp {
     slot = slot + 1 == kStages ? 0 : slot + 1;
     const auto low = RowScales<kGroup>::load(row);
     const auto high = RowScales<kGroup>::load(row + 8 * kRowBytes);
+    const uint32_t low_word = load_shared4(row + word);
+    const uint32_t high_word = load_shared4(row + word + 8 * kRowBytes);
     copy_next();
+    uint32_t sums_a[4] = {low_word, high_word, low_word, high_word};
+    const uint64_t sums = sums0 + static_cast<uint32_t>(unit * Room::kSumBytes / 16);
     uint32_t a[2][4][4];
     const auto decode = [&](int i) {
       const StepCodes codes = load_codes(row, i, t);
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        operand(codes, j, a[i & 1][j]);
+        operand<kCodeOffset>(codes, j, a[i & 1][j]);
         pin(a[i & 1][j]);
       }
     };
     decode(0);
 #pragma unroll
     for (int i = 0; i < kSteps; ++i)
-      add(unit * kSteps + i, step_scales(low, high, i), a[i & 1], [&] {
-        if (i + 1 < kSteps) decode(i + 1);
-      });
+      add(
+          unit * kSteps + i, low.scale(i), high.scale(i), a[i & 1],
+          [&] {
+            if (i > 0) return;
+#pragma unroll
+            for (int j = 0; j < Sums::kProducts; ++j)
+              Wgmma<kCols>::add(chain, sums_a, sums + j * (256 / 16));
+          },
+          [&] {
+            if (i + 1 < kSteps) decode(i + 1);
+          });
   }
 
   __device__ __forceinline__ void meet() const {
@@ -338,10 +345,10 @@ struct MidWarp {
 };
 
 template <int kCols, int kPairs, int kGroup, int kStages>
-static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, kStages>::kThreads, 1)
+static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, kGroup, kStages>::kThreads, 1)
     flat_mid(const __grid_constant__ FlatWeights w, const uint8_t* x, int64_t x_row_bytes, int m,
              int tiles, float4* partials, unsigned* tickets) {
-  using Room = MidRoom<kCols, kPairs, kStages>;
+  using Room = MidRoom<kCols, kPairs, kGroup, kStages>;
   extern __shared__ __align__(1024) uint8_t shared[];
   const int lane = threadIdx.x & 31;
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0);  // visibly the same in all lanes
@@ -372,8 +379,9 @@ static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, kStages>::kThrea
 #pragma unroll
   for (int i = 0; i < kStages - 1; ++i) mine.copy_next();
   wait_for_inputs();
-  stage_mid<kCols>(x + way * kCols * x_row_bytes, x_row_bytes, m - way * kCols, part * kMidSteps,
-                   w.k / kStepK, base, base + Room::kSums, lane, warp, Room::kWarps);
+  stage_mid<kCols, kGroup>(x + way * kCols * x_row_bytes, x_row_bytes, m - way * kCols,
+                           part * kMidSteps, w.k / kStepK, base, base + Room::kSums, lane, warp,
+                           Room::kWarps);
   show_to_products();
   __syncthreads();
   mine.run();

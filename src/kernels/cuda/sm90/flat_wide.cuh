@@ -15,19 +15,24 @@ using namespace sm80;
 constexpr int kGroups = 2, kWideThreads = 128 * kGroups, kWideWarps = kWideThreads / 32;
 constexpr int kWideOutputs = 64 * kGroups;
 constexpr int kXStages = 4, kWeightStages = 3;
-constexpr int kChainUnits = kChainK / kUnitK, kPartUnits = kPartK / kUnitK;
+constexpr int kChainUnits = kChainK / kUnitK;
 
-/// One step of 64 k of kCols rows of x: four operands, each 32 bytes of a row's 128, and -128 times
-/// the rows' sums.
-template <int kCols>
-struct WideStep {
-  static constexpr int kOperand = 32, kSumsAt = kCols * 128, kBytes = kSumsAt + 1024;
+/// A unit of 256 k of kCols rows of x: the rows' sums (SumBlock), then its steps, of which each has
+/// four operands, 32 bytes of a row's 128.
+template <int kCols, int kGroup>
+struct WideUnit {
+  static constexpr int kOperand = 32, kStep = kCols * 128,
+                       kSums = kCols / 8 * SumBlock<kGroup>::kBytes;
+  static constexpr int kBytes = kSums + kSteps * kStep;
+  static __host__ __device__ constexpr int step_at(int step) { return kSums + step * kStep; }
 };
 
-/// Shared memory: stages of x, rings of weights, sums of parts, barriers.
-template <int kCols>
+/// Shared memory: a unit of x, whose steps are the stages of copies, rings of weights, sums of
+/// parts, barriers.
+template <int kCols, int kGroup>
 struct WideRoom {
-  static constexpr int kRing = kXStages * WideStep<kCols>::kBytes;
+  static_assert(kXStages == kSteps);
+  static constexpr int kRing = WideUnit<kCols, kGroup>::kBytes;
   static constexpr int kTotals = kRing + kWideWarps * kWeightStages * kUnitBytes;
   static constexpr int kBarriers = kTotals + kWideThreads * kCols / 2 * 4;
   static constexpr int kBytes = kBarriers + 2 * kXStages * 8;
@@ -41,49 +46,55 @@ struct WideSplit {
   unsigned* tickets;
 };
 
-/// One step of 8 columns by a warp, to the step's place. `row`: of x, of this lane's column; null:
+/// A unit of 8 columns by a warp, to the unit's place. `row`: of x, of this lane's column; null:
 /// zeros.
-template <int kCols>
-static __device__ __forceinline__ void prepare_columns(const uint8_t* row, int step, int block,
+template <int kCols, int kGroup>
+static __device__ __forceinline__ void prepare_columns(const uint8_t* row, int unit, int block,
                                                        uint8_t* at) {
+  using Unit = WideUnit<kCols, kGroup>;
+  using Block = SumBlock<kGroup>;
   const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  uint32_t b[8];
-  float sums[4];
-  load_operands(row, step, t, b);
-  offset_sums(b, sums);
+  uint32_t b[kSteps][8];
 #pragma unroll
-  for (int i = 0; i < 8; ++i)
-    *reinterpret_cast<uint32_t*>(at + (block * 8 + g) * 128 + (i ^ g) * 16 + t * 4) = b[i];
-  if (g == 0)
-    *reinterpret_cast<float2*>(at + WideStep<kCols>::kSumsAt + (block * 8 + 2 * t) * 4) =
-        make_float2(sums[0], sums[1]);
+  for (int i = 0; i < kSteps; ++i) load_operands(row, unit * kSteps + i, t, b[i]);
+#pragma unroll
+  for (int i = 0; i < kSteps; ++i)
+#pragma unroll
+    for (int j = 0; j < 8; ++j)
+      *reinterpret_cast<uint32_t*>(at + Unit::step_at(i) + (block * 8 + g) * 128 + (j ^ g) * 16 +
+                                   t * 4) = b[i][j];
+  Block::each(UnitSums<kGroup>::template of<kCodeOffset>(b), [&](int byte, uint32_t word) {
+    *reinterpret_cast<uint32_t*>(at + block * Block::kBytes + byte + lane * 4) = word;
+  });
 }
 
-/// x in the order of operands: blocks of kCols rows, in them steps (WideStep). A warp makes 8
-/// columns of a step; rows from m on are zero.
-template <int kCols>
-static __global__ void prepare_wide(const void* x, int64_t x_row_bytes, int m, int steps,
+/// x in the order of operands: blocks of kCols rows, in them units (WideUnit). A warp makes 8
+/// columns of a unit; rows from m on are zero.
+template <int kCols, int kGroup>
+static __global__ void prepare_wide(const void* x, int64_t x_row_bytes, int m, int units,
                                     uint8_t* to) {
+  using Unit = WideUnit<kCols, kGroup>;
   constexpr int kBlocks = kCols / 8;
   begin_early();
   const int g = threadIdx.x % 32 / 4;
   const int item = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
-  const int block = item % kBlocks, step = item / kBlocks % steps, tile = item / kBlocks / steps;
-  const int row = tile * kCols + block * 8 + g;
+  const int block = item % kBlocks, unit = item / kBlocks % units, tile = item / kBlocks / units;
   if (tile * kCols >= m) return;
-  prepare_columns<kCols>(
-      row < m ? static_cast<const uint8_t*>(x) + row * x_row_bytes : nullptr, step, block,
-      to + (static_cast<int64_t>(tile) * steps + step) * WideStep<kCols>::kBytes);
+  const int row = tile * kCols + block * 8 + g;
+  prepare_columns<kCols, kGroup>(
+      row < m ? static_cast<const uint8_t*>(x) + row * x_row_bytes : nullptr, unit, block,
+      to + (static_cast<int64_t>(tile) * units + unit) * Unit::kBytes);
 }
 
 template <int kCols, int kGroup>
 struct WideTile {
   static constexpr int kSums = kCols / 2;  // of a thread
-  using Step = WideStep<kCols>;
-  using Room = WideRoom<kCols>;
+  using Unit = WideUnit<kCols, kGroup>;
+  using Room = WideRoom<kCols, kGroup>;
+  using Sums = UnitSums<kGroup>;
 
   const FlatWeight w;
-  const uint8_t* const x;  // this block's steps
+  const uint8_t* const x;  // this block's units
   const int tile;          // of 16 outputs, this warp's
   const uint32_t shared;
   float* const totals;    // of this thread, kWideThreads apart
@@ -92,6 +103,7 @@ struct WideTile {
   const int steps = units * kSteps;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const uint32_t ring = shared + Room::kRing + warp * kWeightStages * kUnitBytes;
+  const uint32_t word = Sums::word_at(lane % 4, kScalesAt, kBiasesAt);
   float chain[kSums];
 
   __device__ uint32_t full(int step) const {
@@ -105,63 +117,49 @@ struct WideTile {
       copy_unit<kGroup>(w, tile, unit0 + unit, ring + unit % kWeightStages * kUnitBytes, lane);
     commit_copies();
   }
-  /// One thread of the block.
+  /// One thread of the block. With a unit's first step come its sums, which lie in front of it.
   __device__ void copy_x(int step) const {
     if (step >= steps) return;
     if (step >= kXStages) wait(empty(step), parity(step - kXStages));
-    copy_bulk(shared + step % kXStages * Step::kBytes,
-              x + static_cast<int64_t>(step) * Step::kBytes, Step::kBytes, full(step));
+    const int of_unit = step % kSteps, at = of_unit == 0 ? 0 : Unit::step_at(of_unit);
+    copy_bulk(shared + at, x + static_cast<int64_t>(step / kSteps) * Unit::kBytes + at,
+              Unit::step_at(of_unit + 1) - at, full(step));
   }
 
-  __device__ void load_sums_of(uint32_t stage, float (&sums)[kSums]) const {
-    const uint32_t at = stage + Step::kSumsAt + lane % 4 * 8;
+  /// A unit's first product, of its scales and biases.
+  __device__ void add_sums(const uint32_t (&a)[4]) {
+    const uint64_t sums = operand_in_blocks(shared, SumBlock<kGroup>::kBytes);
 #pragma unroll
-    for (int i = 0; i < kCols / 4; ++i) {  // twice: cheaper than a load and two moves
-      const uint2 pair = load_shared8(at + i / 2 * 32);
-      sums[2 * i] = __uint_as_float(pair.x), sums[2 * i + 1] = __uint_as_float(pair.y);
-    }
+    for (int j = 0; j < Sums::kProducts; ++j) Wgmma<kCols>::add(chain, a, sums + j * (256 / 16));
   }
 
-  __device__ void add_biases(uint32_t stage, const StepScales& s) {
-    const uint32_t at = stage + Step::kSumsAt + lane % 4 * 8;
-#pragma unroll
-    for (int i = 0; i < kCols / 8; ++i) {
-      const uint2 pair = load_shared8(at + i * 32);
-      const float even = __uint_as_float(pair.x), odd = __uint_as_float(pair.y);
-      chain[4 * i] = __fmaf_rn(s.b0, even, chain[4 * i]);
-      chain[4 * i + 1] = __fmaf_rn(s.b0, odd, chain[4 * i + 1]);
-      chain[4 * i + 2] = __fmaf_rn(s.b1, even, chain[4 * i + 2]);
-      chain[4 * i + 3] = __fmaf_rn(s.b1, odd, chain[4 * i + 3]);
-    }
-  }
-
-  /// One step of 64, as add_step() sums it.
-  __device__ void add(int step, uint32_t row, const StepScales& scales) {
-    const uint32_t stage = shared + step % kXStages * Step::kBytes;
+  /// One step of 64, as add_step() sums it; `first` of a unit, whose A of sums is `sums_a`.
+  __device__ void add(int step, uint32_t row, float low, float high, bool first,
+                      const uint32_t (&sums_a)[4]) {
+    const uint64_t operands = operand_at(shared + Unit::step_at(step % kSteps));
     const StepCodes codes = load_codes(row, step % kSteps, lane % 4);
     uint32_t a[4][4];
     float dot[kSums];
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      operand(codes, j, a[j]);
+      operand<kCodeOffset>(codes, j, a[j]);
       pin(a[j]);
     }
     wait(full(step), parity(step));
-    load_sums_of(stage, dot);
-    pin(dot);
+    pin(chain);
     begin_products();
+    if (first) add_sums(sums_a);
+    Wgmma<kCols, DType::bf16, 0, 0>::add(dot, a[0], operands);
 #pragma unroll
-    for (int j = 0; j < 4; ++j)
-      Wgmma<kCols>::add(dot, a[j], operand_at(stage + j * Step::kOperand));
+    for (int j = 1; j < 4; ++j) Wgmma<kCols>::add(dot, a[j], operands + j * (Unit::kOperand / 16));
     commit_products();
     if (threadIdx.x == 0) copy_x(step + kXStages - 1);
     __syncwarp();
-    add_biases(stage, scales);
     wait_products();
     pin(dot);
+    pin(chain);
 #pragma unroll
-    for (int i = 0; i < kSums; ++i)
-      chain[i] = __fmaf_rn(i % 4 < 2 ? scales.s0 : scales.s1, dot[i], chain[i]);
+    for (int i = 0; i < kSums; ++i) chain[i] = __fmaf_rn(i % 4 < 2 ? low : high, dot[i], chain[i]);
     if (lane == 0) arrive(empty(step));
   }
 
@@ -176,8 +174,11 @@ struct WideTile {
       const uint32_t row = ring + unit % kWeightStages * kUnitBytes + lane / 4 * kRowBytes;
       const auto low = RowScales<kGroup>::load(row);
       const auto high = RowScales<kGroup>::load(row + 8 * kRowBytes);
+      uint32_t sums_a[4] = {load_shared4(row + word), load_shared4(row + word + 8 * kRowBytes)};
+      sums_a[2] = sums_a[0], sums_a[3] = sums_a[1];
 #pragma unroll
-      for (int i = 0; i < kSteps; ++i) add(unit * kSteps + i, row, step_scales(low, high, i));
+      for (int i = 0; i < kSteps; ++i)
+        add(unit * kSteps + i, row, low.scale(i), high.scale(i), i == 0, sums_a);
     }
   }
 
@@ -251,9 +252,9 @@ struct WideTile {
 };
 
 /// Has the block's barriers of x ready.
-template <int kCols>
+template <int kCols, int kGroup>
 static __device__ __forceinline__ void make_wide_barriers(uint32_t shared) {
-  using Room = WideRoom<kCols>;
+  using Room = WideRoom<kCols, kGroup>;
   if (threadIdx.x == 0) {
     for (int i = 0; i < kXStages; ++i) {
       make_barrier(shared + Room::kBarriers + i * 8, 1);
@@ -269,11 +270,11 @@ static __global__ void __launch_bounds__(kWideThreads, 1)
     flat_wide(FlatWeight w, const uint8_t* x, void* y, int64_t y_stride, DType y_type, int m,
               int row_tiles, WideSplit split) {
   extern __shared__ __align__(1024) uint8_t shared[];
-  using Room = WideRoom<kCols>;
+  using Room = WideRoom<kCols, kGroup>;
   constexpr int kPartFloats = kWideThreads * kCols / 2;
   const uint32_t base = shared_address(shared);
   let_next_start();
-  make_wide_barriers<kCols>(base);
+  make_wide_barriers<kCols, kGroup>(base);
   const int slice = blockIdx.x % split.slices, place = blockIdx.x / split.slices;
   const int row_tile = place % row_tiles, n0 = place / row_tiles * kWideOutputs;
   const int warp = threadIdx.x / 32, units = w.k / kUnitK;
@@ -284,9 +285,9 @@ static __global__ void __launch_bounds__(kWideThreads, 1)
       split.slices == 1
           ? nullptr
           : split.partials + static_cast<int64_t>(place) * parts * kPartFloats + threadIdx.x;
-  const int64_t step0 = static_cast<int64_t>(row_tile) * units * kSteps + unit0 * kSteps;
+  const int64_t of_x = static_cast<int64_t>(row_tile) * units + unit0;
   WideTile<kCols, kGroup> tile{w,
-                               x + step0 * WideStep<kCols>::kBytes,
+                               x + of_x * WideUnit<kCols, kGroup>::kBytes,
                                n0 / kTileRows + warp,
                                base,
                                totals + threadIdx.x,

@@ -22,7 +22,7 @@ struct LonePlan {
 /// barriers, one says for each chain that its first half is there, the last that the slot is free
 /// again; of a total's, that all chains are there.
 struct LoneRoom {
-  static constexpr int kSumBytes = kTileRows * 8 * 4, kXBytes = kSteps * 64;
+  static constexpr int kSumBytes = kTileRows * 8 * 4, kXBytes = 512;
   int chains, own_chains;  // of k, and those that this block has halves of
   int hand_bytes, total_bytes, totals, rings, warp_bytes, bytes;
   __host__ __device__ constexpr int half(int own) const { return own_chains * kSumBytes + own * 8; }
@@ -82,8 +82,8 @@ struct LoneCopies {
   const int lane = threadIdx.x & 31;
   const int64_t four_rows = w.k * 2;
   const int64_t high = w.gated ? w.one[1].codes - w.one[0].codes : 8 * (w.k / 2);
-  const int64_t jump = static_cast<int64_t>(plan.row_ways * rows.height()) * (w.k / 2);
-  const int64_t scales_jump = jump / kGroup * 4;
+  const uint32_t jump = static_cast<uint32_t>(plan.row_ways * rows.height() * (w.k / 2));
+  const uint32_t scales_jump = jump / kGroup * 4;
   int band = 0, unit = way, tile = row_way;  // where it aims next
   const uint8_t *codes = nullptr, *scales = nullptr;
   int whole = 0;  // tiles with all their rows that follow by mere jumps

@@ -14,7 +14,9 @@ int64_t tiles_of(const MatmulArgs& a, int64_t columns) {
   return row_tiles_of(a, columns) * ((a.n + kWideOutputs - 1) / kWideOutputs);
 }
 int64_t prepared_bytes(const MatmulArgs& a) {
-  return row_tiles_of(a, 128) * (a.k / kStepK) * WideStep<128>::kBytes;
+  const int unit_bytes =
+      a.group_size == 64 ? WideUnit<128, 64>::kBytes : WideUnit<128, 128>::kBytes;
+  return row_tiles_of(a, 128) * (a.k / kUnitK) * unit_bytes;
 }
 
 WideSplit split_of(const MatmulArgs& a, int64_t tiles, const CudaContext& context) {
@@ -30,16 +32,16 @@ WideSplit split_of(const MatmulArgs& a, int64_t tiles, const CudaContext& contex
 template <int kCols, int kGroup>
 cudaError_t launch_wide(const MatmulArgs& a, const CudaContext& context) {
   const auto kernel = flat_wide<kCols, kGroup>;
-  constexpr int kBytes = WideRoom<kCols>::kBytes;
+  constexpr int kBytes = WideRoom<kCols, kGroup>::kBytes;
   cudaError_t error =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
   if (error != cudaSuccess) return error;
   uint8_t* const prepared = context.workspace + kTicketBytes;
   const int row_tiles = static_cast<int>(row_tiles_of(a, kCols));
-  const int steps = static_cast<int>(a.k / kStepK);
-  const auto warps = static_cast<unsigned>(row_tiles * steps * (kCols / 8));
-  error = launch_grid(prepare_wide<kCols>, {(warps + 7) / 8, 256}, context, a.x, a.x_stride * 2,
-                      static_cast<int>(a.m), steps, prepared);
+  const int units = static_cast<int>(a.k / kUnitK);
+  const auto warps = static_cast<unsigned>(row_tiles * units * (kCols / 8));
+  error = launch_grid(prepare_wide<kCols, kGroup>, {(warps + 7) / 8, 256}, context, a.x,
+                      a.x_stride * 2, static_cast<int>(a.m), units, prepared);
   if (error != cudaSuccess) return error;
   const int64_t tiles = tiles_of(a, kCols);
   const WideSplit split = split_of(a, tiles, context);

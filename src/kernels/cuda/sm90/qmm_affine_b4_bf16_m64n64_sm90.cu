@@ -29,7 +29,7 @@ template <int kCols, int kPairs, int kGroup, int kStages>
 int32_t launch_mid(const FlatCall& call, const CudaContext& context) {
   const FlatWeights weights = sm80::weights_of(call, 1);
   const MidGrid grid = grid_of<kCols>(call, weights, context);
-  using Room = sm90::MidRoom<kCols, kPairs, kStages>;
+  using Room = sm90::MidRoom<kCols, kPairs, kGroup, kStages>;
   const MatmulArgs& a = call.first();
   return sm80::launch(sm90::flat_mid<kCols, kPairs, kGroup, kStages>,
                       grid.slots * grid.parts * grid.ways, Room::kThreads, Room::kBytes, context,
@@ -40,14 +40,19 @@ int32_t launch_mid(const FlatCall& call, const CudaContext& context) {
 }
 
 /// Two pairs of warpgroups: on an H200 three or four with shorter rings gain 5 % where outputs are
-/// many (128256 x 3072) and lose 3 to 20 % elsewhere. More than 48 rows go by 32: 64 at once take 4
-/// % more at 13824 x 5120 and 4096 x 4096, 7 to 15 % less at 5120 x 13824 and 128256 x 3072.
+/// many (128256 x 3072) and lose 3 to 20 % elsewhere. More than 48 rows go at once unless that
+/// leaves multiprocessors little more than a tile's part each: by 32 5120 x 13824 takes 45 us
+/// instead of 40, 128256 x 3072 209 instead of 176, but 3072 x 3072 12 instead of 13.5.
 template <int kGroup>
 int32_t launch_rows(const FlatCall& call, const CudaContext& context) {
   const int64_t m = call.first().m;
   if (m <= 16) return launch_mid<16, 2, kGroup, 3>(call, context);
-  if (m > 32 && m <= 48) return launch_mid<48, 2, kGroup, 2>(call, context);
-  return launch_mid<32, 2, kGroup, 3>(call, context);
+  if (m <= 32) return launch_mid<32, 2, kGroup, 3>(call, context);
+  if (m <= 48) return launch_mid<48, 2, kGroup, 2>(call, context);
+  const MidGrid grid = grid_of<64>(call, sm80::weights_of(call, 1), context);
+  return divided_up(grid.tiles, sm90::kMidTiles) * grid.parts * 2 > context.multiprocessors * 3
+             ? launch_mid<64, 2, kGroup, 2>(call, context)
+             : launch_mid<32, 2, kGroup, 3>(call, context);
 }
 
 int32_t launch_together(const MatmulArgs* parts, int64_t count, const GluArgs* glu,

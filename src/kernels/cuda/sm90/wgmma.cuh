@@ -135,6 +135,27 @@ static __device__ __forceinline__ uint64_t operand_at(uint32_t shared) {
          kSwizzle128;
 }
 
+/// The descriptor of b where 8 columns of 8 k lie together, 128 bytes, the next 8 k behind them,
+/// and the next 8 columns `columns8` bytes further.
+static __device__ __forceinline__ uint64_t operand_in_blocks(uint32_t shared, uint32_t columns8) {
+  return static_cast<uint64_t>((shared & 0x3ffff) >> 4) | uint64_t{128 >> 4} << 16 |
+         static_cast<uint64_t>(columns8 >> 4) << 32;
+}
+
+/// A unit's sums of x in 8 columns (UnitSums) as b of products by warpgroups: for each product two
+/// blocks of 8 k, where lane (g, t) has word t of column g; operand_in_blocks() with kBytes.
+template <int kGroup>
+struct SumBlock {
+  static constexpr int kBytes = sm80::UnitSums<kGroup>::kProducts * 256;
+  /// Calls store(bytes, word) for all words of this lane, zeros included.
+  template <class Store>
+  static __device__ __forceinline__ void each(const sm80::UnitSums<kGroup>& sums, Store store) {
+#pragma unroll
+    for (int i = 0; i < kBytes / 128; ++i)
+      store(i * 128, i < sums.kWords ? sums.b[i < sums.kWords ? i : 0] : 0u);
+  }
+};
+
 /// The descriptor of b where it is (k, n), n side by side: 64 columns have 128 bytes, chunk c of
 /// row r at place c ^ r % 8; 8 rows have 1024, and columns from 64 on begin `columns64` bytes
 /// further.
@@ -241,11 +262,6 @@ static __device__ __forceinline__ uint32_t add_bf16x2(uint32_t a, uint32_t b) {
 static __device__ __forceinline__ uint32_t fma_bf16x2(uint32_t a, uint32_t b, uint32_t c) {
   uint32_t v;
   asm("fma.rn.bf16x2 %0,%1,%2,%3;" : "=r"(v) : "r"(a), "r"(b), "r"(c));
-  return v;
-}
-static __device__ __forceinline__ uint32_t bf16x2(float low, float high) {
-  uint32_t v;
-  asm("cvt.rn.bf16x2.f32 %0,%1,%2;" : "=r"(v) : "f"(high), "f"(low));
   return v;
 }
 /// Four 8 x 8 matrices of 16 bits, each transposed: lane l gives the place of column l % 8 of

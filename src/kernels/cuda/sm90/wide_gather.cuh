@@ -13,16 +13,15 @@ constexpr int kGatherCols = 128;
 struct WideGatherPlan {
   ExpertPairs pairs;
   uint8_t* lists;  // of sort_experts()
-  uint8_t* x;      // (chunk, step), a chunk's steps as close as its columns allow
+  uint8_t* x;      // (chunk, unit), a chunk's units as close as its columns allow
   int64_t code_bytes[kMostTogether], scale_bytes[kMostTogether];  // of an expert
   int blocks;                                                     // of an expert's outputs
-  int steps;
-  __host__ __device__ int64_t chunk_bytes() const {
-    return int64_t{WideStep<kGatherCols>::kBytes} * steps;
-  }
+  int units;
+  int64_t chunk_bytes;
 };
 
-/// A warp makes 8 columns of a step.
+/// A warp makes 8 columns of a unit.
+template <int kGroup>
 static __global__ void __launch_bounds__(256)
     prepare_experts(const __grid_constant__ WideGatherPlan plan, const uint8_t* x,
                     int64_t x_row_bytes) {
@@ -30,8 +29,8 @@ static __global__ void __launch_bounds__(256)
   begin_early();
   const PairLists lists = lists_at(plan.lists, plan.pairs.pairs);
   const int item = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
-  const int block = item % kBlocks, step = item / kBlocks % plan.steps;
-  const int chunk = item / kBlocks / plan.steps, column = block * 8 + threadIdx.x % 32 / 4;
+  const int block = item % kBlocks, unit = item / kBlocks % plan.units;
+  const int chunk = item / kBlocks / plan.units, column = block * 8 + threadIdx.x % 32 / 4;
   if (chunk >= *lists.count) return;
   const Chunk own = lists.chunks[chunk];
   const bool is_wide = own.count > kGatherCols / 2;
@@ -39,12 +38,13 @@ static __global__ void __launch_bounds__(256)
   const uint8_t* row = nullptr;
   if (column < own.count)
     row = x + lists.order[own.first + column] / plan.pairs.per_row * x_row_bytes;
-  uint8_t* const to = plan.x + chunk * plan.chunk_bytes();
+  uint8_t* const to = plan.x + chunk * plan.chunk_bytes;
   if (is_wide)
-    prepare_columns<kGatherCols>(row, step, block, to + step * WideStep<kGatherCols>::kBytes);
+    prepare_columns<kGatherCols, kGroup>(row, unit, block,
+                                         to + unit * WideUnit<kGatherCols, kGroup>::kBytes);
   else
-    prepare_columns<kGatherCols / 2>(row, step, block,
-                                     to + step * WideStep<kGatherCols / 2>::kBytes);
+    prepare_columns<kGatherCols / 2, kGroup>(row, unit, block,
+                                             to + unit * WideUnit<kGatherCols / 2, kGroup>::kBytes);
 }
 
 /// Stores what a warpgroup computed, 64 outputs, of gate and up 16 in turns, by way of shared
@@ -86,9 +86,9 @@ static __device__ __forceinline__ void multiply_chunk(const FlatWeights& w,
                                                       const WideGatherPlan& plan, uint8_t* shared,
                                                       int chunk, int tile0, const Chunk& own,
                                                       const int* order) {
-  using Room = WideRoom<kCols>;
+  using Room = WideRoom<kCols, kGroup>;
   const uint32_t base = shared_address(shared);
-  make_wide_barriers<kCols>(base);
+  make_wide_barriers<kCols, kGroup>(base);
   const int warp = threadIdx.x / 32;
   const TilePlace at = find_tile(w, min(tile0 + warp, w.end[kMostTogether - 1] - 1));
   FlatWeight weight = w.one[at.weight];
@@ -97,7 +97,7 @@ static __device__ __forceinline__ void multiply_chunk(const FlatWeights& w,
   weight.biases += own.expert * plan.scale_bytes[at.weight];
   auto* const totals = reinterpret_cast<float*>(shared + Room::kTotals);
   WideTile<kCols, kGroup> tile{weight,
-                               plan.x + chunk * plan.chunk_bytes(),
+                               plan.x + chunk * plan.chunk_bytes,
                                at.tile,
                                base,
                                totals + threadIdx.x,
@@ -135,9 +135,14 @@ static int64_t most_chunks(const ExpertPairs& pairs) {
 static int64_t wide_lists_bytes(const ExpertPairs& pairs) {
   return (list_bytes(pairs.pairs) + 1023) / 1024 * 1024;
 }
+/// Of a chunk's x.
+static int64_t wide_chunk_bytes(const MatmulArgs& a) {
+  const int unit_bytes =
+      a.group_size == 64 ? WideUnit<kGatherCols, 64>::kBytes : WideUnit<kGatherCols, 128>::kBytes;
+  return a.k / kUnitK * unit_bytes;
+}
 static int64_t wide_gather_bytes(const MatmulArgs* parts, int64_t, const ExpertPairs& pairs) {
-  return kTicketBytes + wide_lists_bytes(pairs) +
-         most_chunks(pairs) * (parts[0].k / kStepK) * WideStep<kGatherCols>::kBytes;
+  return kTicketBytes + wide_lists_bytes(pairs) + most_chunks(pairs) * wide_chunk_bytes(parts[0]);
 }
 
 template <int kGroup>
@@ -145,7 +150,7 @@ static cudaError_t launch_wide_gather(const FlatCall& call, const ExpertPairs& p
                                       const CudaContext& context) {
   if (pairs.pairs == 0) return cudaSuccess;
   const MatmulArgs& a = call.first();
-  constexpr int kBytes = WideRoom<kGatherCols>::kBytes;
+  constexpr int kBytes = WideRoom<kGatherCols, kGroup>::kBytes;
   // Every weight begins a block of its own; gate and up go by turns.
   FlatWeights weights = weights_of(call, kWideOutputs / kTileRows);
   for (int64_t i = call.count; i < kMostTogether; ++i) weights.end[i] = weights.end[call.count - 1];
@@ -158,15 +163,16 @@ static cudaError_t launch_wide_gather(const FlatCall& call, const ExpertPairs& p
     plan.scale_bytes[i] = call.parts[i].n * (a.k / a.group_size) * 2;
   }
   plan.blocks = divided_up(weights.end[call.count - 1], kWideOutputs / kTileRows);
-  plan.steps = static_cast<int>(a.k / kStepK);
+  plan.units = static_cast<int>(a.k / kUnitK);
+  plan.chunk_bytes = wide_chunk_bytes(a);
   cudaError_t error = cudaFuncSetAttribute(wide_gather<kGroup>,
                                            cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
   if (error == cudaSuccess)
     error = launch_grid(sort_experts, {1, kSortThreads}, context, pairs, kGatherCols, plan.lists);
   if (error != cudaSuccess) return error;
-  const int64_t chunks = most_chunks(pairs), warps = chunks * plan.steps * (kGatherCols / 8);
-  error = launch_grid(prepare_experts, {static_cast<unsigned>((warps + 7) / 8), 256}, context, plan,
-                      static_cast<const uint8_t*>(a.x), a.x_stride * 2);
+  const int64_t chunks = most_chunks(pairs), warps = chunks * plan.units * (kGatherCols / 8);
+  error = launch_grid(prepare_experts<kGroup>, {static_cast<unsigned>((warps + 7) / 8), 256},
+                      context, plan, static_cast<const uint8_t*>(a.x), a.x_stride * 2);
   if (error != cudaSuccess) return error;
   return launch_grid(wide_gather<kGroup>,
                      {static_cast<unsigned>(chunks * plan.blocks), kWideThreads, kBytes}, context,

@@ -1,17 +1,15 @@
-// Sixteen rows of x by sixteen outputs: four strips are split, chunk after chunk, into panels that
-// stay in L1 while all rows of x pass. TDPBSUD sums a group's codes times x in a tile for each
-// plane; what vectors do is scale them, with the bits of avx512vnni. Static only: nothing here is
-// exported.
+// Sixteen rows of x by sixteen outputs: strips are split, chunk after chunk, into panels that stay
+// in L1 while all rows of x pass. TDPBSUD sums a group's codes times x in a tile for each plane;
+// what vectors do is scale them, with the bits of avx512vnni, and split the next chunk meanwhile.
+// Static only: nothing here is exported.
 #pragma once
-#include <string.h>
-
 #include "kernels/cpu/amx/tile_planes.hpp"
 #include "kernels/cpu/avx512vnni/widths.hpp"
 
 namespace stepless::kernels {
 
-// Tiles: sums of both planes of two groups in turn, rows of x, codes.
-static constexpr int kRowsOfX = 4, kCodes = 5;
+// Tiles: sums of the high and the low plane of three groups in turn, rows of x, codes.
+static constexpr int kTurns = 3, kRowsOfX = 6, kCodes = 7;
 
 template <int kTile>
 __attribute__((always_inline)) static inline void tile_zero() {
@@ -26,9 +24,9 @@ __attribute__((always_inline)) static inline void tile_store(void* to) {
   asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(int64_t{64}), "i"(kTile) : "memory");
 }
 /// Signed rows of x times unsigned codes.
-template <int kSums, int kX>
+template <int kSums>
 __attribute__((always_inline)) static inline void tile_multiply() {
-  asm volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSums), "i"(kX), "i"(kCodes));
+  asm volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSums), "i"(kRowsOfX), "i"(kCodes));
 }
 
 struct alignas(64) TileShapes {
@@ -37,163 +35,314 @@ struct alignas(64) TileShapes {
   uint8_t rows[16] = {};
 };
 
+/// Both planes of so few rows of x are rows of one tile: one product, one store.
+static inline bool planes_share_tiles(const MatmulArgs& args) { return args.m <= kTileM / 2; }
+
 /// Of this thread, until close_tiles(). A block one row lower than the tallest multiplies what lies
 /// behind its rows in the workspace as well; nobody looks at those sums.
+template <class F>
 static inline void open_tiles(const MatmulArgs& args) {
   TileShapes shapes;
-  const auto height = static_cast<uint8_t>((args.m + count_tiles(args) - 1) / count_tiles(args));
-  const auto piece = static_cast<uint16_t>(piece_of(args));
-  for (int i = 0; i <= kRowsOfX; ++i) shapes.rows[i] = height, shapes.row_bytes[i] = 64;
-  shapes.row_bytes[kRowsOfX] = piece;
-  shapes.rows[kCodes] = static_cast<uint8_t>(piece / 4), shapes.row_bytes[kCodes] = 64;
+  const int64_t height = (args.m + count_tiles(args) - 1) / count_tiles(args);
+  const int64_t rows = planes_share_tiles(args) ? F::kPlanes * height : height;
+  const int64_t piece = piece_of(args);
+  for (int i = 0; i < 8; ++i) {
+    shapes.rows[i] = static_cast<uint8_t>(i == kCodes ? piece / 4 : rows);
+    shapes.row_bytes[i] = static_cast<uint16_t>(i == kRowsOfX ? piece : 64);
+  }
   asm volatile("ldtilecfg %0" ::"m"(shapes));
 }
 static inline void close_tiles() { asm volatile("tilerelease"); }
 
-/// The integer sums of a group, of the high plane and of the low one.
+/// The integer sums of a group: rows of the high plane, and of the low one behind them, or, where
+/// they share no tile, from row kTileM on.
 struct TileSums {
-  alignas(64) int32_t plane[2][kTileM][kStrip];
+  alignas(64) int32_t rows[2 * kTileM][kStrip];
 };
 
 /// What a block meets: a strip's panel, and x from the panel's first group on.
 struct TileWork {
-  const Panel& panel;
+  const uint8_t (*codes)[64];
   const uint8_t* x;
-  const float *scales, *sums;
+  const float (*scales)[kStrip];
+  const float (*biases)[kStrip];
+  const float *x_scales, *x_sums;
   int64_t groups, pieces, piece;  // pieces of a group, elements of a piece
-  const Streams& ahead;           // what is asked for meanwhile, by the blocks in turn
-  int64_t first, turn, turns;     // unit of 32 elements
 };
 
-/// Group g of a block of kM rows, into the tiles of one turn.
-template <class F, int kM, int kTurn>
-__attribute__((always_inline)) static inline void sum_group(const TileWork& work, int64_t g) {
+/// What a block does meanwhile: splits units of the next chunk, and asks memory for later ones.
+struct Meanwhile {
+  const Rows* rows;
+  int64_t k0, left;  // elements
+  uint8_t (*codes)[64];
+  int64_t unit, units;
+  Streams ahead;
+  int64_t ask, asks;  // byte, lines
+  int64_t due = 0, due_asks = 0;
+};
+
+/// What a block is: rows of x, and whether planes share tiles.
+template <int m, bool shared>
+struct Height {
+  static constexpr int kM = m;
+  static constexpr bool kShared = shared;
+};
+
+/// The next group, into the tiles of one turn.
+template <class F, class H, int kTurn>
+__attribute__((always_inline)) static inline void sum_group(TileWork& work) {
+  constexpr bool kTwo = F::kPlanes == 2 && !H::kShared;
   constexpr int kHigh = 2 * kTurn, kLow = kHigh + 1;
-  if constexpr (F::kPlanes == 2) tile_zero<kHigh>();
+  if constexpr (kTwo) tile_zero<kHigh>();
   tile_zero<kLow>();
-  for (int64_t p = g * work.pieces; p < (g + 1) * work.pieces; ++p) {
-    const uint8_t* const x = work.x + p * F::kPlanes * kM * work.piece;
-    tile_load<kCodes>(work.panel.codes[p * work.piece / 4], 64);
-    if constexpr (F::kPlanes == 2) {
-      tile_load<kRowsOfX>(x, work.piece);
-      tile_multiply<kHigh, kRowsOfX>();
+  for (int64_t p = work.pieces; p > 0; --p) {
+    tile_load<kCodes>(work.codes, 64);
+    tile_load<kRowsOfX>(work.x, work.piece);
+    if constexpr (kTwo) {
+      tile_multiply<kHigh>();
+      tile_load<kRowsOfX>(work.x + H::kM * work.piece, work.piece);
     }
-    tile_load<kRowsOfX>(x + (F::kPlanes - 1) * kM * work.piece, work.piece);
-    tile_multiply<kLow, kRowsOfX>();
+    tile_multiply<kLow>();
+    work.codes += work.piece / 4, work.x += F::kPlanes * H::kM * work.piece;
   }
 }
 
-template <class F, int kTurn>
+template <class F, class H, int kTurn>
 __attribute__((always_inline)) static inline void keep_group(TileSums& to) {
-  if constexpr (F::kPlanes == 2) tile_store<2 * kTurn>(to.plane[0]);
-  tile_store<2 * kTurn + 1>(to.plane[1]);
+  constexpr bool kTwo = F::kPlanes == 2 && !H::kShared;
+  if constexpr (kTwo) tile_store<2 * kTurn>(to.rows);
+  tile_store<2 * kTurn + 1>(to.rows + (kTwo ? kTileM : 0));
 }
 
-template <class F, int kM>
-__attribute__((always_inline)) static inline void scale_group(const TileWork& work, int64_t g,
-                                                              const TileSums& sums, __m512* acc) {
-  const float *x_scales = work.scales + g * kM, *x_sums = work.sums + g * kM;
-  const __m512 scale = _mm512_load_ps(work.panel.scales[g]),
-               bias = _mm512_load_ps(work.panel.biases[g]);
+template <class F, class H>
+__attribute__((always_inline)) static inline void scale_group(TileWork& work, const TileSums& sums,
+                                                              __m512* acc) {
+  constexpr int kLowRow = F::kPlanes == 1 ? 0 : H::kShared ? H::kM : kTileM;
+  const __m512 scale = _mm512_load_ps(*work.scales++), bias = _mm512_load_ps(*work.biases++);
 #pragma GCC unroll 16
-  for (int i = 0; i < kM; ++i) {
-    __m512i whole = _mm512_load_si512(sums.plane[1][i]);
+  for (int i = 0; i < H::kM; ++i) {
+    __m512i whole = _mm512_load_si512(sums.rows[kLowRow + i]);
     if constexpr (F::kPlanes == 2)
-      whole = _mm512_add_epi32(_mm512_slli_epi32(_mm512_load_si512(sums.plane[0][i]), 8), whole);
-    const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(x_scales[i]));
+      whole = _mm512_add_epi32(_mm512_slli_epi32(_mm512_load_si512(sums.rows[i]), 8), whole);
+    const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(work.x_scales[i]));
     if constexpr (F::kAffine)
-      acc[i] = _mm512_fmadd_ps(bias, _mm512_set1_ps(x_sums[i]), acc[i]);
+      acc[i] = _mm512_fmadd_ps(bias, _mm512_set1_ps(work.x_sums[i]), acc[i]);
     else
-      whole = _mm512_add_epi32(whole, _mm512_castps_si512(_mm512_set1_ps(x_sums[i])));
+      whole = _mm512_add_epi32(whole, _mm512_castps_si512(_mm512_set1_ps(work.x_sums[i])));
     acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), both, acc[i]);
   }
+  work.x_scales += H::kM, work.x_sums += H::kM;
 }
 
-/// A strip of kM rows: `to` has kStrip floats of each. A tile is stored when the next group's
-/// products are on their way, or the store waits for its own and all for the store; it is read one
-/// group later.
-template <class F, int kM>
-static void multiply_tiles(const TileWork& work, float* to) {
-  TileSums sums[2];
-  __m512 acc[kM];
-#pragma GCC unroll 16
-  for (int i = 0; i < kM; ++i) acc[i] = _mm512_load_ps(to + kStrip * i);
-  const int64_t units = work.pieces * work.piece / kUnit, groups = work.groups;
-  int64_t asked = work.turn;
-  const auto ask = [&](int64_t end) __attribute__((always_inline)) {
-    for (; asked < end * units; asked += work.turns) work.ahead.ask_piece(work.first + asked);
-  };
-  sum_group<F, kM, 0>(work, 0);
-  for (int64_t g = 0; g < groups; g += 2) {
-    ask(g + 1);
-    if (g + 1 < groups) sum_group<F, kM, 1>(work, g + 1);
-    keep_group<F, 0>(sums[0]);
-    if (g > 0) scale_group<F, kM>(work, g - 1, sums[1], acc);
-    if (g + 1 == groups) break;
-    ask(g + 2);
-    if (g + 2 < groups) sum_group<F, kM, 0>(work, g + 2);
-    keep_group<F, 1>(sums[1]);
-    scale_group<F, kM>(work, g, sums[0], acc);
+template <class Codes>
+__attribute__((always_inline)) static inline void split_unit(const Rows& rows, int64_t k,
+                                                             int64_t left, uint8_t (*to)[64]) {
+  __m512i v[8];
+  Codes::load(rows, k * Codes::kBits / 8, left, v);
+#pragma GCC unroll 8
+  for (int j = 0; j < 8; ++j) _mm512_store_si512(to[j], Codes::four(v, j));
+}
+
+/// The part of it that falls to one of the groups.
+template <class Codes>
+__attribute__((always_inline)) static inline void go_on(int64_t groups, Meanwhile& other) {
+  for (other.due_asks += other.asks; other.due_asks >= groups; other.due_asks -= groups) {
+    other.ahead.ask(other.ask);
+    other.ask += 64;
   }
-  scale_group<F, kM>(work, groups - 1, sums[(groups - 1) % 2], acc);
-#pragma GCC unroll 16
-  for (int i = 0; i < kM; ++i) _mm512_store_ps(to + kStrip * i, acc[i]);
+  for (other.due += other.units; other.due >= groups; other.due -= groups) {
+    split_unit<Codes>(*other.rows, other.k0 + other.unit * kUnit, other.left - other.unit * kUnit,
+                      other.codes + 8 * other.unit);
+    ++other.unit;
+  }
 }
 
-template <class F>
-static constexpr void (*kTilesByRows[kTileM])(const TileWork&, float*) = {
-    multiply_tiles<F, 1>,  multiply_tiles<F, 2>,  multiply_tiles<F, 3>,  multiply_tiles<F, 4>,
-    multiply_tiles<F, 5>,  multiply_tiles<F, 6>,  multiply_tiles<F, 7>,  multiply_tiles<F, 8>,
-    multiply_tiles<F, 9>,  multiply_tiles<F, 10>, multiply_tiles<F, 11>, multiply_tiles<F, 12>,
-    multiply_tiles<F, 13>, multiply_tiles<F, 14>, multiply_tiles<F, 15>, multiply_tiles<F, 16>};
+/// Group g of a strip. A tile is stored when the products of two more groups are on their way, or
+/// the store waits for its own and all for the store; it is read a group later.
+template <class F, class Codes, class H, int kTurn>
+__attribute__((always_inline)) static inline void run_group(TileWork& work, int64_t g,
+                                                            Meanwhile& other, TileSums* sums,
+                                                            __m512* acc) {
+  constexpr int kBefore = (kTurn + kTurns - 1) % kTurns;
+  if (g + 2 < work.groups) sum_group<F, H, kBefore>(work);
+  keep_group<F, H, kTurn>(sums[kTurn]);
+  go_on<Codes>(work.groups, other);
+  if (g > 0) scale_group<F, H>(work, sums[kBefore], acc);
+}
+
+/// A strip of a block: `to` has kStrip floats of each row of x.
+template <class F, class Codes, class H>
+static void multiply_tiles(const TileWork& given, const Meanwhile& asked, bool first, float* to) {
+  // Member by member: a copy at one go waits for what was stored one by one.
+  TileWork work = {given.codes,  given.x,      given.scales, given.biases, given.x_scales,
+                   given.x_sums, given.groups, given.pieces, given.piece};
+  Meanwhile other = {asked.rows,  asked.k0,    asked.left, asked.codes, asked.unit,
+                     asked.units, asked.ahead, asked.ask,  asked.asks};
+  TileSums sums[kTurns];
+  __m512 acc[H::kM];
+#pragma GCC unroll 16
+  for (int i = 0; i < H::kM; ++i)
+    acc[i] = first ? _mm512_setzero_ps() : _mm512_load_ps(to + kStrip * i);
+  sum_group<F, H, 0>(work);
+  if (work.groups > 1) sum_group<F, H, 1>(work);
+  for (int64_t g = 0;;) {
+    run_group<F, Codes, H, 0>(work, g, other, sums, acc);
+    if (++g == work.groups) break;
+    run_group<F, Codes, H, 1>(work, g, other, sums, acc);
+    if (++g == work.groups) break;
+    run_group<F, Codes, H, 2>(work, g, other, sums, acc);
+    if (++g == work.groups) break;
+  }
+  scale_group<F, H>(work, sums[(work.groups - 1) % kTurns], acc);
+#pragma GCC unroll 16
+  for (int i = 0; i < H::kM; ++i) _mm512_store_ps(to + kStrip * i, acc[i]);
+}
+
+using MultiplyTiles = void (*)(const TileWork& work, const Meanwhile& other, bool first, float* to);
+
+template <class F, class Codes>
+static inline MultiplyTiles tiles_of(bool shared, int64_t rows) {
+#define STEPLESS_TILES(m, s) multiply_tiles<F, Codes, Height<m, s>>
+  static constexpr MultiplyTiles kShared[] = {STEPLESS_TILES(1, true), STEPLESS_TILES(2, true),
+                                              STEPLESS_TILES(3, true), STEPLESS_TILES(4, true),
+                                              STEPLESS_TILES(5, true), STEPLESS_TILES(6, true),
+                                              STEPLESS_TILES(7, true), STEPLESS_TILES(8, true)};
+  static constexpr MultiplyTiles kApart[] = {
+      STEPLESS_TILES(8, false),  STEPLESS_TILES(9, false),  STEPLESS_TILES(10, false),
+      STEPLESS_TILES(11, false), STEPLESS_TILES(12, false), STEPLESS_TILES(13, false),
+      STEPLESS_TILES(14, false), STEPLESS_TILES(15, false), STEPLESS_TILES(16, false)};
+#undef STEPLESS_TILES
+  return shared ? kShared[rows - 1] : kApart[rows - kTileM / 2];
+}
 
 static constexpr int64_t kMostTiles = 32;  // blocks whose accumulators wait for the next chunk
-static constexpr int64_t kStrips = 4;      // at most, that share what is read of x
+static constexpr int64_t kStrips = 2;      // at most, that share what is read of x
 
-/// Strips side by side, and how much of their rows panels hold at a time: four strips and half of a
-/// panel stay in L1 beside a block of x, where there are several; else there is less to read twice.
+/// Strips side by side, and how much of their rows panels hold at a time.
 struct Shape {
   int64_t strips, chunk;
 };
 static inline Shape shape_of(const MatmulArgs& args) {
-  return args.m > kTileM ? Shape{kStrips, kChunk / 2} : Shape{kStrips / 2, kChunk};
+  return args.m > kTileM ? Shape{kStrips, kChunk / 2} : Shape{1, kChunk};
 }
 
-/// Outputs n0 .. n0 + count - 1 of the rows of x in blocks [begin, end).
+/// The chunks of a slice in the order in which they are multiplied.
+struct ChunkWalk {
+  int64_t k, end, wide, chunk;  // of a slice; outputs side by side, elements at a time
+  int64_t n, k0;
+
+  int64_t length() const { return least(k - k0, chunk); }
+  int64_t units() const { return (length() + kUnit - 1) / kUnit; }
+  int64_t strips() const { return n < end ? (least(end - n, wide) + kStrip - 1) / kStrip : 0; }
+  void advance() {
+    k0 += chunk;
+    if (k0 < k) return;
+    n += wide, k0 = 0;
+  }
+};
+
+/// One of the strips side by side: what it is split into, its rows and those of the next one.
+struct Side {
+  Panel panels[2];
+  Strip strips[2];
+  Ahead ahead;
+};
+
+template <class F>
+static inline void read_scales_of(const MatmulArgs& args, const ChunkWalk& at, const Strip& strip,
+                                  Ahead& ahead, Panel& panel) {
+  const int64_t g = at.k0 / args.group_size, groups = at.length() / args.group_size;
+  constexpr int64_t kSize = F::kAffine ? 2 : 1;
+  read_scales<F>(args, strip.scales, g, groups, panel.scales);
+  Ahead::ask(ahead.scales, groups * kSize * kStrip / 64 + 1);
+  if constexpr (F::kAffine) {
+    read_scales<F>(args, strip.biases, g, groups, panel.biases);
+    Ahead::ask(ahead.biases, groups * kSize * kStrip / 64 + 1);
+  }
+}
+
+/// A block of rows of x, its accumulators, and what of the next chunk and of later weights falls to
+/// it.
+struct TileBlock {
+  Block of;
+  const uint8_t* planes;
+  const float *scales, *sums;  // of x
+  MultiplyTiles multiply;
+};
+
 template <class F, class Codes>
-static void run_strips_of_tiles(const MatmulArgs& args, int64_t begin, int64_t end, int64_t n0,
-                                int64_t count) {
+static inline TileBlock block_of_tiles(const MatmulArgs& args, int64_t index) {
+  const Block of = tile_block(args, index);
+  return {of, planes_of<F>(args, of), x_scales_of<F>(args, of), x_sums_of<F>(args, of),
+          tiles_of<F, Codes>(planes_share_tiles(args), of.rows)};
+}
+
+template <class Codes>
+static inline void split_chunk(const MatmulArgs& args, const ChunkWalk& at, const Strip& strip,
+                               Panel& panel) {
+  for (int64_t u = 0; u < at.units(); ++u)
+    split_unit<Codes>(strip.codes, at.k0 + u * kUnit, args.k - at.k0 - u * kUnit,
+                      panel.codes + 8 * u);
+}
+
+/// The rows of x in blocks [begin, end).
+template <class F, class Codes>
+static void run_blocks(const MatmulArgs& args, int64_t begin, int64_t end, Slice units) {
   alignas(64) float sums[kMostTiles][kStrips][kTileM][kStrip];
-  Panel panels[kStrips];
-  Strip strip[kStrips];
-  Ahead ahead[kStrips];
-  const int64_t strips = (count + kStrip - 1) / kStrip, piece = piece_of(args);
+  TileBlock blocks[kMostTiles];
+  Side sides[kStrips];
   const Shape shape = shape_of(args);
-  for (int64_t s = 0; s < strips; ++s) {
-    strip[s] = strip_at(args, n0 + s * kStrip);
-    ahead[s] = ahead_of<F>(args, n0 + s * kStrip, shape.strips);
+  const int64_t count = end - begin, piece = piece_of(args), pieces = args.group_size / piece;
+  const int64_t bytes = kStrip / 4 * args.bits;  // of a stream for eight elements
+  for (int64_t b = 0; b < count; ++b) blocks[b] = block_of_tiles<F, Codes>(args, begin + b);
+  ChunkWalk at = {args.k, units.end, shape.strips * kStrip, shape.chunk, units.begin, 0}, next = at;
+  // One block's products leave time in which the next chunk is split; where several share a panel,
+  // codes are read faster at one go.
+  const bool meanwhile = count == 1;
+  for (int64_t s = 0; s < at.strips(); ++s) {
+    sides[s].strips[0] = strip_at(args, at.n + s * kStrip);
+    if (meanwhile) split_chunk<Codes>(args, at, sides[s].strips[0], sides[s].panels[0]);
   }
-  memset(sums, 0, static_cast<size_t>(end - begin) * sizeof sums[0]);
-  for (int64_t k0 = 0; k0 < args.k; k0 += shape.chunk) {
-    const int64_t length = least(args.k - k0, shape.chunk), g0 = k0 / args.group_size;
-    for (int64_t s = 0; s < strips; ++s)
-      decode<F, Codes>(args, strip[s], k0, length, ahead[s], panels[s]);
-    for (int64_t b = begin; b < end; ++b) {
-      const Block block = tile_block(args, b);
-      for (int64_t s = 0; s < strips; ++s)
-        kTilesByRows<F>[block.rows - 1](
-            {panels[s], planes_of<F>(args, block) + F::kPlanes * k0 * block.rows,
-             x_scales_of<F>(args, block) + g0 * block.rows,
-             x_sums_of<F>(args, block) + g0 * block.rows, length / args.group_size,
-             args.group_size / piece, piece, ahead[s].codes, k0 / kUnit, b - begin, end - begin},
-            sums[b - begin][s][0]);
+  int64_t panel = 0, strip = 0;
+  for (next.advance(); at.n < units.end;
+       at = next, next.advance(), panel = meanwhile ? 1 - panel : 0) {
+    const bool last = next.k0 == 0;  // chunk of these strips
+    const int64_t after = last ? 1 - strip : strip, strips = at.strips();
+    for (int64_t s = 0; s < strips; ++s) {
+      Side& side = sides[s];
+      if (at.k0 == 0) side.ahead = ahead_of<F>(args, at.n + s * kStrip, shape.strips);
+      if (last && s < next.strips()) side.strips[after] = strip_at(args, next.n + s * kStrip);
+      read_scales_of<F>(args, at, side.strips[strip], side.ahead, side.panels[panel]);
+      if (!meanwhile) split_chunk<Codes>(args, at, side.strips[strip], side.panels[panel]);
     }
+    const int64_t g0 = at.k0 / args.group_size, groups = at.length() / args.group_size;
+    const int64_t asks = (at.length() * bytes / 8 + 63) / 64;
+    int64_t unit = 0, ask = 0;
+    for (int64_t b = 0; b < count; ++b) {
+      const TileBlock& block = blocks[b];
+      const int64_t m = block.of.rows, unit_end = (b + 1) * next.units() / count,
+                    ask_end = (b + 1) * asks / count;
+      for (int64_t s = 0; s < strips; ++s) {
+        Side& side = sides[s];
+        const Panel& from = side.panels[panel];
+        block.multiply(
+            {from.codes, block.planes + F::kPlanes * at.k0 * m, from.scales, from.biases,
+             block.scales + g0 * m, block.sums + g0 * m, groups, pieces, piece},
+            {&side.strips[after].codes, next.k0, args.k - next.k0, side.panels[1 - panel].codes,
+             unit, meanwhile && s < next.strips() ? unit_end - unit : 0, side.ahead.codes,
+             at.k0 * bytes / 8 + 64 * ask, ask_end - ask},
+            at.k0 == 0, sums[b][s][0]);
+      }
+      unit = unit_end, ask = ask_end;
+    }
+    for (int64_t b = 0; last && b < count; ++b)
+      for (int64_t i = 0; i < blocks[b].of.rows; ++i)
+        for (int64_t s = 0; s < strips; ++s)
+          store_strip<F>(args, sides[s].strips[strip], blocks[b].of.first + i, at.n + s * kStrip,
+                         least(units.end - at.n - s * kStrip, kStrip),
+                         _mm512_load_ps(sums[b][s][i]));
+    strip = after;
   }
-  for (int64_t b = begin; b < end; ++b)
-    for (int64_t i = 0; i < tile_block(args, b).rows; ++i)
-      for (int64_t s = 0; s < strips; ++s)
-        store_strip<F>(args, strip[s], tile_block(args, b).first + i, n0 + s * kStrip,
-                       least(count - s * kStrip, kStrip), _mm512_load_ps(sums[b - begin][s][i]));
 }
 
 /// All rows of x, as many at a time as stay in L2 while the slice of weights passes, 1 MiB.
@@ -201,12 +350,9 @@ template <class F, class Codes>
 static void run_tiles(const MatmulArgs& args, Slice units) {
   const int64_t fit = (1 << 20) / (F::kPlanes * kTileM * padded(args.k));
   const int64_t step = fit < 1 ? 1 : least(fit, kMostTiles), blocks = count_tiles(args);
-  const int64_t wide = shape_of(args).strips * kStrip;
-  open_tiles(args);
+  open_tiles<F>(args);
   for (int64_t b = 0; b < blocks; b += step)
-    for (int64_t n = units.begin; n < units.end; n += wide)
-      run_strips_of_tiles<F, Codes>(args, b, least(b + step, blocks), n,
-                                    least(units.end - n, wide));
+    run_blocks<F, Codes>(args, b, least(b + step, blocks), units);
   close_tiles();
 }
 

@@ -144,12 +144,14 @@ __attribute__((always_inline)) static inline void split_unit(const Rows& rows, i
 }
 
 /// The part of it that falls to one of the groups.
-template <class Codes>
-__attribute__((always_inline)) static inline void go_on(int64_t groups, Meanwhile& other) {
+__attribute__((always_inline)) static inline void ask_on(int64_t groups, Meanwhile& other) {
   for (other.due_asks += other.asks; other.due_asks >= groups; other.due_asks -= groups) {
     other.ahead.ask(other.ask);
     other.ask += 64;
   }
+}
+template <class Codes>
+__attribute__((always_inline)) static inline void split_on(int64_t groups, Meanwhile& other) {
   for (other.due += other.units; other.due >= groups; other.due -= groups) {
     split_unit<Codes>(*other.rows, other.k0 + other.unit * kUnit, other.left - other.unit * kUnit,
                       other.codes + 8 * other.unit);
@@ -158,61 +160,113 @@ __attribute__((always_inline)) static inline void go_on(int64_t groups, Meanwhil
 }
 
 /// Group g of a strip. A tile is stored when the products of two more groups are on their way, or
-/// the store waits for its own and all for the store; it is read a group later.
-template <class F, class Codes, class H, int kTurn>
+/// the store waits for its own and all for the store.
+template <class F, class H, int kTurn>
 __attribute__((always_inline)) static inline void run_group(TileWork& work, int64_t g,
-                                                            Meanwhile& other, TileSums* sums,
-                                                            __m512* acc) {
-  constexpr int kBefore = (kTurn + kTurns - 1) % kTurns;
-  if (g + 2 < work.groups) sum_group<F, H, kBefore>(work);
-  keep_group<F, H, kTurn>(sums[kTurn]);
-  go_on<Codes>(work.groups, other);
-  if (g > 0) scale_group<F, H>(work, sums[kBefore], acc);
+                                                            TileSums& to) {
+  if (g + 2 < work.groups) sum_group<F, H, (kTurn + 2) % kTurns>(work);
+  keep_group<F, H, kTurn>(to);
 }
 
-/// A strip of a block: `to` has kStrip floats of each row of x.
-template <class F, class Codes, class H>
-static void multiply_tiles(const TileWork& given, const Meanwhile& asked, bool first, float* to) {
-  // Member by member: a copy at one go waits for what was stored one by one.
-  TileWork work = {given.codes,  given.x,      given.scales, given.biases, given.x_scales,
-                   given.x_sums, given.groups, given.pieces, given.piece};
-  Meanwhile other = {asked.rows,  asked.k0,    asked.left, asked.codes, asked.unit,
-                     asked.units, asked.ahead, asked.ask,  asked.asks};
-  TileSums sums[kTurns];
-  __m512 acc[H::kM];
-#pragma GCC unroll 16
-  for (int i = 0; i < H::kM; ++i)
-    acc[i] = first ? _mm512_setzero_ps() : _mm512_load_ps(to + kStrip * i);
+/// The first two groups of a strip.
+template <class F, class H>
+__attribute__((always_inline)) static inline void start_groups(TileWork& work) {
   sum_group<F, H, 0>(work);
   if (work.groups > 1) sum_group<F, H, 1>(work);
-  for (int64_t g = 0;;) {
-    run_group<F, Codes, H, 0>(work, g, other, sums, acc);
-    if (++g == work.groups) break;
-    run_group<F, Codes, H, 1>(work, g, other, sums, acc);
-    if (++g == work.groups) break;
-    run_group<F, Codes, H, 2>(work, g, other, sums, acc);
-    if (++g == work.groups) break;
-  }
-  scale_group<F, H>(work, sums[(work.groups - 1) % kTurns], acc);
+}
+
+/// Member by member: a copy at one go waits for what was stored one by one.
+static inline TileWork copy_of(const TileWork& work) {
+  return {work.codes,  work.x,      work.scales, work.biases, work.x_scales,
+          work.x_sums, work.groups, work.pieces, work.piece};
+}
+static inline Meanwhile copy_of(const Meanwhile& other) {
+  return {other.rows,  other.k0,    other.left, other.codes, other.unit,
+          other.units, other.ahead, other.ask,  other.asks};
+}
+
+template <class H>
+__attribute__((always_inline)) static inline void load_tile(bool first, const float* from,
+                                                            __m512* acc) {
+#pragma GCC unroll 16
+  for (int i = 0; i < H::kM; ++i)
+    acc[i] = first ? _mm512_setzero_ps() : _mm512_load_ps(from + kStrip * i);
+}
+template <class H>
+__attribute__((always_inline)) static inline void store_tile(const __m512* acc, float* to) {
 #pragma GCC unroll 16
   for (int i = 0; i < H::kM; ++i) _mm512_store_ps(to + kStrip * i, acc[i]);
 }
 
+/// A strip of the only block: `to` has kStrip floats of each row of x. A group is scaled, and part
+/// of the next chunk is split, while the next ones are summed.
+template <class F, class Codes, class H>
+static void multiply_alone(const TileWork& given, const Meanwhile& asked, bool first, float* to) {
+  TileWork work = copy_of(given);
+  Meanwhile other = copy_of(asked);
+  TileSums sums[kTurns];
+  __m512 acc[H::kM];
+  load_tile<H>(first, to, acc);
+  const auto step = [&]<int kTurn>(int64_t g) __attribute__((always_inline)) {
+    run_group<F, H, kTurn>(work, g, sums[kTurn]);
+    ask_on(work.groups, other);
+    split_on<Codes>(work.groups, other);
+    if (g > 0) scale_group<F, H>(work, sums[(kTurn + 2) % kTurns], acc);
+  };
+  start_groups<F, H>(work);
+  for (int64_t g = 0;;) {
+    step.template operator()<0>(g);
+    if (++g == work.groups) break;
+    step.template operator()<1>(g);
+    if (++g == work.groups) break;
+    step.template operator()<2>(g);
+    if (++g == work.groups) break;
+  }
+  scale_group<F, H>(work, sums[(work.groups - 1) % kTurns], acc);
+  store_tile<H>(acc, to);
+}
+
+/// A strip of one of several blocks: all groups are summed, then all are scaled. Float32 fma runs
+/// at half its rate beside tile instructions.
+template <class F, class H>
+static void multiply_among(const TileWork& given, const Meanwhile& asked, bool first, float* to) {
+  TileWork work = copy_of(given);
+  Meanwhile other = copy_of(asked);
+  TileSums sums[kChunk / kUnit];
+  start_groups<F, H>(work);
+  for (int64_t g = 0;;) {
+    run_group<F, H, 0>(work, g, sums[g]), ask_on(work.groups, other);
+    if (++g == work.groups) break;
+    run_group<F, H, 1>(work, g, sums[g]), ask_on(work.groups, other);
+    if (++g == work.groups) break;
+    run_group<F, H, 2>(work, g, sums[g]), ask_on(work.groups, other);
+    if (++g == work.groups) break;
+  }
+  __m512 acc[H::kM];
+  load_tile<H>(first, to, acc);
+  for (int64_t g = 0; g < work.groups; ++g) scale_group<F, H>(work, sums[g], acc);
+  store_tile<H>(acc, to);
+}
+
 using MultiplyTiles = void (*)(const TileWork& work, const Meanwhile& other, bool first, float* to);
 
+/// Of several blocks none has less than eight rows.
 template <class F, class Codes>
-static inline MultiplyTiles tiles_of(bool shared, int64_t rows) {
-#define STEPLESS_TILES(m, s) multiply_tiles<F, Codes, Height<m, s>>
-  static constexpr MultiplyTiles kShared[] = {STEPLESS_TILES(1, true), STEPLESS_TILES(2, true),
-                                              STEPLESS_TILES(3, true), STEPLESS_TILES(4, true),
-                                              STEPLESS_TILES(5, true), STEPLESS_TILES(6, true),
-                                              STEPLESS_TILES(7, true), STEPLESS_TILES(8, true)};
-  static constexpr MultiplyTiles kApart[] = {
-      STEPLESS_TILES(8, false),  STEPLESS_TILES(9, false),  STEPLESS_TILES(10, false),
-      STEPLESS_TILES(11, false), STEPLESS_TILES(12, false), STEPLESS_TILES(13, false),
-      STEPLESS_TILES(14, false), STEPLESS_TILES(15, false), STEPLESS_TILES(16, false)};
-#undef STEPLESS_TILES
-  return shared ? kShared[rows - 1] : kApart[rows - kTileM / 2];
+static inline MultiplyTiles tiles_of(bool alone, int64_t rows) {
+#define STEPLESS_ALONE(m) multiply_alone<F, Codes, Height<m, m <= kTileM / 2>>
+#define STEPLESS_AMONG(m) multiply_among<F, Height<m, false>>
+  static constexpr MultiplyTiles kAlone[kTileM] = {
+      STEPLESS_ALONE(1),  STEPLESS_ALONE(2),  STEPLESS_ALONE(3),  STEPLESS_ALONE(4),
+      STEPLESS_ALONE(5),  STEPLESS_ALONE(6),  STEPLESS_ALONE(7),  STEPLESS_ALONE(8),
+      STEPLESS_ALONE(9),  STEPLESS_ALONE(10), STEPLESS_ALONE(11), STEPLESS_ALONE(12),
+      STEPLESS_ALONE(13), STEPLESS_ALONE(14), STEPLESS_ALONE(15), STEPLESS_ALONE(16)};
+  static constexpr MultiplyTiles kAmong[] = {
+      STEPLESS_AMONG(8),  STEPLESS_AMONG(9),  STEPLESS_AMONG(10),
+      STEPLESS_AMONG(11), STEPLESS_AMONG(12), STEPLESS_AMONG(13),
+      STEPLESS_AMONG(14), STEPLESS_AMONG(15), STEPLESS_AMONG(16)};
+#undef STEPLESS_ALONE
+#undef STEPLESS_AMONG
+  return alone ? kAlone[rows - 1] : kAmong[rows - kTileM / 2];
 }
 
 static constexpr int64_t kMostTiles = 32;  // blocks whose accumulators wait for the next chunk
@@ -274,7 +328,7 @@ template <class F, class Codes>
 static inline TileBlock block_of_tiles(const MatmulArgs& args, int64_t index) {
   const Block of = tile_block(args, index);
   return {of, planes_of<F>(args, of), x_scales_of<F>(args, of), x_sums_of<F>(args, of),
-          tiles_of<F, Codes>(planes_share_tiles(args), of.rows)};
+          tiles_of<F, Codes>(args.m <= kTileM, of.rows)};
 }
 
 template <class Codes>
@@ -296,16 +350,13 @@ static void run_blocks(const MatmulArgs& args, int64_t begin, int64_t end, Slice
   const int64_t bytes = kStrip / 4 * args.bits;  // of a stream for eight elements
   for (int64_t b = 0; b < count; ++b) blocks[b] = block_of_tiles<F, Codes>(args, begin + b);
   ChunkWalk at = {args.k, units.end, shape.strips * kStrip, shape.chunk, units.begin, 0}, next = at;
-  // One block's products leave time in which the next chunk is split; where several share a panel,
-  // codes are read faster at one go.
-  const bool meanwhile = count == 1;
+  const bool alone = args.m <= kTileM;
   for (int64_t s = 0; s < at.strips(); ++s) {
     sides[s].strips[0] = strip_at(args, at.n + s * kStrip);
-    if (meanwhile) split_chunk<Codes>(args, at, sides[s].strips[0], sides[s].panels[0]);
+    if (alone) split_chunk<Codes>(args, at, sides[s].strips[0], sides[s].panels[0]);
   }
   int64_t panel = 0, strip = 0;
-  for (next.advance(); at.n < units.end;
-       at = next, next.advance(), panel = meanwhile ? 1 - panel : 0) {
+  for (next.advance(); at.n < units.end; at = next, next.advance(), panel = alone ? 1 - panel : 0) {
     const bool last = next.k0 == 0;  // chunk of these strips
     const int64_t after = last ? 1 - strip : strip, strips = at.strips();
     for (int64_t s = 0; s < strips; ++s) {
@@ -313,7 +364,7 @@ static void run_blocks(const MatmulArgs& args, int64_t begin, int64_t end, Slice
       if (at.k0 == 0) side.ahead = ahead_of<F>(args, at.n + s * kStrip, shape.strips);
       if (last && s < next.strips()) side.strips[after] = strip_at(args, next.n + s * kStrip);
       read_scales_of<F>(args, at, side.strips[strip], side.ahead, side.panels[panel]);
-      if (!meanwhile) split_chunk<Codes>(args, at, side.strips[strip], side.panels[panel]);
+      if (!alone) split_chunk<Codes>(args, at, side.strips[strip], side.panels[panel]);
     }
     const int64_t g0 = at.k0 / args.group_size, groups = at.length() / args.group_size;
     const int64_t asks = (at.length() * bytes / 8 + 63) / 64;
@@ -329,7 +380,7 @@ static void run_blocks(const MatmulArgs& args, int64_t begin, int64_t end, Slice
             {from.codes, block.planes + F::kPlanes * at.k0 * m, from.scales, from.biases,
              block.scales + g0 * m, block.sums + g0 * m, groups, pieces, piece},
             {&side.strips[after].codes, next.k0, args.k - next.k0, side.panels[1 - panel].codes,
-             unit, meanwhile && s < next.strips() ? unit_end - unit : 0, side.ahead.codes,
+             unit, alone && s < next.strips() ? unit_end - unit : 0, side.ahead.codes,
              at.k0 * bytes / 8 + 64 * ask, ask_end - ask},
             at.k0 == 0, sums[b][s][0]);
       }

@@ -25,10 +25,12 @@
 
 namespace stepless::kernels {
 extern const CudaEntry qmm_wany_bany_fany_m8n1_cuda, qmm_mxfp4_b4_bf16_m16n32_sm80,
-    qmm_nvfp4_b4_bf16_m16n32_sm80, qmm_mxfp8_b8_bf16_m16n32_sm80;
+    qmm_nvfp4_b4_bf16_m16n32_sm80, qmm_mxfp8_b8_bf16_m16n32_sm80, qmm_mxfp4_b4_f32_m16n32_sm80,
+    qmm_nvfp4_b4_f32_m16n32_sm80, qmm_mxfp8_b8_f32_m16n32_sm80;
 EACH_FLAT(DECLARE)
 EACH_UNIT(DECLARE, bf16)
 EACH_UNIT(DECLARE, f16)
+EACH_UNIT(DECLARE, fany)
 }  // namespace stepless::kernels
 
 namespace {
@@ -42,10 +44,28 @@ struct Row {
   const kernels::CudaEntry& entry;
   Mode mode;
   int bits;
-  DType type;
+  DType type;  // of x
   std::vector<int> groups;
   int most_rows = kRows;
+  DType scales = type;  // of affine codes
+  bool has_own_type() const { return mode != Mode::affine || scales == type; }
+  DType result() const { return has_own_type() ? type : DType::f32; }
 };
+/// The rows for scales of any type: x in float32, in bf16 and f16 with scales of another type.
+#define MIXED_OF(bits, x, own, ...)                \
+  {"affine_b" #bits "_" #x "_scales_" #own,        \
+   kernels::qmm_affine_b##bits##_fany_m16n32_sm80, \
+   Mode::affine,                                   \
+   bits,                                           \
+   DType::x,                                       \
+   {__VA_ARGS__},                                  \
+   kRows,                                          \
+   DType::own},
+#define MIXED(bits, act, tile)           \
+  MIXED_OF(bits, f32, bf16, 32, 64, 128) \
+  MIXED_OF(bits, f32, f32, 64)           \
+  MIXED_OF(bits, bf16, f32, 32, 64)      \
+  MIXED_OF(bits, f16, bf16, 32, 64)
 #define FLAT(bits, act, tile)                           \
   {"affine_b" #bits "_" #act "_" #tile,                 \
    kernels::qmm_affine_b##bits##_##act##_##tile##_sm80, \
@@ -66,13 +86,19 @@ const Row kEach[] = {
         "mxfp4", kernels::qmm_mxfp4_b4_bf16_m16n32_sm80, Mode::mxfp4, 4, DType::bf16, {32}},
     {"nvfp4", kernels::qmm_nvfp4_b4_bf16_m16n32_sm80, Mode::nvfp4, 4, DType::bf16, {16}},
     {"mxfp8", kernels::qmm_mxfp8_b8_bf16_m16n32_sm80, Mode::mxfp8, 8, DType::bf16, {32}},
-};
+    {"mxfp4_f32", kernels::qmm_mxfp4_b4_f32_m16n32_sm80, Mode::mxfp4, 4, DType::f32, {32}},
+    {"nvfp4_f32", kernels::qmm_nvfp4_b4_f32_m16n32_sm80, Mode::nvfp4, 4, DType::f32, {16}},
+    {"mxfp8_f32", kernels::qmm_mxfp8_b8_f32_m16n32_sm80, Mode::mxfp8, 8, DType::f32, {32}},
+    EACH_UNIT(MIXED, fany)};
+int64_t size_of(DType type) { return type == DType::f32 ? 4 : 2; }
 
 __global__ void fill_numbers(void* p, int64_t count, uint64_t seed, float size, DType type) {
   for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll) {
     const float v =
         (static_cast<float>(mixed(i + seed) >> 40) / static_cast<float>(1 << 23) - 1) * size;
-    if (type == DType::bf16)
+    if (type == DType::f32)
+      static_cast<float*>(p)[i] = v;
+    else if (type == DType::bf16)
       static_cast<__nv_bfloat16*>(p)[i] = __float2bfloat16(v);
     else
       static_cast<__half*>(p)[i] = __float2half(v);
@@ -103,9 +129,9 @@ struct Problem {
   int group, n, k, copies;
   bool affine = row.mode == Mode::affine;
   int64_t codes = int64_t{n} * k / 8 * row.bits,
-          scales = int64_t{n} * (k / group) * (affine ? 2 : 1);
+          scales = int64_t{n} * (k / group) * (affine ? size_of(row.scales) : 1);
   int64_t padded_scales = (scales + 15) / 16 * 16, pitch = (codes + 2 * padded_scales + 255) & ~255;
-  Memory weights{pitch * copies}, x{int64_t{kRows} * k * 2};
+  Memory weights{pitch * copies}, x{int64_t{kRows} * k * size_of(row.type)};
 
   void fill_all(cudaStream_t stream) const {
     for (int i = 0; i < copies; ++i) {
@@ -115,7 +141,8 @@ struct Problem {
       else
         fill<<<1024, 256, 0, stream>>>(reinterpret_cast<uint64_t*>(w), codes / 8, i + 11);
       if (affine)
-        fill_numbers<<<1024, 256, 0, stream>>>(w + codes, padded_scales, i, .01f, row.type);
+        fill_numbers<<<1024, 256, 0, stream>>>(w + codes, 2 * padded_scales / size_of(row.scales),
+                                               i, .01f, row.scales);
       else if (row.mode == Mode::nvfp4)
         fill_bytes<<<1024, 256, 0, stream>>>(w + codes, scales, i, 0x18, 0x28);
       else
@@ -128,11 +155,11 @@ struct Problem {
     a.mode = row.mode, a.bits = row.bits, a.group_size = group;
     a.tensor_scale = row.mode == Mode::nvfp4 ? .37f : 1;
     a.m = m, a.n = n, a.k = k, a.x_stride = k, a.y_stride = n;
-    a.x = x.get() + int64_t{first} * k * 2, a.y = y;
+    a.x = x.get() + int64_t{first} * k * size_of(row.type), a.y = y;
     a.w = weights.get() + copy * pitch, a.scales = a.w + codes;
     a.biases = affine ? a.scales + padded_scales : nullptr;
     a.w_row_bytes = int64_t{k} / 8 * row.bits;
-    a.x_type = a.w_type = row.type, a.y_type = type;
+    a.x_type = row.type, a.w_type = row.scales, a.y_type = type;
     return a;
   }
 };
@@ -181,6 +208,7 @@ double Bench::check_row(const Row& row, int group, int n, int k) {
     if (std::memcmp(some.data(), all.data() + int64_t{first} * n, some.size() * 4) == 0) continue;
     ++faults, std::printf("  bits differ: %s, n %d, k %d, m %d\n", row.name, n, k, m);
   }
+  if (row.entry.joined.products == nullptr) return std::sqrt(error / size);
   // Two weights in one launch, the same twice: both have the bits of one alone.
   const MatmulArgs two[2] = {p.at(0, 0, most, y.get(), DType::f32),
                              p.at(0, 0, most, other.get(), DType::f32)};
@@ -193,20 +221,23 @@ double Bench::check_row(const Row& row, int group, int n, int k) {
 
 void Bench::time_row(const Row& row, int group, int n, int k) const {
   const int64_t bytes =
-      int64_t{n} * k / 8 * row.bits + int64_t{n} * k / group * (row.mode == Mode::affine ? 4 : 1);
+      int64_t{n} * k / 8 * row.bits +
+      int64_t{n} * k / group * (row.mode == Mode::affine ? 2 * size_of(row.scales) : 1);
   const int copies = static_cast<int>(kRotationBytes / bytes) + 2;
   const int calls = copies * std::max(1, 60 / copies);
   const Problem p{row, group, n, k, copies};
-  const Memory y{int64_t{kRows} * n * 2};
+  const Memory y{int64_t{kRows} * n * size_of(row.result())};
   p.fill_all(stream);
   std::printf("  {\"row\": \"%s\", \"group\": %d, \"n\": %d, \"k\": %d, \"us\": {", row.name, group,
               n, k);
   for (const int m : {1, 4, 8, 16, 32, 64}) {
     if (m > row.most_rows) break;
     const Times t = time_graph(stream, calls, [&](int i) {
-      multiply(row.entry, p.at(i % copies, 0, m, y.get(), row.type));
+      multiply(row.entry, p.at(i % copies, 0, m, y.get(), row.result()));
     });
-    const double floor = static_cast<double>(bytes + 2ll * m * (n + k)) / read_bytes_per_us;
+    const double floor =
+        static_cast<double>(bytes + m * (n * size_of(row.result()) + k * size_of(row.type))) /
+        read_bytes_per_us;
     std::printf("%s\"%d\": [%.2f, %.3f]", m == 1 ? "" : ", ", m, t.median, floor / t.median);
   }
   std::printf("}},\n");

@@ -83,6 +83,9 @@ inline void add_packed(std::vector<Problem>& problems) {
     prompt.role = Role::prompt;
     problems.push_back(prompt);
   }
+  // Groups of 32 that no row in steps of 64 takes.
+  problems.push_back(
+      packed_problem(KernelOp::qmm, {Mode::affine, 4, 32}, DType::bf16, DType::bf16, {4096, 4000}));
 }
 
 inline Problem row_problem(KernelOp op, DType type, std::int64_t width, std::int64_t k = 1) {

@@ -1,7 +1,7 @@
 // Affine products whose x, scales and biases are not of one 16-bit type: scales of any type, which
-// become float32 as they are read, and x in bf16 or in float32, which is the sum of three rows of
-// bf16 (plane_rows.cuh). y is float32. The order is that of unit_order.cuh: where x and scales are
-// both bf16 the bits are those of the other rows of that order.
+// become float32 as they are read, and x in 16 bits or in float32, which is the sum of three rows
+// of bf16 (plane_rows.cuh). y is float32. The order is that of unit_order.cuh: where x and scales
+// are of one type the bits are those of the other rows of that order.
 #pragma once
 #include "kernels/cuda/sm80/plane_rows.cuh"
 #include "kernels/cuda/sm80/unit_launch.cuh"
@@ -40,8 +40,8 @@ struct AnyScales {
   __device__ __forceinline__ float bias(int i) const { return b[i]; }
 };
 
-template <int kBits, int kDots>
-using MixedUnits = UnitFormat<Integers<Bf16, kBits>, AnyScales<kDots>, kDots, true>;
+template <class Type, int kBits, int kDots>
+using MixedUnits = UnitFormat<Integers<Type, kBits>, AnyScales<kDots>, kDots, true>;
 
 template <class Format>
 static int32_t launch_mixed_units(const FlatCall& all, const CudaContext& context) {
@@ -51,15 +51,22 @@ static int32_t launch_mixed_units(const FlatCall& all, const CudaContext& contex
   });
 }
 
-/// What a file exports for one width; dots as in launch_affine_units_together().
+/// x of one type of 16 bits; dots as in launch_affine_units_together().
+template <class Type, int kBits>
+static int32_t launch_mixed_rows(const MatmulArgs& a, const CudaContext& context) {
+  const FlatCall call{&a, 1, nullptr};
+  if constexpr (kBits == 4 || kBits == 8)
+    if (a.group_size > 32) return launch_mixed_units<MixedUnits<Type, kBits, 1>>(call, context);
+  return launch_mixed_units<MixedUnits<Type, kBits, 2>>(call, context);
+}
+
+/// What a file exports for one width.
 template <int kBits>
 static int32_t launch_mixed(const void* args, const CudaContext& context) {
   const MatmulArgs& a = *static_cast<const MatmulArgs*>(args);
-  return launch_planes(a, kTicketBytes, context, [&](const MatmulArgs& planes) -> int32_t {
-    const FlatCall call{&planes, 1, nullptr};
-    if constexpr (kBits == 4 || kBits == 8)
-      if (a.group_size > 32) return launch_mixed_units<MixedUnits<kBits, 1>>(call, context);
-    return launch_mixed_units<MixedUnits<kBits, 2>>(call, context);
+  if (a.x_type == DType::f16) return launch_mixed_rows<F16, kBits>(a, context);
+  return launch_planes(a, kTicketBytes, context, [&](const MatmulArgs& planes) {
+    return launch_mixed_rows<Bf16, kBits>(planes, context);
   });
 }
 static int64_t mixed_workspace_bytes(const void* args) {

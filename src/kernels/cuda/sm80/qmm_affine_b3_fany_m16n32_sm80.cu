@@ -1,4 +1,4 @@
-// 3-bit codes, scales of any type, x in bf16 or float32, y in float32.
+// 3-bit codes, scales of any type, x of any type, y in float32.
 #include "kernels/cuda/sm80/mixed_formats.cuh"
 
 namespace stepless::kernels {

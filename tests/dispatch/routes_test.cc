@@ -97,6 +97,7 @@ struct Debt {
 constexpr const char* kPortable =
     "four lanes, and weights decoded one by one: for correctness first";
 constexpr const char* kSplit = "from 9 rows on blocks share outputs and meet in memory";
+constexpr const char* kFloats = "float32 without tensor cores, which would take it apart";
 constexpr const char* kAssumed = "shares assumed low until they are measured: measured.inc";
 constexpr Debt kDebts[] = {
     {KernelOp::qmm, Isa::cpu, kPortable},      {KernelOp::qmmn, Isa::cpu, kPortable},
@@ -106,11 +107,11 @@ constexpr Debt kDebts[] = {
     {KernelOp::mm, Isa::avx512bf16, kAssumed}, {KernelOp::conv, Isa::cpu, kPortable},
     {KernelOp::qmm, Isa::amx, kAssumed},       {KernelOp::qmm, Isa::avx512vnni, kAssumed},
     {KernelOp::qmm, Isa::avxvnni, kAssumed},   {KernelOp::qmm, Isa::sm80, kAssumed},
-    {KernelOp::qmm, Isa::cuda, kPortable},     {KernelOp::mm, Isa::cuda, kPortable},
-    {KernelOp::qmmn, Isa::cuda, kPortable},    {KernelOp::qmm, Isa::neon, kAssumed},
-    {KernelOp::mm, Isa::neon, kAssumed},       {KernelOp::qmm, Isa::neondot, kAssumed},
-    {KernelOp::qmm, Isa::neonbf16, kAssumed},  {KernelOp::norm, Isa::cpu, kPortable},
-    {KernelOp::qmm, Isa::sm90, kSplit},
+    {KernelOp::qmm, Isa::cuda, kPortable},     {KernelOp::qmmn, Isa::cuda, kPortable},
+    {KernelOp::qmm, Isa::neon, kAssumed},      {KernelOp::mm, Isa::neon, kAssumed},
+    {KernelOp::qmm, Isa::neondot, kAssumed},   {KernelOp::qmm, Isa::neonbf16, kAssumed},
+    {KernelOp::norm, Isa::cpu, kPortable},     {KernelOp::qmm, Isa::sm90, kSplit},
+    {KernelOp::mm, Isa::sm80, kFloats},
 };
 
 const Debt* debt_of(const Kernel& kernel) {

@@ -1,0 +1,8 @@
+// y = x · wᵀ: x in f16, weights of another type.
+#include "kernels/cuda/sm80/dense_lanes.cuh"
+
+namespace stepless::kernels {
+
+STEPLESS_CUDA_KERNEL(mm_f16_m32n4_sm80) = {.launch = sm80::launch_dense_lanes<__half>};
+
+}  // namespace stepless::kernels

@@ -27,21 +27,21 @@ inline __device__ void load_eight(const void* p, int64_t at, float (&v)[8]) {
   }
 }
 
-template <DType type>
-inline __device__ void store_eight(void* p, int64_t at, const float (&v)[8]) {
+/// Each rounded once to a type of 16 bits.
+template <class T>
+inline __device__ uint4 packed_eight(DType type, const T (&v)[8]) {
   uint32_t words[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    if constexpr (type == DType::bf16) {
-      const __nv_bfloat162 pair = __floats2bfloat162_rn(v[2 * i], v[2 * i + 1]);
-      words[i] = *reinterpret_cast<const uint32_t*>(&pair);
-    } else {
-      const __half2 pair = __floats2half2_rn(v[2 * i], v[2 * i + 1]);
-      words[i] = *reinterpret_cast<const uint32_t*>(&pair);
-    }
+    uint16_t low, high;
+    store(&low, type, 0, v[2 * i]), store(&high, type, 0, v[2 * i + 1]);
+    words[i] = low | static_cast<uint32_t>(high) << 16;
   }
-  *reinterpret_cast<uint4*>(static_cast<uint16_t*>(p) + at) =
-      make_uint4(words[0], words[1], words[2], words[3]);
+  return make_uint4(words[0], words[1], words[2], words[3]);
+}
+template <class T>
+inline __device__ void store_eight(void* p, DType type, int64_t at, const T (&v)[8]) {
+  *reinterpret_cast<uint4*>(static_cast<uint16_t*>(p) + at) = packed_eight(type, v);
 }
 
 }  // namespace

@@ -44,15 +44,7 @@ __global__ void embed_eights(EmbedArgs args) {
   for (int i = static_cast<int>(blockIdx.y * blockDim.x + threadIdx.x) * 8; i < k; i += each * 8) {
     double v[8];
     affine_eight(table, id, i, v);
-    uint32_t words[4];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      uint16_t low, high;
-      store(&low, table.y_type, 0, v[2 * j]), store(&high, table.y_type, 0, v[2 * j + 1]);
-      words[j] = low | static_cast<uint32_t>(high) << 16;
-    }
-    *reinterpret_cast<uint4*>(static_cast<uint16_t*>(table.y) + row * table.y_stride + i) =
-        make_uint4(words[0], words[1], words[2], words[3]);
+    store_eight(table.y, table.y_type, row * table.y_stride + i, v);
   }
 }
 

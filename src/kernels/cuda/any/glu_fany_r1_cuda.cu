@@ -19,7 +19,7 @@ __device__ void glu_eight(const GluArgs& args, int64_t row, int64_t i) {
   load_eight<type>(args.gate, row * args.gate_stride + i * 8, gate);
   load_eight<type>(args.up, row * args.up_stride + i * 8, up);
   gate_all(args, gate, up);
-  store_eight<type>(args.y, row * args.y_stride + i * 8, up);
+  store_eight(args.y, type, row * args.y_stride + i * 8, up);
 }
 
 int32_t launch(const void* opaque, const CudaContext& context) {

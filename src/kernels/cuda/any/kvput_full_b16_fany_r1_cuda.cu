@@ -102,7 +102,7 @@ __device__ void turn_eight(const RopeArgs& args, int64_t row, int64_t head, int 
     first[j] = a[j] * cosine[j] - b[j] * sine[j];
     second[j] = a[j] * sine[j] + b[j] * cosine[j];
   }
-  store_eight<type>(y, to + i, first), store_eight<type>(y, to + i + args.pairs, second);
+  store_eight(y, type, to + i, first), store_eight(y, type, to + i + args.pairs, second);
 }
 
 /// kvput_turned() of rows that lie in eights, with its bits.

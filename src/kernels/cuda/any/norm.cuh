@@ -2,6 +2,7 @@
 // thread takes which elements follows from k alone, so a run's bits do, too; squares are summed in
 // double.
 #pragma once
+#include "kernels/cuda/any/eights.cuh"
 #include "kernels/cuda/any/launch.cuh"
 #include "kernels/cuda/any/numbers.cuh"
 
@@ -70,17 +71,6 @@ struct Eight {
     const auto half = static_cast<uint16_t>(i % 2 == 0 ? word : word >> 16);
     return load(&half, type, 0);
   }
-  template <DType type>
-  static __device__ Eight of(const float (&v)[8]) {
-    uint32_t words[4];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      uint16_t low, high;
-      store(&low, type, 0, v[2 * j]), store(&high, type, 0, v[2 * j + 1]);
-      words[j] = low | static_cast<uint32_t>(high) << 16;
-    }
-    return {make_uint4(words[0], words[1], words[2], words[3])};
-  }
 };
 
 /// 16-bit elements of one type, weights included, eight at a time; a run stays in registers: of one
@@ -114,7 +104,7 @@ __global__ void __maxnreg__(kVectors == 1 ? 32 : 64) norm_eights(NormShape shape
       float sum[8];
 #pragma unroll
       for (int e = 0; e < 8; ++e) sum[e] = kept[v].at<type>(e) + b.at<type>(e);
-      kept[v] = Eight::of<type>(sum);
+      kept[v].raw = packed_eight(type, sum);
       const_cast<uint4*>(at(shape.sum, x))[i] = kept[v].raw;
     }
 #pragma unroll
@@ -134,7 +124,7 @@ __global__ void __maxnreg__(kVectors == 1 ? 32 : 64) norm_eights(NormShape shape
       values[e] = kept[v].at<type>(e) * inverse;
       if (args.weight != nullptr) values[e] *= weight[v].at<type>(e) + args.weight_offset;
     }
-    const_cast<uint4*>(at(args.y, y))[i] = Eight::of<type>(values).raw;
+    const_cast<uint4*>(at(args.y, y))[i] = packed_eight(type, values);
   }
 }
 

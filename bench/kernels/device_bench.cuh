@@ -2,6 +2,7 @@
 // graph, the read ceiling.
 #pragma once
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -46,6 +47,17 @@ static __global__ void fill_uniform(__nv_bfloat16* p, int64_t count, uint64_t se
   for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll)
     p[i] = __float2bfloat16((static_cast<float>(mixed(i + seed * 7919) >> 40) / 16777216.f - .5f) *
                             3.4641016f * size);
+}
+/// The same in a type of 16 bits.
+static __global__ void fill_uniform(void* p, int64_t count, uint64_t seed, float size, DType type) {
+  for (int64_t i = blockIdx.x * 256ll + threadIdx.x; i < count; i += gridDim.x * 256ll) {
+    const float v =
+        (static_cast<float>(mixed(i + seed * 7919) >> 40) / 16777216.f - .5f) * 3.4641016f * size;
+    if (type == DType::f16)
+      static_cast<__half*>(p)[i] = __float2half(v);
+    else
+      static_cast<__nv_bfloat16*>(p)[i] = __float2bfloat16(v);
+  }
 }
 /// Writes what the kernel behind it reads, about 20 us after that was allowed to start.
 static __global__ void copy_late(const uint32_t* from, uint32_t* to, int64_t count) {

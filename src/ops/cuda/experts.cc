@@ -17,14 +17,16 @@ const Matrix& weight_of(const Program& program, const ExpertsOp& op, std::size_t
   return program.matrices[static_cast<std::size_t>(op.parts[part].weight)];
 }
 
-/// A kernel of the planned order that takes pairs as they are; null: there is none. Any kernel of
-/// an order gives its bits, so it need not be the one that was planned.
+/// The cheapest kernel of the planned order that takes pairs as they are; null: there is none. Any
+/// kernel of an order gives its bits, so it need not be the one that was planned.
 const Kernel* pair_kernel(const Plan& plan) {
+  const Candidate* best = nullptr;
   for (const Candidate& each : plan.candidates)
     if (each.legal && each.kernel->fields.order == plan.order && each.kernel->device != nullptr &&
-        each.kernel->device->joined.experts != nullptr)
-      return each.kernel;
-  return nullptr;
+        each.kernel->device->joined.experts != nullptr &&
+        (best == nullptr || each.cost_us < best->cost_us))
+      best = &each;
+  return best != nullptr ? best->kernel : nullptr;
 }
 
 /// A row for many pairs wins before its tiles are full: on an H200, 128 experts of 768x2048, it is

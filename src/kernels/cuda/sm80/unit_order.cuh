@@ -63,10 +63,9 @@ static __device__ __forceinline__ void add_dot(float (&chain)[4], const float (&
   chain[3] = fma_to<kMayBeOdd>(scales.s1, dot[3], chain[3], odd);
 }
 
-/// Sums of the x of each dot of a step by mma with ones, to `to`: 8 columns, 32 bytes a dot.
-template <class Format>
-static __device__ __forceinline__ void store_dot_sums(const uint32_t (&b)[8], uint32_t to, int g,
-                                                      int t) {
+/// Calls f(dot, sums) for each dot of a step: of its x, by mma with ones; of columns 2t, 2t + 1.
+template <class Format, class F>
+static __device__ __forceinline__ void each_dot_sum(const uint32_t (&b)[8], F f) {
   constexpr int kProducts = 4 / Format::kDots;
   const uint32_t ones[4] = {Format::Type::kOnes, Format::Type::kOnes, Format::Type::kOnes,
                             Format::Type::kOnes};
@@ -76,10 +75,19 @@ static __device__ __forceinline__ void store_dot_sums(const uint32_t (&b)[8], ui
 #pragma unroll
     for (int j = d * kProducts; j < (d + 1) * kProducts; ++j)
       Format::Type::multiply_add(s, s, ones, b[2 * j], b[2 * j + 1]);
-    if (g == 0)
-      asm volatile("st.shared.v2.f32 [%0],{%1,%2};" ::"r"(to + d * 32 + t * 8), "f"(s[0]), "f"(s[1])
-                   : "memory");
+    f(d, DotSums{s[0], s[1]});
   }
+}
+/// The same to `to`: 8 columns, 32 bytes a dot.
+template <class Format>
+static __device__ __forceinline__ void store_dot_sums(const uint32_t (&b)[8], uint32_t to, int g,
+                                                      int t) {
+  each_dot_sum<Format>(b, [&](int dot, const DotSums& sums) {
+    if (g == 0)
+      asm volatile("st.shared.v2.f32 [%0],{%1,%2};" ::"r"(to + dot * 32 + t * 8), "f"(sums.even),
+                   "f"(sums.odd)
+                   : "memory");
+  });
 }
 template <class Format>
 static __device__ __forceinline__ DotSums load_dot_sums(uint32_t from, int dot, int t) {

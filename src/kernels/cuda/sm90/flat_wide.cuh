@@ -1,42 +1,53 @@
-// Products of many rows by warpgroups (wgmma), in the order of sm80/flat_units.cuh and therefore
-// with its bits: wgmma and mma.sync sum equal operands equally. A block computes 128 outputs of
-// kCols rows of x, each of its two warpgroups 64 outputs: while one folds its groups, the other may
-// have the tensor cores. (Handing them over by turns lost 20 to 45 %: what bounds is the number of
-// instructions.) Weights travel as in the flat kernels and become A operands in registers; x has
-// been laid out as B operands by prepare_wide(). Where outputs are few, blocks share a tile's parts
-// of k and the last one adds them up, in order.
+// Products of many rows by warpgroups (wgmma), in the order of the kernels for few rows and
+// therefore with their bits: wgmma and mma.sync sum equal operands equally. A block computes 128
+// outputs of kCols rows of x, each of its two warpgroups 64 outputs: while one folds its groups,
+// the other may have the tensor cores. (Handing them over by turns lost 20 to 45 %: what bounds is
+// the number of instructions.) Weights travel as in the kernels for few rows and become A operands
+// in registers; x has been laid out as B operands by prepare_wide(). Where outputs are few, blocks
+// share a tile's parts of k and the last one adds them up, in order. What differs by format:
+// wide_formats.cuh.
 #pragma once
-#include "kernels/cuda/sm90/wgmma.cuh"
+#include "kernels/cuda/sm90/wide_formats.cuh"
 
 namespace stepless::kernels::sm90 {
 
-using namespace sm80;
-
 constexpr int kGroups = 2, kWideThreads = 128 * kGroups, kWideWarps = kWideThreads / 32;
 constexpr int kWideOutputs = 64 * kGroups;
-constexpr int kXStages = 4, kWeightStages = 3;
+constexpr int kWideCols = 128, kXStages = 4;
 constexpr int kChainUnits = kChainK / kUnitK;
-
-/// A unit of 256 k of kCols rows of x: the rows' sums (SumBlock), then its steps, of which each has
-/// four operands, 32 bytes of a row's 128.
-template <int kCols, int kGroup>
-struct WideUnit {
-  static constexpr int kOperand = 32, kStep = kCols * 128,
-                       kSums = kCols / 8 * SumBlock<kGroup>::kBytes;
-  static constexpr int kBytes = kSums + kSteps * kStep;
-  static __host__ __device__ constexpr int step_at(int step) { return kSums + step * kStep; }
-};
 
 /// Shared memory: a unit of x, whose steps are the stages of copies, rings of weights, sums of
 /// parts, barriers.
-template <int kCols, int kGroup>
+template <int kCols, class Kind>
 struct WideRoom {
   static_assert(kXStages == kSteps);
-  static constexpr int kRing = WideUnit<kCols, kGroup>::kBytes;
-  static constexpr int kTotals = kRing + kWideWarps * kWeightStages * kUnitBytes;
+  static constexpr int kUnitBytes = Kind::Format::kUnitBytes;
+  static constexpr int kStages = kUnitBytes > 3072 ? 2 : 3;  // of weights; 8 bits
+  static constexpr int kRing = WideUnit<kCols, Kind>::kBytes;
+  static constexpr int kTotals = kRing + kWideWarps * kStages * kUnitBytes;
   static constexpr int kBarriers = kTotals + kWideThreads * kCols / 2 * 4;
-  static constexpr int kBytes = kBarriers + 2 * kXStages * 8;
+  static constexpr int kCounts = kBarriers + kXStages * 8;  // of warps that have read a stage
+  static constexpr int kBytes = kCounts + kXStages * 4;
+  static_assert(kBytes <= 227 << 10);
 };
+
+/// Counts a warp that has read something. Products have read what they need when they are waited
+/// for; loads must not be overtaken, which takes a fence, and that 1.3 % of the time.
+template <bool kLoads>
+static __device__ __forceinline__ uint32_t count_shared(uint32_t at) {
+  uint32_t before;
+  if constexpr (kLoads)
+    asm volatile("atom.acq_rel.cta.shared::cta.add.u32 %0,[%1],1;"
+                 : "=r"(before)
+                 : "r"(at)
+                 : "memory");
+  else
+    asm volatile("atom.relaxed.cta.shared::cta.add.u32 %0,[%1],1;"
+                 : "=r"(before)
+                 : "r"(at)
+                 : "memory");
+  return before;
+}
 
 /// How a tile's parts of k go over blocks: `slices` of them with `parts_each`. With more than one,
 /// parts meet in `partials`, (tile, part, sum, thread).
@@ -46,140 +57,126 @@ struct WideSplit {
   unsigned* tickets;
 };
 
-/// A unit of 8 columns by a warp, to the unit's place. `row`: of x, of this lane's column; null:
-/// zeros.
-template <int kCols, int kGroup>
-static __device__ __forceinline__ void prepare_columns(const uint8_t* row, int unit, int block,
-                                                       uint8_t* at) {
-  using Unit = WideUnit<kCols, kGroup>;
-  using Block = SumBlock<kGroup>;
-  const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  uint32_t b[kSteps][8];
-#pragma unroll
-  for (int i = 0; i < kSteps; ++i) load_operands(row, unit * kSteps + i, t, b[i]);
-#pragma unroll
-  for (int i = 0; i < kSteps; ++i)
-#pragma unroll
-    for (int j = 0; j < 8; ++j)
-      *reinterpret_cast<uint32_t*>(at + Unit::step_at(i) + (block * 8 + g) * 128 + (j ^ g) * 16 +
-                                   t * 4) = b[i][j];
-  Block::each(UnitSums<kGroup>::template of<kCodeOffset>(b), [&](int byte, uint32_t word) {
-    *reinterpret_cast<uint32_t*>(at + block * Block::kBytes + byte + lane * 4) = word;
-  });
-}
-
 /// x in the order of operands: blocks of kCols rows, in them units (WideUnit). A warp makes 8
-/// columns of a unit; rows from m on are zero.
-template <int kCols, int kGroup>
-static __global__ void prepare_wide(const void* x, int64_t x_row_bytes, int m, int units,
-                                    uint8_t* to) {
-  using Unit = WideUnit<kCols, kGroup>;
+/// columns of a unit; rows from m on are zero, and what lies beyond k.
+template <int kCols, class Kind>
+static __global__ void prepare_wide(const void* x, int64_t x_row_bytes, int m, int k, uint8_t* to) {
+  using Unit = WideUnit<kCols, Kind>;
   constexpr int kBlocks = kCols / 8;
   begin_early();
-  const int g = threadIdx.x % 32 / 4;
+  const int g = threadIdx.x % 32 / 4, units = (k + kUnitK - 1) / kUnitK;
   const int item = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
   const int block = item % kBlocks, unit = item / kBlocks % units, tile = item / kBlocks / units;
   if (tile * kCols >= m) return;
   const int row = tile * kCols + block * 8 + g;
-  prepare_columns<kCols, kGroup>(
-      row < m ? static_cast<const uint8_t*>(x) + row * x_row_bytes : nullptr, unit, block,
+  Kind::template prepare<kCols>(
+      row < m ? static_cast<const uint8_t*>(x) + row * x_row_bytes : nullptr, unit, k, block,
       to + (static_cast<int64_t>(tile) * units + unit) * Unit::kBytes);
 }
 
-template <int kCols, int kGroup>
+template <int kCols, class Kind>
 struct WideTile {
   static constexpr int kSums = kCols / 2;  // of a thread
-  using Unit = WideUnit<kCols, kGroup>;
-  using Room = WideRoom<kCols, kGroup>;
-  using Sums = UnitSums<kGroup>;
+  using Format = typename Kind::Format;
+  using Unit = WideUnit<kCols, Kind>;
+  using Room = WideRoom<kCols, Kind>;
 
   const FlatWeight w;
+  const typename Kind::Call& call;
+  const Kind kind;
   const uint8_t* const x;  // this block's units
   const int tile;          // of 16 outputs, this warp's
   const uint32_t shared;
   float* const totals;    // of this thread, kWideThreads apart
   float* const partials;  // the same of this block's first part; null: parts join the totals
   const int unit0, units;
-  const int steps = units * kSteps;
+  const int steps = min(units * kSteps, w.k / kStepK - unit0 * kSteps);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const uint32_t ring = shared + Room::kRing + warp * kWeightStages * kUnitBytes;
-  const uint32_t word = Sums::word_at(lane % 4, kScalesAt, kBiasesAt);
+  const uint32_t ring = shared + Room::kRing + warp * Room::kStages * Room::kUnitBytes;
   float chain[kSums];
 
   __device__ uint32_t full(int step) const {
     return shared + Room::kBarriers + step % kXStages * 8;
   }
-  __device__ uint32_t empty(int step) const { return full(step) + kXStages * 8; }
-  static __device__ uint32_t parity(int step) { return step / kXStages % 2; }
 
   __device__ void copy_weights(int unit) {
     if (unit < units)
-      copy_unit<kGroup>(w, tile, unit0 + unit, ring + unit % kWeightStages * kUnitBytes, lane);
+      Kind::copy(w, call, tile, unit0 + unit, ring + unit % Room::kStages * Room::kUnitBytes, lane);
     commit_copies();
   }
-  /// One thread of the block. With a unit's first step come its sums, which lie in front of it.
+  /// One thread of the block. With a unit's first step comes what lies in front of it.
   __device__ void copy_x(int step) const {
     if (step >= steps) return;
-    if (step >= kXStages) wait(empty(step), parity(step - kXStages));
     const int of_unit = step % kSteps, at = of_unit == 0 ? 0 : Unit::step_at(of_unit);
     copy_bulk(shared + at, x + static_cast<int64_t>(step / kSteps) * Unit::kBytes + at,
               Unit::step_at(of_unit + 1) - at, full(step));
   }
-
-  /// A unit's first product, of its scales and biases.
-  __device__ void add_sums(const uint32_t (&a)[4]) {
-    const uint64_t sums = operand_in_blocks(shared, SumBlock<kGroup>::kBytes);
-#pragma unroll
-    for (int j = 0; j < Sums::kProducts; ++j) Wgmma<kCols>::add(chain, a, sums + j * (256 / 16));
+  /// This warp has read a step. The last of the block's that has fetches what comes in its place.
+  __device__ void release(int step) const {
+    __syncwarp();
+    if (lane != 0) return;
+    const uint32_t count = shared + Room::kCounts + step % kXStages * 4;
+    if (count_shared<Kind::kLoadsSums>(count) % kWideWarps == kWideWarps - 1)
+      copy_x(step + kXStages);
   }
 
-  /// One step of 64, as add_step() sums it; `first` of a unit, whose A of sums is `sums_a`.
-  __device__ void add(int step, uint32_t row, float low, float high, bool first,
-                      const uint32_t (&sums_a)[4]) {
-    const uint64_t operands = operand_at(shared + Unit::step_at(step % kSteps));
-    const StepCodes codes = load_codes(row, step % kSteps, lane % 4);
-    uint32_t a[4][4];
-    float dot[kSums];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      operand<kCodeOffset>(codes, j, a[j]);
-      pin(a[j]);
-    }
-    wait(full(step), parity(step));
+  /// One dot of a step, whose A are `a`; its product is on its way.
+  __device__ void begin_dot(float (&dot)[kSums], const uint32_t (&a)[4][4],
+                            const typename Kind::Unit& unit, int step, int d) {
+    constexpr int kProducts = 4 / Kind::kDots;
+    const uint64_t operands = operand_at(shared + Unit::step_at(step));
     pin(chain);
     begin_products();
-    if (first) add_sums(sums_a);
-    Wgmma<kCols, DType::bf16, 0, 0>::add(dot, a[0], operands);
+    if (step == 0 && d == 0) kind.template begin<kCols>(chain, unit, shared);
 #pragma unroll
-    for (int j = 1; j < 4; ++j) Wgmma<kCols>::add(dot, a[j], operands + j * (Unit::kOperand / 16));
+    for (int j = d * kProducts; j < (d + 1) * kProducts; ++j) {
+      const uint64_t b = operands + j * (Unit::kOperand / 16);
+      if (j == d * kProducts)
+        Wgmma<kCols, Kind::kType, 0, 0>::add(dot, a[j], b);
+      else
+        Wgmma<kCols, Kind::kType>::add(dot, a[j], b);
+    }
     commit_products();
-    if (threadIdx.x == 0) copy_x(step + kXStages - 1);
+  }
+
+  __device__ void add_unit(int unit) {
+    wait_copies<Room::kStages - 2>();
     __syncwarp();
-    wait_products();
-    pin(dot);
-    pin(chain);
+    copy_weights(unit + Room::kStages - 1);
+    const uint32_t row =
+        ring + unit % Room::kStages * Room::kUnitBytes + lane / 4 * Format::kRowBytes;
+    const typename Kind::Unit own(kind, row);
 #pragma unroll
-    for (int i = 0; i < kSums; ++i) chain[i] = __fmaf_rn(i % 4 < 2 ? low : high, dot[i], chain[i]);
-    if (lane == 0) arrive(empty(step));
+    for (int step = 0; step < kSteps; ++step) {
+      if (!Kind::kWholeUnits && step > 0 && unit * kSteps + step >= steps) break;
+      const auto codes = Format::load(row, step, lane % 4);
+      uint32_t a[4][4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        Format::to_operand(codes, j, a[j]);
+        pin(a[j]);
+      }
+      wait(full(step), unit % 2);
+#pragma unroll
+      for (int d = 0; d < Kind::kDots; ++d) {
+        float dot[kSums];
+        begin_dot(dot, a, own, step, d);
+        wait_products();
+        pin(dot);
+        pin(chain);
+        kind.fold(chain, dot, own, step, d,
+                  shared + Unit::step_at(step) + Unit::kOperands + d * kCols * 4);
+        pin(chain);
+      }
+      release(unit * kSteps + step);
+    }
   }
 
   /// A chain of its own, from 0.
   __device__ void add_chain(int unit, int count) {
 #pragma unroll
     for (int i = 0; i < kSums; ++i) chain[i] = 0;
-    for (const int end = unit + count; unit < end; ++unit) {
-      wait_copies<kWeightStages - 2>();
-      __syncwarp();
-      copy_weights(unit + kWeightStages - 1);
-      const uint32_t row = ring + unit % kWeightStages * kUnitBytes + lane / 4 * kRowBytes;
-      const auto low = RowScales<kGroup>::load(row);
-      const auto high = RowScales<kGroup>::load(row + 8 * kRowBytes);
-      uint32_t sums_a[4] = {load_shared4(row + word), load_shared4(row + word + 8 * kRowBytes)};
-      sums_a[2] = sums_a[0], sums_a[3] = sums_a[1];
-#pragma unroll
-      for (int i = 0; i < kSteps; ++i)
-        add(unit * kSteps + i, row, low.scale(i), high.scale(i), i == 0, sums_a);
-    }
+    for (const int end = unit + count; unit < end; ++unit) add_unit(unit);
   }
 
   /// What the chains of part `part` gave joins the total.
@@ -209,10 +206,10 @@ struct WideTile {
   }
 
   __device__ void run() {
-    for (int unit = 0; unit < kWeightStages - 1; ++unit) copy_weights(unit);
+    for (int unit = 0; unit < Room::kStages - 1; ++unit) copy_weights(unit);
     wait_for_inputs();
     if (threadIdx.x == 0)
-      for (int step = 0; step < kXStages - 1; ++step) copy_x(step);
+      for (int step = 0; step < kXStages; ++step) copy_x(step);
     for (int part = 0; part * kPartUnits < units; ++part) {
       const int unit = part * kPartUnits, left = units - unit;
       add_chain(unit, left < kChainUnits ? left : kChainUnits);
@@ -252,32 +249,31 @@ struct WideTile {
 };
 
 /// Has the block's barriers of x ready.
-template <int kCols, int kGroup>
+template <class Room>
 static __device__ __forceinline__ void make_wide_barriers(uint32_t shared) {
-  using Room = WideRoom<kCols, kGroup>;
   if (threadIdx.x == 0) {
     for (int i = 0; i < kXStages; ++i) {
       make_barrier(shared + Room::kBarriers + i * 8, 1);
-      make_barrier(shared + Room::kBarriers + (kXStages + i) * 8, kWideWarps);
+      asm volatile("st.shared.u32 [%0],0;" ::"r"(shared + Room::kCounts + i * 4) : "memory");
     }
     publish_barriers();
   }
   __syncthreads();
 }
 
-template <int kCols, int kGroup>
+template <int kCols, class Kind>
 static __global__ void __launch_bounds__(kWideThreads, 1)
-    flat_wide(FlatWeight w, const uint8_t* x, void* y, int64_t y_stride, DType y_type, int m,
-              int row_tiles, WideSplit split) {
+    flat_wide(FlatWeight w, const __grid_constant__ typename Kind::Call call, const uint8_t* x,
+              void* y, int64_t y_stride, DType y_type, int m, int row_tiles, WideSplit split) {
   extern __shared__ __align__(1024) uint8_t shared[];
-  using Room = WideRoom<kCols, kGroup>;
+  using Room = WideRoom<kCols, Kind>;
   constexpr int kPartFloats = kWideThreads * kCols / 2;
   const uint32_t base = shared_address(shared);
   let_next_start();
-  make_wide_barriers<kCols, kGroup>(base);
+  make_wide_barriers<Room>(base);
   const int slice = blockIdx.x % split.slices, place = blockIdx.x / split.slices;
   const int row_tile = place % row_tiles, n0 = place / row_tiles * kWideOutputs;
-  const int warp = threadIdx.x / 32, units = w.k / kUnitK;
+  const int warp = threadIdx.x / 32, units = (w.k + kUnitK - 1) / kUnitK;
   const int parts = (units + kPartUnits - 1) / kPartUnits, part0 = slice * split.parts_each;
   const int unit0 = part0 * kPartUnits, most = split.parts_each * kPartUnits;
   auto* const totals = reinterpret_cast<float*>(shared + Room::kTotals);
@@ -286,14 +282,16 @@ static __global__ void __launch_bounds__(kWideThreads, 1)
           ? nullptr
           : split.partials + static_cast<int64_t>(place) * parts * kPartFloats + threadIdx.x;
   const int64_t of_x = static_cast<int64_t>(row_tile) * units + unit0;
-  WideTile<kCols, kGroup> tile{w,
-                               x + of_x * WideUnit<kCols, kGroup>::kBytes,
-                               n0 / kTileRows + warp,
-                               base,
-                               totals + threadIdx.x,
-                               partials == nullptr ? nullptr : partials + part0 * kPartFloats,
-                               unit0,
-                               units - unit0 < most ? units - unit0 : most};
+  WideTile<kCols, Kind> tile{w,
+                             call,
+                             Kind(call, 0, y_type != DType::f32, threadIdx.x % 32),
+                             x + of_x * WideUnit<kCols, Kind>::kBytes,
+                             n0 / kTileRows + warp,
+                             base,
+                             totals + threadIdx.x,
+                             partials == nullptr ? nullptr : partials + part0 * kPartFloats,
+                             unit0,
+                             units - unit0 < most ? units - unit0 : most};
   tile.run();
   if (partials != nullptr) {
     if (!is_last(&split.tickets[place], static_cast<unsigned>(split.slices))) return;

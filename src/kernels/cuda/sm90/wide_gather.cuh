@@ -1,14 +1,12 @@
-// Products of many rows with the experts they were sent to, by flat_wide's tiles: up to 128 pairs
-// of one expert are the columns of a tile, 64 where an expert has no more left. Pairs are sorted by
-// a launch in front, and a second one lays out their x; both, and the products, are launched for as
-// many tiles as there may be, since only the device knows how many there are.
+// Products of many rows with the experts they were sent to, by flat_wide's tiles, in any format: up
+// to 128 pairs of one expert are the columns of a tile, 64 where an expert has no more left. Pairs
+// are sorted by a launch in front, and a second one lays out their x; both, and the products, are
+// launched for as many tiles as there may be, since only the device knows how many there are.
 #pragma once
 #include "kernels/cuda/sm80/expert_gather.cuh"
 #include "kernels/cuda/sm90/flat_wide.cuh"
 
 namespace stepless::kernels::sm90 {
-
-constexpr int kGatherCols = 128;
 
 struct WideGatherPlan {
   ExpertPairs pairs;
@@ -20,12 +18,21 @@ struct WideGatherPlan {
   int64_t chunk_bytes;
 };
 
+/// Calls f(columns) with the tile's for a chunk: half of the most where those are enough.
+template <class F>
+static __device__ __forceinline__ void with_columns(const Chunk& own, F f) {
+  if (own.count > kWideCols / 2)
+    f(std::integral_constant<int, kWideCols>{});
+  else
+    f(std::integral_constant<int, kWideCols / 2>{});
+}
+
 /// A warp makes 8 columns of a unit.
-template <int kGroup>
+template <class Kind>
 static __global__ void __launch_bounds__(256)
     prepare_experts(const __grid_constant__ WideGatherPlan plan, const uint8_t* x,
-                    int64_t x_row_bytes) {
-  constexpr int kBlocks = kGatherCols / 8;
+                    int64_t x_row_bytes, int k) {
+  constexpr int kBlocks = kWideCols / 8;
   begin_early();
   const PairLists lists = lists_at(plan.lists, plan.pairs.pairs);
   const int item = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
@@ -33,18 +40,16 @@ static __global__ void __launch_bounds__(256)
   const int chunk = item / kBlocks / plan.units, column = block * 8 + threadIdx.x % 32 / 4;
   if (chunk >= *lists.count) return;
   const Chunk own = lists.chunks[chunk];
-  const bool is_wide = own.count > kGatherCols / 2;
-  if (!is_wide && block >= kBlocks / 2) return;
   const uint8_t* row = nullptr;
   if (column < own.count)
     row = x + lists.order[own.first + column] / plan.pairs.per_row * x_row_bytes;
-  uint8_t* const to = plan.x + chunk * plan.chunk_bytes;
-  if (is_wide)
-    prepare_columns<kGatherCols, kGroup>(row, unit, block,
-                                         to + unit * WideUnit<kGatherCols, kGroup>::kBytes);
-  else
-    prepare_columns<kGatherCols / 2, kGroup>(row, unit, block,
-                                             to + unit * WideUnit<kGatherCols / 2, kGroup>::kBytes);
+  with_columns(own, [&](auto columns) {
+    constexpr int kCols = decltype(columns)::value;
+    if (block < kCols / 8)
+      Kind::template prepare<kCols>(
+          row, unit, k, block,
+          plan.x + chunk * plan.chunk_bytes + unit * WideUnit<kCols, Kind>::kBytes);
+  });
 }
 
 /// Stores what a warpgroup computed, 64 outputs, of gate and up 16 in turns, by way of shared
@@ -81,14 +86,15 @@ static __device__ __forceinline__ void store_pairs(const Tile& tile, float* room
   }
 }
 
-template <int kCols, int kGroup>
+template <int kCols, class Kind>
 static __device__ __forceinline__ void multiply_chunk(const FlatWeights& w,
+                                                      const typename Kind::Call& call,
                                                       const WideGatherPlan& plan, uint8_t* shared,
                                                       int chunk, int tile0, const Chunk& own,
                                                       const int* order) {
-  using Room = WideRoom<kCols, kGroup>;
+  using Room = WideRoom<kCols, Kind>;
   const uint32_t base = shared_address(shared);
-  make_wide_barriers<kCols, kGroup>(base);
+  make_wide_barriers<Room>(base);
   const int warp = threadIdx.x / 32;
   const TilePlace at = find_tile(w, min(tile0 + warp, w.end[kMostTogether - 1] - 1));
   FlatWeight weight = w.one[at.weight];
@@ -96,22 +102,25 @@ static __device__ __forceinline__ void multiply_chunk(const FlatWeights& w,
   weight.scales += own.expert * plan.scale_bytes[at.weight];
   weight.biases += own.expert * plan.scale_bytes[at.weight];
   auto* const totals = reinterpret_cast<float*>(shared + Room::kTotals);
-  WideTile<kCols, kGroup> tile{weight,
-                               plan.x + chunk * plan.chunk_bytes,
-                               at.tile,
-                               base,
-                               totals + threadIdx.x,
-                               nullptr,
-                               0,
-                               w.k / kUnitK};
+  WideTile<kCols, Kind> tile{weight,
+                             call,
+                             Kind(call, at.weight, w.y_type != DType::f32, threadIdx.x % 32),
+                             plan.x + chunk * plan.chunk_bytes,
+                             at.tile,
+                             base,
+                             totals + threadIdx.x,
+                             nullptr,
+                             0,
+                             plan.units};
   tile.run();
   __syncthreads();  // the totals have been read
   store_pairs<kCols>(tile, totals + warp / 4 * 64 * kCols, w, tile0 + warp / 4 * 4, own, order);
 }
 
-template <int kGroup>
+template <class Kind>
 static __global__ void __launch_bounds__(kWideThreads, 1)
     wide_gather(const __grid_constant__ FlatWeights w,
+                const __grid_constant__ typename Kind::Call call,
                 const __grid_constant__ WideGatherPlan plan) {
   extern __shared__ __align__(1024) uint8_t shared[];
   let_next_start();
@@ -121,36 +130,36 @@ static __global__ void __launch_bounds__(kWideThreads, 1)
   const int tile0 = blockIdx.x % plan.blocks * (kWideOutputs / kTileRows);
   if (chunk >= *lists.count) return;
   const Chunk own = lists.chunks[chunk];
-  if (own.count > kGatherCols / 2)
-    multiply_chunk<kGatherCols, kGroup>(w, plan, shared, chunk, tile0, own, lists.order);
-  else
-    multiply_chunk<kGatherCols / 2, kGroup>(w, plan, shared, chunk, tile0, own, lists.order);
+  with_columns(own, [&](auto columns) {
+    multiply_chunk<decltype(columns)::value, Kind>(w, call, plan, shared, chunk, tile0, own,
+                                                   lists.order);
+  });
 }
 
 /// Each expert's last chunk may be as small as one pair.
 static int64_t most_chunks(const ExpertPairs& pairs) {
   const int64_t last = pairs.pairs < pairs.experts ? pairs.pairs : pairs.experts;
-  return pairs.pairs / kGatherCols + last;
+  return pairs.pairs / kWideCols + last;
 }
 static int64_t wide_lists_bytes(const ExpertPairs& pairs) {
   return (list_bytes(pairs.pairs) + 1023) / 1024 * 1024;
 }
 /// Of a chunk's x.
+template <class Kind>
 static int64_t wide_chunk_bytes(const MatmulArgs& a) {
-  const int unit_bytes =
-      a.group_size == 64 ? WideUnit<kGatherCols, 64>::kBytes : WideUnit<kGatherCols, 128>::kBytes;
-  return a.k / kUnitK * unit_bytes;
+  return (a.k + kUnitK - 1) / kUnitK * WideUnit<kWideCols, Kind>::kBytes;
 }
-static int64_t wide_gather_bytes(const MatmulArgs* parts, int64_t, const ExpertPairs& pairs) {
-  return kTicketBytes + wide_lists_bytes(pairs) + most_chunks(pairs) * wide_chunk_bytes(parts[0]);
+template <class Kind>
+static int64_t wide_gather_bytes(const MatmulArgs& a, const ExpertPairs& pairs) {
+  return kTicketBytes + wide_lists_bytes(pairs) + most_chunks(pairs) * wide_chunk_bytes<Kind>(a);
 }
 
-template <int kGroup>
+template <class Kind>
 static cudaError_t launch_wide_gather(const FlatCall& call, const ExpertPairs& pairs,
                                       const CudaContext& context) {
   if (pairs.pairs == 0) return cudaSuccess;
   const MatmulArgs& a = call.first();
-  constexpr int kBytes = WideRoom<kGatherCols, kGroup>::kBytes;
+  constexpr int kBytes = WideRoom<kWideCols, Kind>::kBytes;
   // Every weight begins a block of its own; gate and up go by turns.
   FlatWeights weights = weights_of(call, kWideOutputs / kTileRows);
   for (int64_t i = call.count; i < kMostTogether; ++i) weights.end[i] = weights.end[call.count - 1];
@@ -158,25 +167,27 @@ static cudaError_t launch_wide_gather(const FlatCall& call, const ExpertPairs& p
   plan.pairs = pairs;
   plan.lists = context.workspace + kTicketBytes;
   plan.x = plan.lists + wide_lists_bytes(pairs);
+  const RowBytes row = Kind::row_bytes(a);
   for (int64_t i = 0; i < call.count; ++i) {
-    plan.code_bytes[i] = call.parts[i].n * (a.k / 2);
-    plan.scale_bytes[i] = call.parts[i].n * (a.k / a.group_size) * 2;
+    plan.code_bytes[i] = call.parts[i].n * row.codes;
+    plan.scale_bytes[i] = call.parts[i].n * row.scales;
   }
   plan.blocks = divided_up(weights.end[call.count - 1], kWideOutputs / kTileRows);
-  plan.units = static_cast<int>(a.k / kUnitK);
-  plan.chunk_bytes = wide_chunk_bytes(a);
-  cudaError_t error = cudaFuncSetAttribute(wide_gather<kGroup>,
-                                           cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
+  plan.units = divided_up(static_cast<int>(a.k), kUnitK);
+  plan.chunk_bytes = wide_chunk_bytes<Kind>(a);
+  cudaError_t error =
+      cudaFuncSetAttribute(wide_gather<Kind>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
   if (error == cudaSuccess)
-    error = launch_grid(sort_experts, {1, kSortThreads}, context, pairs, kGatherCols, plan.lists);
+    error = launch_grid(sort_experts, {1, kSortThreads}, context, pairs, kWideCols, plan.lists);
   if (error != cudaSuccess) return error;
-  const int64_t chunks = most_chunks(pairs), warps = chunks * plan.units * (kGatherCols / 8);
-  error = launch_grid(prepare_experts<kGroup>, {static_cast<unsigned>((warps + 7) / 8), 256},
-                      context, plan, static_cast<const uint8_t*>(a.x), a.x_stride * 2);
+  const int64_t chunks = most_chunks(pairs), warps = chunks * plan.units * (kWideCols / 8);
+  error =
+      launch_grid(prepare_experts<Kind>, {static_cast<unsigned>((warps + 7) / 8), 256}, context,
+                  plan, static_cast<const uint8_t*>(a.x), a.x_stride * 2, static_cast<int>(a.k));
   if (error != cudaSuccess) return error;
-  return launch_grid(wide_gather<kGroup>,
+  return launch_grid(wide_gather<Kind>,
                      {static_cast<unsigned>(chunks * plan.blocks), kWideThreads, kBytes}, context,
-                     weights, plan);
+                     weights, Kind::call_of(call), plan);
 }
 
 }  // namespace stepless::kernels::sm90

@@ -1,0 +1,123 @@
+// Host side of the wide kernels: what the rows for m from 65 on export.
+#pragma once
+#include "kernels/cuda/sm90/wide_gather.cuh"
+
+namespace stepless::kernels::sm90 {
+namespace {  // of each file its own
+
+constexpr int64_t kMostSplitTiles = 66;  // tiles that blocks share: two to a tile, or more
+
+int64_t row_tiles_of(const MatmulArgs& a) { return (a.m + kWideCols - 1) / kWideCols; }
+int64_t units_of(const MatmulArgs& a) { return (a.k + kUnitK - 1) / kUnitK; }
+int64_t parts_of(const MatmulArgs& a) { return (a.k + kPartK - 1) / kPartK; }
+int64_t tiles_of(const MatmulArgs& a) {
+  return row_tiles_of(a) * ((a.n + kWideOutputs - 1) / kWideOutputs);
+}
+template <class Kind>
+int64_t prepared_bytes(const MatmulArgs& a) {
+  return row_tiles_of(a) * units_of(a) * WideUnit<kWideCols, Kind>::kBytes;
+}
+
+WideSplit split_of(const MatmulArgs& a, int64_t tiles, uint8_t* partials,
+                   const CudaContext& context) {
+  const int64_t parts = parts_of(a);
+  int64_t slices = tiles <= kMostSplitTiles ? context.multiprocessors / tiles : 1;
+  slices = slices < 1 ? 1 : slices < parts ? slices : parts;
+  const int64_t each = (parts + slices - 1) / slices;
+  return {static_cast<int>((parts + each - 1) / each), static_cast<int>(each),
+          reinterpret_cast<float*>(partials), reinterpret_cast<unsigned*>(context.workspace)};
+}
+
+template <class Kind>
+cudaError_t launch_wide(const MatmulArgs& a, const CudaContext& context) {
+  const auto kernel = flat_wide<kWideCols, Kind>;
+  constexpr int kBytes = WideRoom<kWideCols, Kind>::kBytes;
+  cudaError_t error =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
+  if (error != cudaSuccess) return error;
+  uint8_t* const prepared = context.workspace + kTicketBytes;
+  const int row_tiles = static_cast<int>(row_tiles_of(a));
+  const auto warps = static_cast<unsigned>(row_tiles * units_of(a) * (kWideCols / 8));
+  error = launch_grid(prepare_wide<kWideCols, Kind>, {(warps + 7) / 8, 256}, context, a.x,
+                      a.x_stride * 2, static_cast<int>(a.m), static_cast<int>(a.k), prepared);
+  if (error != cudaSuccess) return error;
+  const int64_t tiles = tiles_of(a);
+  const WideSplit split = split_of(a, tiles, prepared + prepared_bytes<Kind>(a), context);
+  const FlatWeight weight = {a.w, a.scales, a.biases, static_cast<int>(a.n), static_cast<int>(a.k)};
+  return launch_grid(kernel, {static_cast<unsigned>(tiles * split.slices), kWideThreads, kBytes},
+                     context, weight, Kind::call_of({&a, 1, nullptr}), prepared, a.y, a.y_stride,
+                     a.y_type, static_cast<int>(a.m), row_tiles, split);
+}
+
+/// Never less for fewer rows: room is made for the largest step.
+template <class Kind>
+int64_t wide_bytes(const MatmulArgs& a) {
+  const int64_t tiles = tiles_of(a);
+  const int64_t shared = tiles < kMostSplitTiles ? tiles : kMostSplitTiles;
+  return kTicketBytes + prepared_bytes<Kind>(a) +
+         shared * parts_of(a) * kWideOutputs * kWideCols * 4;
+}
+
+/// What a row exports. Kinds::each(args, f) returns f(KindIs<Kind>{}) of the kind that serves args.
+template <class Kinds>
+struct WideRow {
+  static int32_t launch(const void* args, const CudaContext& context) {
+    const MatmulArgs& a = *static_cast<const MatmulArgs*>(args);
+    return Kinds::each(a, [&](auto is) -> int32_t {
+      return launch_wide<typename decltype(is)::type>(a, context);
+    });
+  }
+  static int64_t workspace_bytes(const void* args) {
+    const MatmulArgs& a = *static_cast<const MatmulArgs*>(args);
+    return Kinds::each(a, [&](auto is) { return wide_bytes<typename decltype(is)::type>(a); });
+  }
+  static int32_t experts(const MatmulArgs* parts, int64_t count, const GluArgs* glu,
+                         const ExpertPairs& pairs, const CudaContext& context) {
+    return Kinds::each(*parts, [&](auto is) -> int32_t {
+      return launch_wide_gather<typename decltype(is)::type>({parts, count, glu}, pairs, context);
+    });
+  }
+  static int64_t experts_bytes(const MatmulArgs* parts, int64_t, const ExpertPairs& pairs) {
+    return Kinds::each(*parts, [&](auto is) {
+      return wide_gather_bytes<typename decltype(is)::type>(*parts, pairs);
+    });
+  }
+};
+
+template <class Kind>
+struct KindIs {
+  using type = Kind;
+};
+
+template <int kGroup>
+using EightBits = WideBits<8, kGroup>;
+
+/// Affine codes in the order mma_k512.
+template <template <int> class Format>
+struct FlatKinds {
+  template <class F>
+  static auto each(const MatmulArgs& a, F f) {
+    return a.group_size == 64 ? f(KindIs<FlatWide<Format<64>>>{})
+                              : f(KindIs<FlatWide<Format<128>>>{});
+  }
+};
+/// The unit formats without biases.
+template <class Format>
+struct UnitKinds {
+  template <class F>
+  static auto each(const MatmulArgs&, F f) {
+    return f(KindIs<UnitWide<Format>>{});
+  }
+};
+/// Affine codes of 4 or 8 bits, dots as in launch_affine_units_together().
+template <class Type, int kBits>
+struct AffineKinds {
+  template <class F>
+  static auto each(const MatmulArgs& a, F f) {
+    return a.group_size > 32 ? f(KindIs<UnitWide<AffineUnits<Type, kBits, 1>>>{})
+                             : f(KindIs<UnitWide<AffineUnits<Type, kBits, 2>>>{});
+  }
+};
+
+}  // namespace
+}  // namespace stepless::kernels::sm90

@@ -7,7 +7,8 @@
 
 namespace stepless::kernels {
 extern const CudaEntry attn_full_b16_fany_h64_sm80, attn_full_b16_fany_h128_sm90,
-    attn_affine_bany_fany_h1_cuda, attn_affine_b4_fany_h64_sm80, attn_affine_b8_fany_h64_sm80;
+    attn_affine_bany_fany_h1_cuda, attn_affine_b4_fany_h64_sm80, attn_affine_b8_fany_h64_sm80,
+    attn_affine_b4_bf16_h128_sm90, attn_affine_b8_bf16_h128_sm90;
 }
 
 namespace {
@@ -29,6 +30,10 @@ constexpr Row kPacked4 = {"attn_affine_b4_fany_h64_sm80",
                           &stepless::kernels::attn_affine_b4_fany_h64_sm80, 4};
 constexpr Row kPacked8 = {"attn_affine_b8_fany_h64_sm80",
                           &stepless::kernels::attn_affine_b8_fany_h64_sm80, 8};
+constexpr Row kPrompts4 = {"attn_affine_b4_bf16_h128_sm90",
+                           &stepless::kernels::attn_affine_b4_bf16_h128_sm90, 4};
+constexpr Row kPrompts8 = {"attn_affine_b8_bf16_h128_sm90",
+                           &stepless::kernels::attn_affine_b8_bf16_h128_sm90, 8};
 constexpr Row kPortable4 = {"attn_affine_bany_fany_h1_cuda",
                             &stepless::kernels::attn_affine_bany_fany_h1_cuda, 4};
 constexpr Row kPortable8 = {"attn_affine_bany_fany_h1_cuda",
@@ -83,12 +88,20 @@ constexpr Shape kShapes[] = {
     {"decode", 32, 4096, false, kPacked4},
     {"decode", 1, 32768, false, kPacked4},
     {"prompt", 2048, 10240, true, kPacked4},
+    {"prompt", 512, 512, true, kPrompts4},
+    {"prompt", 2048, 2048, true, kPrompts4},
+    {"prompt", 2000, 10199, true, kPrompts4},
+    {"prompt", 2048, 10240, true, kPrompts4},
     {"decode", 32, 4096, false, kPortable4},
     {"decode", 1, 4096, false, kPacked8},
     {"decode", 8, 4096, false, kPacked8},
     {"decode", 32, 4096, false, kPacked8},
     {"decode", 1, 32768, false, kPacked8},
     {"prompt", 2048, 10240, true, kPacked8},
+    {"prompt", 512, 512, true, kPrompts8},
+    {"prompt", 2048, 2048, true, kPrompts8},
+    {"prompt", 2000, 10199, true, kPrompts8},
+    {"prompt", 2048, 10240, true, kPrompts8},
     {"decode", 32, 4096, false, kPortable8},
 };
 

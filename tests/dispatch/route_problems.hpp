@@ -115,6 +115,8 @@ inline std::vector<Problem> route_problems() {
         cached.packed = true;
         cached.quant = {Mode::affine, bits, 64};
         problems.push_back(cached);
+        cached.role = Role::prompt, cached.head = 128;
+        if (op == KernelOp::attn) problems.push_back(cached);
       }
     for (const KernelOp op : {KernelOp::norm, KernelOp::rope, KernelOp::kvput, KernelOp::glu,
                               KernelOp::add, KernelOp::take, KernelOp::combine, KernelOp::split})

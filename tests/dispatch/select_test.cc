@@ -165,6 +165,18 @@ TEST(Order, PromptRowsAreAttendedToInOneOfTheirOwnOnHopper) {
         << head;
     EXPECT_EQ(select(p, find_machine("a100"), {}).order, Order::mma_pages) << head;
   }
+  p.packed = true;  // packed pages beside plain ones of bf16 as well; of f16 decode rows' order
+  for (const int bits : {4, 8})
+    for (const std::int64_t head : {64, 128, 256}) {
+      p.quant = {Mode::affine, bits, 64}, p.head = head;
+      p.x_type = p.y_type = p.w_type = DType::bf16;
+      EXPECT_EQ(select(p, find_machine("h200"), {}).order,
+                head == 256 ? Order::mma_packed : Order::wgmma_pages)
+          << bits << " bits, " << head;
+      EXPECT_EQ(select(p, find_machine("a100"), {}).order, Order::mma_packed) << head;
+      p.x_type = p.y_type = p.w_type = DType::f16;
+      EXPECT_EQ(select(p, find_machine("h200"), {}).order, Order::mma_packed) << head;
+    }
 }
 
 TEST(Select, RefusesRowsBelowOne) {

@@ -100,8 +100,7 @@ static __device__ void merge_units(const AttnSlab& slab, const MergeUnits& units
       if ((there >> s & 1) == 0) continue;
       const Shrink shrink{room.shrink[unit][s].x, room.shrink[unit][s].y};
       total = shrink.sum(total, room.total[unit][s]);
-      sum.x = shrink.sum(sum.x, v[s].x), sum.y = shrink.sum(sum.y, v[s].y);
-      sum.z = shrink.sum(sum.z, v[s].z), sum.w = shrink.sum(sum.w, v[s].w);
+      sum = shrink.sum(sum, v[s]);
     }
     const float per = 1.0f / total;
     store_columns<type>(slab, row, head, column,

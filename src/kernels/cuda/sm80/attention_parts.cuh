@@ -35,6 +35,14 @@ static __device__ __forceinline__ void load_transposed(uint32_t (&m)[4], uint32_
                : "memory");
 }
 
+/// Low or high halves of two words.
+static __device__ __forceinline__ uint32_t low_halves(uint32_t a, uint32_t b) {
+  return __byte_perm(a, b, 0x5410);
+}
+static __device__ __forceinline__ uint32_t high_halves(uint32_t a, uint32_t b) {
+  return __byte_perm(a, b, 0x7632);
+}
+
 /// Two numbers in 16 bits each, and back.
 template <DType type>
 static __device__ __forceinline__ uint32_t narrowed(float low, float high) {
@@ -215,6 +223,9 @@ struct Shrink {
     return {power_of_2(peak - now), power_of_2(their_peak - now)};
   }
   __device__ float sum(float a, float b) const { return fmaf(a, mine, b * theirs); }
+  __device__ float4 sum(const float4& a, const float4& b) const {
+    return make_float4(sum(a.x, b.x), sum(a.y, b.y), sum(a.z, b.z), sum(a.w, b.w));
+  }
 };
 
 }  // namespace stepless::kernels::sm80

@@ -32,14 +32,6 @@ static __device__ __forceinline__ uint32_t transposed(uint32_t m) {
   return to;
 }
 
-/// Low or high halves of two words.
-static __device__ __forceinline__ uint32_t low_halves(uint32_t a, uint32_t b) {
-  return __byte_perm(a, b, 0x5410);
-}
-static __device__ __forceinline__ uint32_t high_halves(uint32_t a, uint32_t b) {
-  return __byte_perm(a, b, 0x7632);
-}
-
 /// Nibbles i of both halves of a word.
 template <DType type, int i>
 static __device__ __forceinline__ uint32_t nibbles(uint32_t word) {

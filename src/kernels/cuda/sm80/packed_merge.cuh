@@ -18,9 +18,7 @@ struct PackedSums {
     if (next.peak == -INFINITY) return;
     const float now = max_or_nan(peak, next.peak);
     const Shrink shrink = Shrink::of(peak, now, next.peak);
-    peak = now, total = shrink.sum(total, next.total);
-    values.x = shrink.sum(values.x, next.values.x), values.y = shrink.sum(values.y, next.values.y);
-    values.z = shrink.sum(values.z, next.values.z), values.w = shrink.sum(values.w, next.values.w);
+    peak = now, total = shrink.sum(total, next.total), values = shrink.sum(values, next.values);
   }
 };
 

@@ -6,7 +6,8 @@
 // them, where f16 of results needs two. Values of bf16 are in f16 what they are, or if they are
 // smaller than it has them, within 2^-25; larger ones are met apart (prompt_values.cuh). Every row
 // is summed alone by the same instructions, and a chunk of which it reads nothing leaves its sums
-// as they are: so tiles, and m, change no bit.
+// as they are: so tiles, and m, change no bit. Packed pages become f16 on their way, keys and
+// values, and queries beside them (prompt_packed.cuh); without any a row has the same bits.
 //
 // A block is a thread that starts copies, three warps that make values f16, and two readers, which
 // take 64 rows of one head each; queries, sums and weights stay in registers. While a chunk's
@@ -17,7 +18,7 @@
 // is as far from the truth as a rounded result.
 #pragma once
 #include "kernels/cuda/sm80/attention_merge.cuh"
-#include "kernels/cuda/sm90/prompt_values.cuh"
+#include "kernels/cuda/sm90/prompt_packed.cuh"
 
 namespace stepless::kernels::sm90 {
 
@@ -30,9 +31,10 @@ static __device__ __forceinline__ float capped(float x, float cap) {
 constexpr float kMostWeightLog2 = 15, kMostWeight = 32768;
 
 /// 64 rows of one head, by a warpgroup.
-template <DType type, int kDim>
+template <DType type, int kDim, int bits>
 struct TallReader {
-  using Room = TallRoom<kDim>;
+  using Room = TallRoom<kDim, bits>;
+  using Ring = TallRing<Room>;
   static constexpr int kSteps = kDim / 16, kScores = kChunk / 2, kSums = kDim / 2;
   static constexpr int kValueSteps = kChunk / 16;
   // Numbers of 16 bits that make a weight: f16 is as exact as results of f16 need in two.
@@ -44,22 +46,29 @@ struct TallReader {
   const AttnArgs& a = slab.args;
   const int reader = threadIdx.x / 128 - 1;
   const int warp = threadIdx.x / 32 % 4, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-  TallRing<kDim> ring{shared};
+  Ring ring{shared};
   TallTile tile;
   int rows;        // of mine that are rows
-  int next;        // the chunk behind the one met last; -1: none
+  int next;        // the visit behind the one met last; -1: none
   int first, all;  // from here to there every row of mine reads, unless `rotates`
   bool rotates;
+  SpanEdges edges;                           // of the rows of mine
+  int form;                                  // of the chunks that queries are for now; -1: none
+  float scale_of_keys, scale_of_queries[2];  // of a packed chunk, and of rows, as they meet those
   float acc[kSums], peak[2], total[2];
   float shrink[2];                            // of sums so far, before the next chunk's values
   uint32_t weights[kParts * kValueSteps][4];  // in f16, then what that leaves
   uint32_t queries[kSteps][4];                // as operands
+  uint32_t query_sums[4];                     // beside the biases of packed keys
   int count = 0;                              // of chunks whose values were met
 
   __device__ void sync() const { asm volatile("bar.sync %0,128;" ::"r"(reader + 1) : "memory"); }
   __device__ int local(int half) const { return 16 * warp + g + 8 * half; }
   __device__ Reads* reads() const {
     return reinterpret_cast<Reads*>(dynamic + Room::kReads) + reader * kReaderRows;
+  }
+  __device__ PackedSpan* spans() const {
+    return reinterpret_cast<PackedSpan*>(dynamic + Room::kSpans) + reader * kReaderRows;
   }
   /// Of the slab; rows behind the last are the last again.
   __device__ int row_of(int mine) const {
@@ -70,21 +79,40 @@ struct TallReader {
            tile.head * kDim;
   }
 
-  __device__ void start(const TallTile& one) {
-    tile = one;
-    rows = min(max(one.rows - reader * kReaderRows, 0), kReaderRows);
-    sync();  // the tile before has been read
-    if (const int i = threadIdx.x % 128; i < kReaderRows)
-      reads()[i] = RowPlace::of(a.seq[slab.first_row + row_of(i)]).reads(a);
+  __device__ __forceinline__ void load_queries() {
 #pragma unroll
     for (int step = 0; step < kSteps; ++step)
 #pragma unroll
       for (int i = 0; i < 4; ++i)
         queries[step][i] = __ldcg(
             reinterpret_cast<const uint32_t*>(query(local(i % 2)) + step * 16 + i / 2 * 8 + 2 * t));
+  }
+  /// Queries as operands beside the keys of a visit.
+  __device__ __forceinline__ void prepare_queries(int visit) {
+    if (form == (visit & kPlainVisit)) return;
+    form = visit & kPlainVisit;
+    load_queries();
+    if (form == 0)
+      make_queries_f16<type>(queries, query_sums, scale_of_queries, a.cache.packed.group_size);
+  }
+
+  __device__ void start(const TallTile& one) {
+    tile = one;
+    rows = min(max(one.rows - reader * kReaderRows, 0), kReaderRows);
+    sync();  // the tile before has been read
+    if (const int i = threadIdx.x % 128; i < kReaderRows)
+      reads()[i] = RowPlace::of(a.seq[slab.first_row + row_of(i)]).reads(a);
+    if constexpr (bits != 0) {
+      if (const int i = threadIdx.x % 128; i < kReaderRows)
+        spans()[i] = span_of(a, a.seq[slab.first_row + row_of(i)]);
+      form = -1;
+    } else {
+      load_queries();
+    }
     sync();
     first = reads()[kReaderRows - 1].first, all = reads()[0].last;
-    rotates = reads()[0].kept != 0;
+    rotates = reads()[0].kept != 0 || reads()[kReaderRows - 1].kept != 0;
+    if constexpr (bits != 0) edges = SpanEdges::of(spans(), kReaderRows);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const float2 begin = start_of(a, tile.head);
@@ -94,44 +122,81 @@ struct TallReader {
     for (int i = 0; i < kSums; ++i) acc[i] = 0.0f;
   }
 
-  /// Waits for the ring's keys and returns their chunk.
+  /// Waits for the ring's keys and returns their visit.
   __device__ __forceinline__ int meet_chunk() {
     wait(ring.full(), ring.parity);
     const uint2 chunks = load_shared8(ring.chunks());
     next = static_cast<int>(chunks.y);
-    return static_cast<int>(chunks.x);
+    const auto visit = static_cast<int>(chunks.x);
+    if constexpr (bits != 0) {
+      scale_of_keys = __uint_as_float(load_shared8(ring.place()).y);
+      prepare_queries(visit);
+    }
+    return visit;
   }
-  /// Scores of the ring's keys; under way when this returns.
-  __device__ __forceinline__ void make_scores(float (&s)[kScores], uint32_t keys_room) {
+  /// Scores of the ring's keys, of type `of`; under way when this returns.
+  template <DType of, int kPlanes>
+  __device__ __forceinline__ void make_scores_of(float (&s)[kScores], uint32_t keys_room) {
     begin_products();
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      const uint64_t keys = operand_at(keys_room + step / 4 * Room::kBlock + step % 4 * 32);
-      if (step == 0)
-        Wgmma<kChunk, type, 0, 0>::add(s, queries[step], keys);
+    for (int i = 0; i < kPlanes * kSteps; ++i) {
+      const int step = i % kSteps;
+      const uint64_t keys = operand_at(keys_room + i / kSteps * Room::kStage +
+                                       step / 4 * Room::kBlock + step % 4 * 32);
+      if (i == 0)
+        Wgmma<kChunk, of, 0, 0>::add(s, queries[step], keys);
       else
-        Wgmma<kChunk, type>::add(s, queries[step], keys);
+        Wgmma<kChunk, of>::add(s, queries[step], keys);
+    }
+  }
+  __device__ __forceinline__ void make_scores(float (&s)[kScores], uint32_t keys_room) {
+    if (bits != 0 && form == 0) {
+      make_scores_of<DType::f16, Room::kPlanes>(s, keys_room);
+      Wgmma<kChunk, DType::f16>::add(s, query_sums,
+                                     narrow_operand_at(keys_room + Room::kPlanes * Room::kStage));
+    } else {
+      make_scores_of<type, 1>(s, keys_room);
     }
     commit_products();
   }
 
-  __device__ bool is_whole(int chunk) const {
-    return !rotates && chunk >= first && chunk + kChunk - 1 <= all;
+  /// Whether every row of mine reads all of a visit.
+  __device__ bool is_whole(int visit) const {
+    const int chunk = chunk_of<bits>(visit);
+    bool whole = !rotates && chunk >= first && chunk + kChunk - 1 <= all;
+    if constexpr (bits != 0) whole = whole && edges.has_all(visit);
+    return whole;
+  }
+  /// Whether a row of mine reads a visit's chunk in its form.
+  __device__ bool has_form(int row, int visit) const {
+    return bits == 0 || spans()[row].has(chunk_of<bits>(visit)) == ((visit & kPlainVisit) == 0);
   }
 
   /// Scores become weights, and what they sum to.
-  __device__ __forceinline__ void weigh(float (&s)[kScores], int chunk) {
-    float scale = slab.scale;
-    if (slab.cap != 0.0f || scale <= 0.0f) {
+  __device__ __forceinline__ void weigh(float (&s)[kScores], int visit) {
+    const int chunk = chunk_of<bits>(visit);
+    float scale[2] = {slab.scale, slab.scale};
+    if constexpr (bits != 0) {
+      if ((visit & kPlainVisit) == 0) {
 #pragma unroll
-      for (int i = 0; i < kScores; ++i)
-        s[i] = slab.cap != 0.0f ? capped(s[i] * scale, slab.cap) : s[i] * scale;
-      scale = 1.0f;
+        for (int half = 0; half < 2; ++half)
+          scale[half] *=
+              fminf(fmaxf(scale_of_queries[half] * scale_of_keys, kLeastScale), 1.0f / kLeastScale);
+      }
     }
-    if (!is_whole(chunk)) {
+    if (slab.cap != 0.0f || slab.scale <= 0.0f) {
+#pragma unroll
+      for (int i = 0; i < kScores; ++i) {
+        const float score = s[i] * scale[i / 2 % 2];
+        s[i] = slab.cap != 0.0f ? capped(score, slab.cap) : score;
+      }
+      scale[0] = scale[1] = 1.0f;
+    }
+    if (!is_whole(visit)) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const Reads mine = reads()[local(half)];
+        Reads mine = reads()[local(half)];
+        if (!has_form(local(half), visit)) mine.last = -1;
 #pragma unroll
         for (int i = 0; i < kScores / 4; ++i)
 #pragma unroll
@@ -149,7 +214,7 @@ struct TallReader {
       top[0] = max_or_nan(top[0], top[1]);
       top[0] = max_or_nan(top[0], __shfl_xor_sync(~0u, top[0], 1));
       top[0] = max_or_nan(top[0], __shfl_xor_sync(~0u, top[0], 2));
-      const float now = max_or_nan(peak[half], top[0] * scale);
+      const float now = max_or_nan(peak[half], top[0] * scale[half]);
       // All may be -infinity so far: then nothing weighs.
       const float base = now == -INFINITY ? 0.0f : now;
       shrink[half] = power_of_2(peak[half] - base);
@@ -161,7 +226,7 @@ struct TallReader {
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           float& weight = s[4 * i + 2 * half + e];
-          weight = power_of_2(fmaf(weight, scale, to_most));
+          weight = power_of_2(fmaf(weight, scale[half], to_most));
           sum[e] += weight;
         }
       total[half] = fmaf(total[half], shrink[half], sum[0] + sum[1]);
@@ -206,55 +271,70 @@ struct TallReader {
       for (int i = 0; i < 4; ++i) to[i] = weights[part * kValueSteps + step][i];
     }
   }
+  /// Writes wild values of 64 elements of a visit to `room`, of those that `only` reads.
+  __device__ __forceinline__ void find_wild_of(int place, int visit, int block, int value_part,
+                                               const Reads* only, uint32_t room) const {
+    if constexpr (bits != 0) {
+      if ((visit & kPlainVisit) == 0)
+        return find_wild_packed<kDim, bits>(a.cache.packed, place, chunk_of<bits>(visit),
+                                            block * 64, value_part, only, room);
+    }
+    find_wild<type, kDim>(a.cache.v + int64_t{place} * (kDim * 2) + block * 128,
+                          chunk_of<bits>(visit), only, room);
+  }
   /// Adds a chunk's wild values, which are rare: row by row where a row may leave out what others
-  /// read, for its weight of 0 would make NaN of infinity.
-  __device__ __forceinline__ void add_wild(int place, int chunk) {
+  /// read, for its weight of 0 would make NaN of infinity. Those of packed pages are two numbers.
+  __device__ __forceinline__ void add_wild(int place, int visit) {
     const uint32_t room = shared + Room::kApart + reader * Room::kBlock;
-    const uint8_t* const from = a.cache.v + int64_t{place} * (kDim * 2);
-    const bool whole = is_whole(chunk);
+    const bool whole = is_whole(visit);
+    const int value_parts = bits != 0 && (visit & kPlainVisit) == 0 ? 2 : 1;
 #pragma unroll 1
     for (int row = 0; row < (whole ? 1 : kReaderRows); ++row) {
       const Reads only = reads()[row];
+      if (!whole && !has_form(row, visit)) continue;
 #pragma unroll
       for (int block = 0; block < kDim / 64; ++block) {
-        find_wild<type, kDim>(from + block * 128, chunk, whole ? nullptr : &only, room);
-        show_to_products();
-        sync();
         float sum[32];
 #pragma unroll
         for (int i = 0; i < 32; ++i) sum[i] = acc[block * 32 + i];
+#pragma unroll 1
+        for (int value_part = 0; value_part < value_parts; ++value_part) {
+          find_wild_of(place, visit, block, value_part, whole ? nullptr : &only, room);
+          show_to_products();
+          sync();
 #pragma unroll
-        for (int part = 0; part < 2; ++part)
+          for (int part = 0; part < 2; ++part)
 #pragma unroll
-          for (int step = 0; step < kValueSteps; ++step) {
-            uint32_t by[4];
-            part_in_type(step, part, by);
-            begin_products();
-            Wgmma<64, type, 1>::add(sum, by, operand_across(room + step * 2048, 0));
-            commit_products();
-            wait_products<0>();
-            pin(sum);
-          }
-        sync();
+            for (int step = 0; step < kValueSteps; ++step) {
+              uint32_t by[4];
+              part_in_type(step, part, by);
+              begin_products();
+              Wgmma<64, type, 1>::add(sum, by, operand_across(room + step * 2048, 0));
+              commit_products();
+              wait_products<0>();
+              pin(sum);
+            }
+          sync();
+        }
 #pragma unroll
         for (int i = 0; i < 32; ++i)
           if (whole || local(i / 2 % 2) == row) acc[block * 32 + i] = sum[i];
       }
     }
   }
-  __device__ __forceinline__ bool are_wild(const TallRing<kDim>& values) {
+  __device__ __forceinline__ bool are_wild(const Ring& values) {
     uint32_t last_wild;
     asm volatile("ld.shared.u32 %0,[%1];" : "=r"(last_wild) : "r"(values.wild()) : "memory");
     return static_cast<int>(last_wild) == ++count;
   }
   /// Adds all of a chunk, so that its weights can be 0 where plain values are added otherwise.
-  __device__ __forceinline__ void add_with_wild(const TallRing<kDim>& values, int chunk) {
+  __device__ __forceinline__ void add_with_wild(const Ring& values, int visit) {
     add_values(values.room());
     wait_products<0>();
     pin(acc);
     uint32_t place;
     asm volatile("ld.shared.u32 %0,[%1];" : "=r"(place) : "r"(values.place()) : "memory");
-    add_wild(static_cast<int>(place), chunk);
+    add_wild(static_cast<int>(place), visit);
 #pragma unroll
     for (auto& step : weights)
 #pragma unroll
@@ -271,7 +351,7 @@ struct TallReader {
   }
 
   /// This warp has read the stage.
-  __device__ __forceinline__ void release(const TallRing<kDim>& stage) const {
+  __device__ __forceinline__ void release(const Ring& stage) const {
     __syncwarp();
     if (threadIdx.x % 32 == 0) arrive(stage.empty());
   }
@@ -279,11 +359,11 @@ struct TallReader {
   /// The chunk whose weights are made: adds its values, makes the weights of the next one.
   __device__ __forceinline__ int add(int chunk) {
     float s[kScores];
-    const TallRing<kDim> values = ring;
+    const Ring values = ring;
     wait(values.full(), values.parity);
     if (are_wild(values)) add_with_wild(values, chunk);
     ring.next();
-    const TallRing<kDim> keys = ring;
+    const Ring keys = ring;
     const int second = meet_chunk();
     ring.next();
     take_turn();
@@ -360,36 +440,5 @@ struct TallReader {
     }
   }
 };
-
-template <DType type, int kDim>
-__global__ void __launch_bounds__(kTallThreads, 1)
-    attend_tall(const __grid_constant__ TallCall call) {
-  extern __shared__ __align__(1024) uint8_t dynamic[];
-  using Room = TallRoom<kDim>;
-  const AttnSlab& slab = call.slab;
-  let_next_start();
-  const uint32_t shared = shared_address(dynamic);
-  if (threadIdx.x < kStages) {
-    const uint32_t at = shared + Room::kBarriers + threadIdx.x * 8;
-    make_barrier(at, 1);
-    make_barrier(at + 2 * kStages * 8, 1);
-    make_barrier(shared + Room::kBarriers + (kStages + threadIdx.x) * 8, 4 * kReaders);
-    *reinterpret_cast<int*>(dynamic + Room::kWilds + threadIdx.x * 4) = 0;
-    publish_barriers();
-  }
-  auto* const begins = reinterpret_cast<uint16_t*>(dynamic + Room::kBegins);
-  const int tiles = find_tall_tiles(slab, begins, reinterpret_cast<int*>(dynamic + Room::kFound));
-  wait_for_inputs();
-  if (threadIdx.x < 128) {
-    give_registers<56>();
-    if (threadIdx.x >= 32)
-      TallConverter<type, kDim>{slab, shared}.run(begins, tiles);
-    else if (threadIdx.x == 0)
-      TallCopier<kDim>{call, call.slab, shared}.run(begins, tiles);
-  } else {
-    take_registers<224>();
-    TallReader<type, kDim>{slab, shared, dynamic}.run(begins, tiles);
-  }
-}
 
 }  // namespace stepless::kernels::sm90

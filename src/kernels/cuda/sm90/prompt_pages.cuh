@@ -12,52 +12,76 @@ using namespace sm80;
 
 constexpr int kReaders = 2, kReaderRows = 64, kTallRows = kReaders * kReaderRows;
 constexpr int kTallThreads = 128 * (1 + kReaders);
-constexpr int kTallSlab = 4096;  // rows of a launch: their tiles are listed in shared memory
-constexpr int kStages = 12;      // of the ring: keys of a chunk, its values, and so on
 
-/// Shared memory. Keys and values are blocks of 64 elements of a row, 128 bytes, one block
-/// after the other.
-template <int kDim>
-struct TallRoom {
-  static constexpr int kBlock = kChunk * 128, kStage = kBlock * (kDim / 64);
-  static constexpr int kApart = kStages * kStage;  // values that are not plain, per reader
-  static constexpr int kReads = kApart + kReaders * kBlock;  // Reads of the readers' rows
-  static constexpr int kBarriers = kReads + kTallRows * static_cast<int>(sizeof(Reads));
-  static constexpr int kChunks = kBarriers + 3 * kStages * 8;   // of each stage: its and the next
-  static constexpr int kPlaces = kChunks + kStages * 8;         // of each stage: where it lies
-  static constexpr int kWilds = kPlaces + kStages * 8;          // the last count of wild values
-  static constexpr int kBegins = kWilds + kStages * 4;          // tiles' first rows
-  static constexpr int kFound = kBegins + (kTallSlab + 2) * 2;  // a count per warp
-  static constexpr int kBytes = kFound + kTallThreads / 32 * 4;
+/// Which positions a row reads packed.
+struct PackedSpan {
+  int from, to;
+  __device__ bool has(int at) const { return at >= from && at < to; }
 };
 
-template <int kDim>
+/// Shared memory. Keys and values are blocks of 64 elements of a row, 128 bytes, one block
+/// after the other. `bits`: of packed pages; 0: all are plain.
+template <int kDim, int bits = 0>
+struct TallRoom {
+  // Rows of a launch: their tiles are listed here.
+  static constexpr int kSlab = bits == 0 ? 4096 : bits == 4 ? 2048 : 1024;
+  // Of the ring: keys of a chunk, its values, and so on.
+  static constexpr int kStages = bits == 0 ? 12 : bits == 4 ? 8 : 6;
+  static constexpr int kBlock = kChunk * 128, kStage = kBlock * (kDim / 64);
+  // Packed keys are half codes of 4 bits, and biases: 32 bytes to a position.
+  static constexpr int kPlanes = bits == 8 ? 2 : 1;
+  static constexpr int kKeys = kPlanes * kStage + (bits == 0 ? 0 : kChunk * 32);
+  static constexpr int kApart = kStages / 2 * (kKeys + kStage);  // not plain values, per reader
+  // Of each two stages: codes of a chunk's keys, of its values, then scales and biases.
+  static constexpr int kCodeBytes = kChunk * kDim * bits / 8;
+  static constexpr int kRaw = 2 * kCodeBytes + (bits == 0 ? 0 : kChunk * (kDim / 32) * 8);
+  static constexpr int kCodes = kApart + kReaders * kBlock;
+  static constexpr int kReads = kCodes + kStages / 2 * kRaw;  // Reads of the readers' rows
+  static constexpr int kSpans = kReads + kTallRows * static_cast<int>(sizeof(Reads));
+  static constexpr int kBarriers = kSpans + (bits == 0 ? 0 : kTallRows * 8);
+  static constexpr int kChunks = kBarriers + 3 * kStages * 8;  // of each stage: its and the next
+  static constexpr int kPlaces = kChunks + kStages * 8;        // of each stage: where it lies
+  static constexpr int kWilds = kPlaces + kStages * 8;         // the last count of wild values
+  static constexpr int kBegins = kWilds + kStages * 4;         // tiles' first rows
+  static constexpr int kFound = kBegins + (kSlab + 2) * 2;     // a count per warp
+  static constexpr int kBytes = kFound + kTallThreads / 32 * 4;
+  static_assert(kBytes <= 227 * 1024);
+};
+
+template <class Room>
 struct TallRing {
   uint32_t shared;
   int stage = 0;
   uint32_t parity = 0;
-  __device__ uint32_t full() const { return shared + TallRoom<kDim>::kBarriers + stage * 8; }
-  __device__ uint32_t empty() const { return full() + kStages * 8; }
-  __device__ uint32_t chunks() const { return shared + TallRoom<kDim>::kChunks + stage * 8; }
+  __device__ uint32_t full() const { return shared + Room::kBarriers + stage * 8; }
+  __device__ uint32_t empty() const { return full() + Room::kStages * 8; }
+  __device__ uint32_t chunks() const { return shared + Room::kChunks + stage * 8; }
   /// Values have come, but are not plain yet.
-  __device__ uint32_t raw() const { return empty() + kStages * 8; }
-  __device__ uint32_t place() const { return shared + TallRoom<kDim>::kPlaces + stage * 8; }
-  __device__ uint32_t wild() const { return shared + TallRoom<kDim>::kWilds + stage * 4; }
-  __device__ uint32_t room() const { return shared + stage * TallRoom<kDim>::kStage; }
+  __device__ uint32_t raw() const { return empty() + Room::kStages * 8; }
+  /// Where the chunk lies, then what its keys' products are too small by.
+  __device__ uint32_t place() const { return shared + Room::kPlaces + stage * 8; }
+  __device__ uint32_t wild() const { return shared + Room::kWilds + stage * 4; }
+  __device__ uint32_t room() const {
+    if constexpr (Room::kKeys == Room::kStage) return shared + stage * Room::kStage;
+    return shared + stage / 2 * (Room::kKeys + Room::kStage) + stage % 2 * Room::kKeys;
+  }
   __device__ void next() {
-    if (++stage == kStages) stage = 0, parity ^= 1;
+    if (++stage == Room::kStages) stage = 0, parity ^= 1;
   }
 };
 
 /// The slab's tiles, at most kTallRows rows of one sequence, found by all threads together.
+template <int bits>
 static __device__ int find_tall_tiles(const AttnSlab& slab, uint16_t* begins, int* found) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   int all = 0;
   for (int r0 = 0; r0 < slab.rows; r0 += kTallThreads) {
     const int r = r0 + threadIdx.x;
     const SeqRow* const seq = slab.args.seq + slab.first_row + r;
-    const bool here = r < slab.rows && (r == 0 || RowPlace::of(seq[0]).begins_tile(
-                                                      RowPlace::of(seq[-1]), kTallRows));
+    bool here = r < slab.rows &&
+                (r == 0 || RowPlace::of(seq[0]).begins_tile(RowPlace::of(seq[-1]), kTallRows));
+    if (bits != 0 && r > 0 && r < slab.rows)
+      here = here || read_early(&seq[0].packed) != read_early(&seq[-1].packed);
     const unsigned mask = __ballot_sync(~0u, here);
     if (lane == 0) found[warp] = __popc(mask);
     __syncthreads();
@@ -138,6 +162,16 @@ static __device__ __forceinline__ void copy_box(uint32_t to, const CUtensorMap& 
       : "memory");
 }
 
+/// A stage of plain keys or values, which the barrier waits for.
+template <class Room>
+static __device__ __forceinline__ void copy_chunk(uint32_t to, const CUtensorMap& map, int row,
+                                                  uint32_t barrier) {
+  expect_bytes(barrier, Room::kStage);
+#pragma unroll
+  for (int block = 0; block < Room::kStage / Room::kBlock; ++block)
+    copy_box(to + block * Room::kBlock, map, block * 64, row, barrier);
+}
+
 /// What a launch attends to: its slab, and its cache as (rows, dim).
 struct TallCall {
   AttnSlab slab;
@@ -151,7 +185,7 @@ struct TallCopier {
   const TallCall& call;
   const AttnSlab& slab = call.slab;
   const uint32_t shared;
-  TallRing<kDim> ring{shared};
+  TallRing<Room> ring{shared};
 
   __device__ int find_page(const TallWalk& walk, const int32_t* pages, int chunk) const {
     return read_early(pages + PagePlace::of(slab, max(chunk, 0)).page);
@@ -160,10 +194,7 @@ struct TallCopier {
     asm volatile("st.shared.v2.u32 [%0],{%1,%2};" ::"r"(ring.chunks()), "r"(chunks.x), "r"(chunks.y)
                  : "memory");
     asm volatile("st.shared.u32 [%0],%1;" ::"r"(ring.place()), "r"(row) : "memory");
-    expect_bytes(barrier, Room::kStage);
-#pragma unroll
-    for (int block = 0; block < kDim / 64; ++block)
-      copy_box(ring.room() + block * Room::kBlock, map, block * 64, row, barrier);
+    copy_chunk<Room>(ring.room(), map, row, barrier);
     ring.next();
   }
   __device__ void run(const uint16_t* begins, int tiles) {

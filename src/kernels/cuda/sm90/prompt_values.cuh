@@ -46,36 +46,36 @@ static __device__ __forceinline__ void make_plain(uint4 (&v)[n], bool& wild) {
     }
 }
 
-/// The warps that make values plain, where they lie, each every third chunk; zeros for what no row
-/// reads.
+/// Makes a stage's values plain where they lie; zeros for what no row reads. By a warp.
+template <DType type, class Room, class IsRead>
+static __device__ __forceinline__ bool make_chunk_plain(uint32_t room, const IsRead& is_read) {
+  constexpr int kBatch = 4;  // of 16 bytes a lane
+  bool wild = false;
+#pragma unroll 1
+  for (int i0 = threadIdx.x % 32; i0 < Room::kStage / 16; i0 += 32 * kBatch) {
+    uint4 v[kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const int at = i0 + i * 32;
+      v[i] = make_uint4(0, 0, 0, 0);
+      if (is_read(at % (Room::kBlock / 16) / 8)) v[i] = load_shared16(room + at * 16);
+    }
+    make_plain<type>(v, wild);
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) store_shared16(room + (i0 + i * 32) * 16, v[i]);
+  }
+  return wild;
+}
+
+/// The warps that make values plain, each every third chunk.
 template <DType type, int kDim>
 struct TallConverter {
   using Room = TallRoom<kDim>;
-  static constexpr int kBatch = 4;  // of 16 bytes a lane
   const AttnSlab& slab;
   const uint32_t shared;
   const int lane = threadIdx.x % 32;
-  TallRing<kDim> ring{shared};
+  TallRing<Room> ring{shared};
 
-  template <bool kWhole>
-  __device__ bool convert(const TallWalk& walk, int chunk) const {
-    bool wild = false;
-#pragma unroll 1
-    for (int i0 = lane; i0 < Room::kStage / 16; i0 += 32 * kBatch) {
-      uint4 v[kBatch];
-#pragma unroll
-      for (int i = 0; i < kBatch; ++i) {
-        const int at = i0 + i * 32;
-        v[i] = make_uint4(0, 0, 0, 0);
-        if (kWhole || walk.is_read(chunk + at % (Room::kBlock / 16) / 8))
-          v[i] = load_shared16(ring.room() + at * 16);
-      }
-      make_plain<type>(v, wild);
-#pragma unroll
-      for (int i = 0; i < kBatch; ++i) store_shared16(ring.room() + (i0 + i * 32) * 16, v[i]);
-    }
-    return wild;
-  }
   __device__ void run(const uint16_t* begins, int tiles) {
     const int items = tiles * static_cast<int>(slab.args.heads);
     int count = 0, turn = threadIdx.x / 32 % 4 - 1;  // of chunks; until mine
@@ -91,7 +91,10 @@ struct TallConverter {
           wait(ring.raw(), ring.parity);
           const bool whole =
               !walk.rotates && chunk >= walk.first && chunk + kChunk - 1 <= walk.last;
-          const bool wild = whole ? convert<true>(walk, chunk) : convert<false>(walk, chunk);
+          const bool wild =
+              whole ? make_chunk_plain<type, Room>(ring.room(), [](int) { return true; })
+                    : make_chunk_plain<type, Room>(ring.room(),
+                                                   [&](int i) { return walk.is_read(chunk + i); });
           show_to_products();
           if (__any_sync(~0u, wild) && lane == 0)
             asm volatile("st.shared.u32 [%0],%1;" ::"r"(ring.wild()), "r"(count) : "memory");

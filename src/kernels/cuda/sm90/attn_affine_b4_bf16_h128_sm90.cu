@@ -1,0 +1,21 @@
+// Attention of prompts over packed pages of 4 bits and plain ones of bf16, in their own order.
+#include "kernels/cuda/sm90/prompt_packed_launch.cuh"
+
+namespace stepless::kernels {
+
+extern const CudaEntry attn_affine_b4_fany_h64_sm80;
+
+namespace {
+
+int32_t launch(const void* opaque, const CudaContext& context) {
+  return sm90::launch_packed_prompt<4>(opaque, context, attn_affine_b4_fany_h64_sm80);
+}
+int64_t workspace(const void* opaque) {
+  return sm90::packed_prompt_workspace<4>(opaque, attn_affine_b4_fany_h64_sm80);
+}
+
+}  // namespace
+
+STEPLESS_CUDA_KERNEL(attn_affine_b4_bf16_h128_sm90) = {launch, workspace};
+
+}  // namespace stepless::kernels

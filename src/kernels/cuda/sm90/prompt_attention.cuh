@@ -152,8 +152,8 @@ struct TallReader {
   __device__ __forceinline__ void make_scores(float (&s)[kScores], uint32_t keys_room) {
     if (bits != 0 && form == 0) {
       make_scores_of<DType::f16, Room::kPlanes>(s, keys_room);
-      Wgmma<kChunk, DType::f16>::add(s, query_sums,
-                                     narrow_operand_at(keys_room + Room::kPlanes * Room::kStage));
+      Wgmma<kChunk, DType::f16>::add(
+          s, query_sums, operand_in_blocks(keys_room + Room::kPlanes * Room::kStage, 256));
     } else {
       make_scores_of<type, 1>(s, keys_room);
     }

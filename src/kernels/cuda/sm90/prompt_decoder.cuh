@@ -11,12 +11,14 @@ namespace stepless::kernels::sm90 {
 /// The visits of a tile, in order.
 struct VisitWalk {
   const SeqRow* seq;
+  const int32_t *packed, *plain;  // pages
   int rows, first, last;
   bool rotates;
   SpanEdges edges;
 
   __device__ int begin(const AttnSlab& slab, const TallTile& tile) {
     seq = slab.args.seq + slab.first_row + tile.first, rows = tile.rows;
+    packed = read_early(&seq->packed), plain = read_early(&seq->pages);
     first = RowPlace::of(seq[0]).reads(slab.args).first;
     last = static_cast<int>(read_early(&seq[rows - 1].position));
     rotates = read_early(&seq[rows - 1].kept) != 0;
@@ -53,6 +55,9 @@ struct VisitWalk {
   }
 };
 
+/// Of a power of 2.
+static __device__ int log2_of(int x) { return __ffs(x) - 1; }
+
 /// One of the warps that fill the ring.
 template <DType type, int kDim, int bits>
 struct PackedDecoder {
@@ -65,7 +70,9 @@ struct PackedDecoder {
   const AttnSlab& slab = call.slab;
   const PackedKv& kv = slab.args.cache.packed;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int groups = kDim / kv.group_size, counts = kChunk * groups;
+  const int group_shift = log2_of(kv.group_size);
+  const int groups = kDim >> group_shift, groups_shift = log2_of(groups);
+  const int counts = kChunk << groups_shift;  // scales of a chunk
   const uint32_t codes = shared + Room::kCodes + warp * Room::kRaw;
   // The visit that the walk stands at, its number among all of the block's, and the one behind it.
   VisitWalk walk;
@@ -98,8 +105,7 @@ struct PackedDecoder {
   __device__ int find_place() const {
     const AttnArgs& a = slab.args;
     const PagePlace at = PagePlace::of(slab, chunk_of<bits>(visit));
-    const int32_t* const pages =
-        read_early((visit & kPlainVisit) == 0 ? &walk.seq->packed : &walk.seq->pages);
+    const int32_t* const pages = (visit & kPlainVisit) == 0 ? walk.packed : walk.plain;
     const auto tokens = static_cast<int>(a.cache.page_tokens);
     return (read_early(pages + at.page) * static_cast<int>(a.cache.kv_heads) + tile.kv_head(slab)) *
                tokens +
@@ -157,7 +163,7 @@ struct PackedDecoder {
   /// first part twice, then the second.
   __device__ __forceinline__ void store_key_factors(const float2 (&all)[kFactors], int power,
                                                     uint32_t keys_room) const {
-    constexpr float kCenter = bits == 4 ? 8 : 136;
+    constexpr float kCenter = 1 << (bits - 1);
     const float by = exact_power(power);
 #pragma unroll
     for (int i = 0; i < kFactors; ++i) {
@@ -165,80 +171,94 @@ struct PackedDecoder {
       const float scale = all[i].x * by;
       store_factor(0, i, narrowed<DType::f16>(scale, scale));
       const uint32_t two = in_two(fmaf(scale, kCenter, all[i].y * by));
-      const int position = (32 * i + lane) / groups, group = (32 * i + lane) % groups;
-      const uint32_t to = keys_room + Room::kPlanes * Room::kStage + position * 32 +
-                          (group / 2 ^ position / 4 % 2) * 16 + group % 2 * 8;
+      const unsigned place = 32 * i + lane, position = place >> groups_shift;
+      const unsigned group = place & (groups - 1);
+      const uint32_t to = keys_room + Room::kPlanes * Room::kStage + position / 8 * 256 +
+                          group / 2 * 128 + position % 8 * 16 + group % 2 * 8;
       asm volatile("st.shared.v2.u32 [%0],{%1,%2};" ::"r"(to), "r"(low_halves(two, two)),
                    "r"(high_halves(two, two))
                    : "memory");
     }
     __syncwarp();
   }
-  __device__ __forceinline__ void store_value_factors(const float2 (&all)[kFactors]) const {
+  /// Whether there may be wild values: f16 lacks a factor, or the value of the last code.
+  __device__ __forceinline__ bool store_value_factors(const float2 (&all)[kFactors]) const {
+    bool may_be = false;
 #pragma unroll
-    for (int i = 0; i < kFactors; ++i)
-      if (32 * i < counts) store_factor(1, i, value_factors<bits>(all[i].x, all[i].y));
+    for (int i = 0; i < kFactors; ++i) {
+      if (32 * i >= counts) continue;
+      const uint32_t two = value_factors<bits>(all[i].x, all[i].y);
+      const uint32_t last = fma_f16x2(low_halves(two, two), 0x3c003c00u, high_halves(two, two));
+      may_be = may_be || not_finite<DType::f16>(two) || not_finite<DType::f16>(last);
+      store_factor(1, i, two);
+    }
+    may_be = __any_sync(~0u, may_be) != 0;
     __syncwarp();
+    return may_be;
   }
 
   /// Calls one(where it goes, its codes, its factors) for each eight of a chunk's keys or values.
   template <class One>
   __device__ __forceinline__ void each_eight(int half, uint32_t to, const One& one) const {
-    constexpr int kBatch = 4;
-    const int column = lane % kEights, group = column * 8 / kv.group_size;
+    constexpr int kBatch = 4, kBatches = kChunk / (kBatch * kRowsAtOnce);
+    const unsigned column = lane % kEights, row = lane / kEights;
     uint32_t from = codes + half * Room::kCodeBytes + lane * bits;
-    uint32_t factor = factors(half) + (lane / kEights * groups + group) * 4;
-    to += column / 8 * Room::kBlock;
+    uint32_t factor = factors(half) + ((row << groups_shift) + (column * 8 >> group_shift)) * 4;
+    const uint32_t factor_step = kRowsAtOnce * 4 << groups_shift;
+    // Rows of a batch differ in bits that the lane's own has not.
+    to += column / 8 * Room::kBlock + row * 128 + (column ^ row) % 8 * 16;
 #pragma unroll 1
-    for (int row = lane / kEights; row < kChunk; row += kBatch * kRowsAtOnce) {
+    for (int batch = 0; batch < kBatches; ++batch) {
       uint2 words[kBatch];
       uint32_t by[kBatch];
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
         words[i] = make_uint2(0, 0);
         if constexpr (bits == 4)
-          asm volatile("ld.shared.u32 %0,[%1];" : "=r"(words[i].x) : "r"(from) : "memory");
+          asm volatile("ld.shared.u32 %0,[%1];" : "=r"(words[i].x) : "r"(from + i * 32 * bits));
         else
-          words[i] = load_shared8(from);
-        asm volatile("ld.shared.u32 %0,[%1];" : "=r"(by[i]) : "r"(factor) : "memory");
-        from += 32 * bits, factor += kRowsAtOnce * groups * 4;
+          words[i] = load_shared8(from + i * 32 * bits);
+        asm volatile("ld.shared.u32 %0,[%1];" : "=r"(by[i]) : "r"(factor));
+        factor += factor_step;
       }
 #pragma unroll
-      for (int i = 0; i < kBatch; ++i) {
-        const int r = row + i * kRowsAtOnce;
-        one(to + r * 128 + ((column ^ r) % 8) * 16, words[i], by[i]);
-      }
+      for (int i = 0; i < kBatch; ++i)
+        one((to ^ i * kRowsAtOnce % 8 * 16) + i * kRowsAtOnce * 128, words[i], by[i]);
+      from += kBatch * 32 * bits, to += kBatch * kRowsAtOnce * 128;
     }
   }
   __device__ __forceinline__ void decode_keys(uint32_t room) const {
     each_eight(0, room, [](uint32_t to, uint2 words, uint32_t scale) {
-      uint32_t low[4], high[4];
-      const uint32_t scale16 = mul_f16x2(scale, 0x4c004c00u);
+      uint32_t high[4], low[4];
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const uint32_t pair = code_pair<bits>(words, i);
-        low[i] = mul_f16x2(centered(pair), scale);
-        high[i] = mul_f16x2(centered(pair >> 4), scale16);
+        const uint32_t code = centered_codes<bits>(words, i);
+        high[i] = mul_f16x2(code, scale);
+        if constexpr (bits == 8) low[i] = lost_f16x2(code, scale, high[i]);
       }
-      store_shared16(to, make_uint4(low[0], low[1], low[2], low[3]));
+      store_shared16(to, make_uint4(high[0], high[1], high[2], high[3]));
       if constexpr (bits == 8)
-        store_shared16(to + Room::kStage, make_uint4(high[0], high[1], high[2], high[3]));
+        store_shared16(to + Room::kStage, make_uint4(low[0], low[1], low[2], low[3]));
     });
   }
-  /// Whether any value is wild.
+  /// Whether any value is wild, which there is none of unless one `may_be`.
+  template <bool may_be>
   __device__ __forceinline__ bool decode_chunk_values(uint32_t room) const {
     bool wild = false;
     each_eight(1, room, [&wild](uint32_t to, uint2 words, uint32_t factors_of) {
-      uint32_t v[4], marks = 0;
+      uint32_t v[4];
       decode_values<bits>(words, factors_of, v);
+      if constexpr (may_be) {
+        uint32_t marks = 0;
 #pragma unroll
-      for (uint32_t& w : v) marks = fma_f16x2(w, 0, marks);
-      if ((marks & 0x7fff7fffu) != 0) {
-        wild = true;
+        for (uint32_t& w : v) marks = fma_f16x2(w, 0, marks);
+        if ((marks & 0x7fff7fffu) != 0) {
+          wild = true;
 #pragma unroll
-        for (uint32_t& w : v) {
-          if ((w & 0x7c00u) == 0x7c00u) w &= 0xffff0000u;
-          if ((w & 0x7c000000u) == 0x7c000000u) w &= 0xffffu;
+          for (uint32_t& w : v) {
+            if ((w & 0x7c00u) == 0x7c00u) w &= 0xffff0000u;
+            if ((w & 0x7c000000u) == 0x7c000000u) w &= 0xffffu;
+          }
         }
       }
       store_shared16(to, make_uint4(v[0], v[1], v[2], v[3]));
@@ -274,9 +294,10 @@ struct PackedDecoder {
     if (lane == 0) tell(keys, place, power);
     end_stage(keys, false);
     load_factors(all, 1);
-    store_value_factors(all);
+    const bool may_be = store_value_factors(all);
     wait(values.empty(), values.parity ^ 1);
-    const bool wild = decode_chunk_values(values.room());
+    const bool wild = may_be ? decode_chunk_values<true>(values.room())
+                             : decode_chunk_values<false>(values.room());
     if (lane == 0) tell(values, place, 0);
     end_stage(values, wild);
   }

@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(kTallThreads, 1)
   wait_for_inputs();
   if (threadIdx.x < 128) {
     if constexpr (bits != 0) {
-      give_registers<88>();
+      give_registers<104>();
       PackedDecoder<type, kDim, bits>{call, shared}.run(begins, tiles);
     } else {
       give_registers<56>();
@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kTallThreads, 1)
         TallCopier<kDim>{call, call.slab, shared}.run(begins, tiles);
     }
   } else {
-    take_registers<bits == 0 ? 224 : 208>();
+    take_registers<bits == 0 ? 224 : 200>();
     TallReader<type, kDim, bits>{slab, shared, dynamic}.run(begins, tiles);
   }
 }

@@ -2,10 +2,11 @@
 //
 // A key is scale * (code - 8) + (bias + 8 scale) in codes of 4 bits: the product is exact in f16,
 // which has 11 bits, and what is the same for a group meets the sum of the group's queries, both in
-// two numbers, as a last step of 16 of the scores' product: four groups at most. A code of 8 bits
-// is two of 4. Keys of a chunk are as much larger as lets the largest have all of f16's range, and
-// so are the queries of a row; neither follows from who reads them. One f16 to a key was too little
-// where scores are large: at 30 a result was wrong again by a tenth of its rounding.
+// two numbers, as a last step of 16 of the scores' product: four groups at most. Of codes of 8
+// bits, less 128, the product is two f16, which are exact together. Keys of a chunk are as much
+// larger as lets the largest have all of f16's range, and so are the queries of a row; neither
+// follows from who reads them. One f16 to a key was too little where scores are large: at 30 a
+// result was wrong again by a tenth of its rounding.
 //
 // A value is fma(scale, code, bias), rounded once, 64 times as large, as plain ones are, and wild
 // where f16 has it not.
@@ -147,16 +148,30 @@ static __device__ __forceinline__ uint32_t fma_f16x2(uint32_t a, uint32_t b, uin
   return v;
 }
 
-/// Codes 2i and 2i + 1 of eight, which 8 bits each have in two words, in the low bits of halves;
-/// what is above them there is of others.
-template <int bits>
-static __device__ __forceinline__ uint32_t code_pair(uint2 words, int i) {
-  if constexpr (bits == 4) return __byte_perm(words.x, words.x >> 4, 0x0400 + i * 0x0101);
-  return __byte_perm(i < 2 ? words.x : words.y, 0, 0x4140 + i % 2 * 0x0202);
+/// What a * b, rounded to `product`, has lost: exactly.
+static __device__ __forceinline__ uint32_t lost_f16x2(uint32_t a, uint32_t b, uint32_t product) {
+  uint32_t v;
+  asm("{\n.reg .b32 less;\nneg.f16x2 less,%3;\nfma.rn.f16x2 %0,%1,%2,less;\n}"
+      : "=r"(v)
+      : "r"(a), "r"(b), "r"(product));
+  return v;
 }
-/// Codes of 4 bits less 8.
-static __device__ __forceinline__ uint32_t centered(uint32_t pair) {
-  return add_f16x2(sm80::and_or(pair, 0x000f000fu, 0x64006400u), 0xe408e408u);
+
+/// Codes 2i and 2i + 1 of eight, which of 8 bits are in two words, plus `offset`: a number twice,
+/// of which codes are the last bits.
+template <int bits, uint32_t offset>
+static __device__ __forceinline__ uint32_t offset_codes(uint2 words, int i) {
+  if constexpr (bits == 4)
+    return sm80::and_or(__byte_perm(words.x, words.x >> 4, 0x0400 + i * 0x0101), 0x000f000fu,
+                        offset);
+  return __byte_perm(i < 2 ? words.x : words.y, offset >> 24 | (offset >> 24) << 8,
+                     0x4140 + i % 2 * 0x0202);
+}
+/// The same codes less 8, of 4 bits, or 128.
+template <int bits>
+static __device__ __forceinline__ uint32_t centered_codes(uint2 words, int i) {
+  return add_f16x2(offset_codes<bits, 0x64006400u>(words, i),
+                   bits == 4 ? 0xe408e408u : 0xe480e480u);
 }
 
 /// Eight values. `factors`: value_factors().
@@ -166,12 +181,10 @@ static __device__ __forceinline__ void decode_values(uint2 words, uint32_t facto
   const uint32_t scale = low_halves(factors, factors), bias = high_halves(factors, factors);
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    const uint32_t pair = code_pair<bits>(words, i);
-    uint32_t code;  // / 2^bits: scales may be small
-    if constexpr (bits == 4)
-      code = add_f16x2(sm80::and_or(pair, 0x000f000fu, 0x54005400u), 0xd400d400u);
-    else
-      code = add_f16x2(pair | 0x44004400u, 0xc400c400u);
+    // Codes / 2^bits: scales may be small.
+    const uint32_t code = bits == 4
+                              ? add_f16x2(offset_codes<bits, 0x54005400u>(words, i), 0xd400d400u)
+                              : add_f16x2(offset_codes<bits, 0x44004400u>(words, i), 0xc400c400u);
     to[i] = fma_f16x2(scale, code, bias);
   }
 }

@@ -28,7 +28,7 @@ struct TallRoom {
   // Of the ring: keys of a chunk, its values, and so on.
   static constexpr int kStages = bits == 0 ? 12 : bits == 4 ? 8 : 6;
   static constexpr int kBlock = kChunk * 128, kStage = kBlock * (kDim / 64);
-  // Packed keys are half codes of 4 bits, and biases: 32 bytes to a position.
+  // Packed keys of 8 bits are two numbers; biases are 32 bytes to a position.
   static constexpr int kPlanes = bits == 8 ? 2 : 1;
   static constexpr int kKeys = kPlanes * kStage + (bits == 0 ? 0 : kChunk * 32);
   static constexpr int kApart = kStages / 2 * (kKeys + kStage);  // not plain values, per reader

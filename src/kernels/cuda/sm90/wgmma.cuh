@@ -156,14 +156,6 @@ struct SumBlock {
   }
 };
 
-/// The same as operand_at() of columns of 16 k and 32 bytes, chunk c of column n at place c ^ n / 4
-/// % 2: 8 columns have 256, which is also how they are aligned.
-static __device__ __forceinline__ uint64_t narrow_operand_at(uint32_t shared) {
-  constexpr uint64_t kEightColumns = 256 >> 4, kSwizzle32 = uint64_t{3} << 62;
-  return static_cast<uint64_t>((shared & 0x3ffff) >> 4) | uint64_t{1} << 16 | kEightColumns << 32 |
-         kSwizzle32;
-}
-
 /// The descriptor of b where it is (k, n), n side by side: 64 columns have 128 bytes, chunk c of
 /// row r at place c ^ r % 8; 8 rows have 1024, and columns from 64 on begin `columns64` bytes
 /// further.

@@ -278,6 +278,7 @@ struct PackedDecoder {
   __device__ void end_stage(const TallRing<Room>& stage, bool wild) const {
     show_to_products();
     wild = __any_sync(~0u, wild) != 0;
+    __syncwarp();  // what all lanes wrote is there for whom lane 0 tells
     if (lane != 0) return;
     if (wild)
       asm volatile("st.shared.u32 [%0],%1;" ::"r"(stage.wild()), "r"(number + 1) : "memory");

@@ -98,6 +98,7 @@ struct TallConverter {
           show_to_products();
           if (__any_sync(~0u, wild) && lane == 0)
             asm volatile("st.shared.u32 [%0],%1;" ::"r"(ring.wild()), "r"(count) : "memory");
+          __syncwarp();  // what all lanes wrote is there for whom lane 0 tells
           if (lane == 0) arrive(ring.full());
         }
         ring.next();

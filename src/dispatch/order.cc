@@ -20,7 +20,7 @@ constexpr Order kPreference[] = {Order::int8_groups, Order::avx512_bf16, Order::
                                  Order::neon_i16,    Order::neon_f32,    Order::lanes_f32,
                                  Order::wgmma_bf16,  Order::mma_k512,    Order::mma_units,
                                  Order::wgmma_pages, Order::mma_pages,   Order::mma_packed,
-                                 Order::cuda_f64,    Order::none};
+                                 Order::fma_lanes,   Order::cuda_f64,    Order::none};
 
 /// Orders that only prompt rows have: what they win is lost where rows are few.
 bool is_for_prompts(Order order) {

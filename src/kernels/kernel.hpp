@@ -56,6 +56,7 @@ enum class Layout : std::uint8_t { mapped };  // rows as in the checkpoint
 enum class Order : std::uint8_t {
   none,         // nothing is summed, or the op has one kernel
   lanes_f32,    // `any`: see its file
+  fma_lanes,    // a warp's lanes, plain fma: cuda/sm80/dense_lanes.cuh
   avx2_f32,     // 8 float32 lanes
   avx2_i16,     // 16-bit integers within a group: cpu/avx2/i16_tile.hpp
   avx512_f32,   // 16 float32 lanes

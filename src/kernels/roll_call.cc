@@ -62,6 +62,8 @@ std::string_view to_string(Order order) {
       return "none";
     case Order::lanes_f32:
       return "lanes_f32";
+    case Order::fma_lanes:
+      return "fma_lanes";
     case Order::avx2_f32:
       return "avx2_f32";
     case Order::avx2_i16:

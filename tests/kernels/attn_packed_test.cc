@@ -21,6 +21,7 @@ struct PackedShape {
   std::int64_t heads = 2, kv_heads = 1, dim = 64, page_tokens = 64, window = 0;
   double softcap = 0;
   bool sinks = false;
+  std::int64_t q_room = 3, y_room = 5;  // elements between rows
 };
 
 /// Codes, scales and biases of one kind (keys or values): one row per position of every page.
@@ -105,7 +106,7 @@ class PackedScene {
   }
   void add(const kernels::SeqRow& row) { rows_.push_back(row); }
   void make_queries() {
-    q_ = std::make_unique<TypedRows>(shape_.type, m(), shape_.heads * shape_.dim);
+    q_ = std::make_unique<TypedRows>(shape_.type, m(), shape_.heads * shape_.dim, shape_.q_room);
     q_->fill(random_);
   }
   std::int64_t m() const { return std::ssize(rows_); }
@@ -136,7 +137,8 @@ class PackedScene {
   }
 
   std::unique_ptr<TypedRows> run(const Kernel& kernel, std::int64_t step = 0) const {
-    auto y = std::make_unique<TypedRows>(shape_.type, m(), shape_.heads * shape_.dim, 5);
+    auto y =
+        std::make_unique<TypedRows>(shape_.type, m(), shape_.heads * shape_.dim, shape_.y_room);
     kernels::AttnArgs args = {};
     args.q = q_->data(), args.y = y->data();
     args.q_stride = q_->stride(), args.y_stride = y->stride();
@@ -298,6 +300,7 @@ class EachPackedAttn : public EachRow {
   /// The shape in types and bits that the row takes: bf16 where it takes no float32. A row of some
   /// types reads a cache of the queries' type.
   static PackedShape fitting(PackedShape shape) {
+    if (row().is.isa == Isa::sm90) shape.q_room = 8, shape.y_room = 6;  // else others serve it
     if (row().is.bits != 0) shape.bits = row().is.bits;
     if (row().is.act) {
       shape.type = shape.cache_type = *row().is.act;

@@ -18,6 +18,7 @@ struct AttnShape {
   double softcap = 0, q_scale = 1, v_scale = 1;
   bool sinks = false;
   DType sinks_type = DType::f32;
+  std::int64_t q_room = 3, y_room = 5;  // elements between rows
 };
 
 /// Sequences of given lengths in one cache; everything no sequence has written is NaN, and the
@@ -67,7 +68,7 @@ class Scene {
   }
 
   void make_queries() {
-    q_ = std::make_unique<TypedRows>(shape_.type, m(), shape_.heads * shape_.k_dim);
+    q_ = std::make_unique<TypedRows>(shape_.type, m(), shape_.heads * shape_.k_dim, shape_.q_room);
     q_->fill(random_, shape_.q_scale);
   }
 
@@ -75,7 +76,8 @@ class Scene {
   TypedRows& q() { return *q_; }
   TypedRows& sinks() { return *sinks_; }
   std::unique_ptr<TypedRows> output() const {
-    return std::make_unique<TypedRows>(shape_.type, m(), shape_.heads * shape_.v_dim, 5);
+    return std::make_unique<TypedRows>(shape_.type, m(), shape_.heads * shape_.v_dim,
+                                       shape_.y_room);
   }
 
   void run(const Kernel& kernel, const TypedRows& y, kernels::Slice units) const {
@@ -193,6 +195,11 @@ class EachAttn : public EachRow {
   /// The shape in types that the row takes: bf16 where it takes no float32. A row of some types
   /// reads a cache of the queries' type.
   static AttnShape fitting(AttnShape shape) {
+    if (row().is.isa == Isa::sm90) shape.q_room = 8, shape.y_room = 6;  // else others serve it
+    if (row().is.act) {
+      shape.type = shape.cache_type = *row().is.act;
+      return shape;
+    }
     if (row().fields.x_types == kAllTypes) return shape;
     if (shape.type == DType::f32) shape.type = DType::bf16;
     shape.cache_type = shape.type;

@@ -18,8 +18,10 @@ using Counts = std::vector<std::int64_t>;
 
 std::vector<Format> formats_of(const Kernel& kernel) {
   std::vector<Format> formats;
-  for (const Format& f : all_formats(kernel.is.op))
+  for (Format f : all_formats(kernel.is.op)) {
+    if (kernel.fields.y_types == kTypeF32) f.y_type = DType::f32;
     if (accepts(kernel, f)) formats.push_back(f);
+  }
   return formats;
 }
 

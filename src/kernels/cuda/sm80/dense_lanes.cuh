@@ -1,10 +1,10 @@
 // y = x · wᵀ with dense weights where x or weights are float32, or their types differ: plain fma,
 // since tensor cores would take up to nine products of bf16 for one.
 //
-// Order: lane l of a warp takes elements 8 l to 8 l + 7 of every 256, in order, as one chain of fma
-// from 0; then lanes 16 apart are added, then those 8, 4, 2 and 1 apart. The weights of a warp's
-// four outputs come from memory a step of 256 ahead; x goes through shared memory, where the
-// block's warps find it.
+// Order fma_lanes: lane l of a warp takes elements 8 l to 8 l + 7 of every 256, in order, as one
+// chain of fma from 0; then lanes 16 apart are added, then those 8, 4, 2 and 1 apart. The weights
+// of a warp's four outputs come from memory a step of 256 ahead; x goes through shared memory,
+// where the block's warps find it.
 #pragma once
 #include "kernels/cuda/sm80/flat_units.cuh"
 

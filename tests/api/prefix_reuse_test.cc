@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <thread>
 
 #include "stepless/engine.hpp"
 #include "tests/api/engine_case.hpp"
@@ -237,6 +238,12 @@ TEST(PrefixReuse, NoneOvertakesWhenPagesAreShort) {
   EXPECT_EQ(order, (std::vector<std::size_t>{0, 1, 2, 3, 4, 5}));
 }
 
+/// An id as soon as submit() has returned it: events may come before.
+std::int64_t given(const std::atomic<std::int64_t>& id) {
+  while (id == 0) std::this_thread::yield();
+  return id;
+}
+
 TEST(PrefixReuse, ThoseThatWaitGoOnWhenTheFirstIsCancelled) {
   const auto requests = family(200, 5);
   const auto want = without_reuse(requests);
@@ -249,7 +256,7 @@ TEST(PrefixReuse, ThoseThatWaitGoOnWhenTheFirstIsCancelled) {
       const std::int64_t id = engine.submit(requests[i], [&, i, at](const Event& event) {
         answers[i].take(event);
         if (i == 0 && event.kind == Event::Kind::prefill && event.prompt_done >= at)
-          engine.cancel(first);
+          engine.cancel(given(first));
       });
       if (i == 0) first = id;
     }
@@ -269,7 +276,7 @@ TEST(PrefixReuse, OneThatWaitsMayBeCancelled) {
   for (std::size_t i = 0; i < 4; ++i)
     ids[i] = engine.submit(requests[i], [&, i](const Event& event) {
       answers[i].take(event);
-      if (i == 0 && event.kind == Event::Kind::prefill) engine.cancel(ids[2]);
+      if (i == 0 && event.kind == Event::Kind::prefill) engine.cancel(given(ids[2]));
     });
   engine.wait_idle();
   EXPECT_EQ(answers[2].reason, FinishReason::cancelled);

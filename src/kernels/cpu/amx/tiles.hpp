@@ -302,19 +302,6 @@ struct Side {
   Ahead ahead;
 };
 
-template <class F>
-static inline void read_scales_of(const MatmulArgs& args, const ChunkWalk& at, const Strip& strip,
-                                  Ahead& ahead, Panel& panel) {
-  const int64_t g = at.k0 / args.group_size, groups = at.length() / args.group_size;
-  constexpr int64_t kSize = F::kAffine ? 2 : 1;
-  read_scales<F>(args, strip.scales, g, groups, panel.scales);
-  Ahead::ask(ahead.scales, groups * kSize * kStrip / 64 + 1);
-  if constexpr (F::kAffine) {
-    read_scales<F>(args, strip.biases, g, groups, panel.biases);
-    Ahead::ask(ahead.biases, groups * kSize * kStrip / 64 + 1);
-  }
-}
-
 /// A block of rows of x, its accumulators, and what of the next chunk and of later weights falls to
 /// it.
 struct TileBlock {
@@ -363,7 +350,8 @@ static void run_blocks(const MatmulArgs& args, int64_t begin, int64_t end, Slice
       Side& side = sides[s];
       if (at.k0 == 0) side.ahead = ahead_of<F>(args, at.n + s * kStrip, shape.strips);
       if (last && s < next.strips()) side.strips[after] = strip_at(args, next.n + s * kStrip);
-      read_scales_of<F>(args, at, side.strips[strip], side.ahead, side.panels[panel]);
+      read_panel_scales<F>(args, side.strips[strip], at.k0, at.length(), side.ahead,
+                           side.panels[panel]);
       if (!alone) split_chunk<Codes>(args, at, side.strips[strip], side.panels[panel]);
     }
     const int64_t g0 = at.k0 / args.group_size, groups = at.length() / args.group_size;

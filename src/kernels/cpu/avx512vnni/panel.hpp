@@ -18,10 +18,10 @@ struct Panel {
   alignas(64) float biases[kChunk / 32][kStrip];
 };
 
-/// Elements k0 to k0 + length - 1.
-template <class F, class Codes>
-static inline void decode(const MatmulArgs& args, const Strip& strip, int64_t k0, int64_t length,
-                          Ahead& ahead, Panel& panel) {
+/// Scales and biases of elements k0 to k0 + length - 1.
+template <class F>
+static inline void read_panel_scales(const MatmulArgs& args, const Strip& strip, int64_t k0,
+                                     int64_t length, Ahead& ahead, Panel& panel) {
   const int64_t g = k0 / args.group_size, groups = length / args.group_size;
   constexpr int64_t kSize = F::kAffine ? 2 : 1;
   read_scales<F>(args, strip.scales, g, groups, panel.scales);
@@ -30,6 +30,13 @@ static inline void decode(const MatmulArgs& args, const Strip& strip, int64_t k0
     read_scales<F>(args, strip.biases, g, groups, panel.biases);
     Ahead::ask(ahead.biases, groups * kSize * kStrip / 64 + 1);
   }
+}
+
+/// The same elements, codes and all.
+template <class F, class Codes>
+static inline void decode(const MatmulArgs& args, const Strip& strip, int64_t k0, int64_t length,
+                          Ahead& ahead, Panel& panel) {
+  read_panel_scales<F>(args, strip, k0, length, ahead, panel);
   for (int64_t u = 0; u * kUnit < length; ++u) {
     __m512i v[8];
     Codes::load(strip.codes, (k0 + u * kUnit) * Codes::kBits / 8, length - u * kUnit, v);

@@ -2,6 +2,7 @@
 // there are without.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 #include <limits>
 #include <numeric>
@@ -260,12 +261,16 @@ TEST(Drafts, CancellingAmongDraftsLeavesTheOthersBytes) {
   for (int round = 0; round < 2; ++round) {  // the second on pages of the first
     std::vector<Answer> answers(17);
     std::vector<std::int64_t> ids(17);
+    std::atomic<bool> submitted = false;
     for (std::size_t i = 0; i < 17; ++i)
       ids[i] = engine.submit(requests[i], [&, i](const Event& event) {
         answers[i].take(event);
+        submitted.wait(false);  // all numbers are known, however slow this thread is
         if (i == 1 && answers[1].tokens.size() == 3)
           for (const std::size_t other : {1, 3, 8}) engine.cancel(ids[other]);
       });
+    submitted = true;
+    submitted.notify_all();
     engine.wait_idle();
     for (std::size_t i = 0; i < 17; ++i) {
       EXPECT_EQ(answers[i].finished, 1);

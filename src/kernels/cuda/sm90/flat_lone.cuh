@@ -49,10 +49,10 @@ struct LoneSlot {
   int owner = 0;
   uint32_t parity;
 
-  __device__ LoneSlot(const LonePlan& plan, const LoneRoom& room, int row_way, int band)
+  __device__ LoneSlot(const LoneRoom& room, int row_way, uint32_t turn)
       : hand(row_way * room.hand_bytes),
         total(row_way * room.total_bytes),  // a team's warps have one row way
-        parity((band / plan.slots) & 1) {}  // bands are whole turns of the slots
+        parity(turn) {}
   __device__ __forceinline__ void advance(const LonePlan& plan, const LoneRoom& room) {
     hand += plan.row_ways * room.hand_bytes;
     if (++owner == plan.team) owner = 0, total += plan.row_ways * room.total_bytes;
@@ -68,7 +68,7 @@ struct LoneWarp {
   const LonePlan& plan;
   const LoneRoom& room;
   LoneCopies<kGroup>& copies;
-  const int m;
+  const int m, chain;     // rows of x; the warp's first chain among its block's
   const uint32_t shared;  // of the block
   // This lane's: rows g and g + 8, their codes, their words of scales and biases, sums of x.
   const uint32_t rows, codes, words, sums;
@@ -108,7 +108,7 @@ struct LoneWarp {
 
   /// The warp's unit of all tiles of a band: a chain's second half goes on from what the first has
   /// left; a whole chain goes to the block that adds the tile up.
-  __device__ __forceinline__ void run_band(int band, int unit, int own) {
+  __device__ __forceinline__ void run_band(int band, uint32_t turn, int unit, int own) {
     // Half of a chain, and whether the chain ends with it.
     const uint32_t second = kept(unit & 1);
     const uint32_t last = kept(second | ((unit + 1) * kUnitK == copies.w.k ? 1 : 0));
@@ -116,13 +116,12 @@ struct LoneWarp {
     const uint32_t mine = kept(shared + own * LoneRoom::kSumBytes + lane16);
     const uint32_t half = kept(shared + room.half(own));
     const uint32_t ready = kept(second != 0 ? half : shared + room.free());
-    const uint32_t chain = kept(shared + room.totals + unit / 2 * LoneRoom::kSumBytes + lane16);
+    const uint32_t whole = kept(shared + room.totals + unit / 2 * LoneRoom::kSumBytes + lane16);
     const uint32_t full = kept(shared + room.totals + room.full());
-    LoneSlot slot(plan, room, copies.row_way, band);
-    slot.parity ^= 1 - second;
-    const int rest = min(plan.band, copies.tiles - band) - copies.row_way;
-    uint32_t left = kept(rest > 0 ? (rest + plan.row_ways - 1) / plan.row_ways : 0);
-    for (; left > 0; --left) {
+    LoneSlot slot(room, copies.row_way, turn ^ (1 - second));
+    const int end = min(plan.band, copies.tiles.count - band);
+#pragma unroll 1
+    for (int tile = copies.row_way; tile < end; tile += plan.row_ways) {
       wait_copies<kStages - 2>();
       __syncwarp();
       RowScales<kGroup> low, high;
@@ -154,10 +153,10 @@ struct LoneWarp {
         store_sums(mine + slot.hand, acc);
         arrive(half + slot.hand);
       } else if constexpr (kTeam) {
-        send_sums(of_block(chain + slot.total, slot.owner), of_block(full + slot.total, slot.owner),
+        send_sums(of_block(whole + slot.total, slot.owner), of_block(full + slot.total, slot.owner),
                   acc);
       } else {
-        store_sums(chain + slot.total, acc);
+        store_sums(whole + slot.total, acc);
         arrive(full + slot.total);
       }
       slot.advance(plan, room);
@@ -166,46 +165,53 @@ struct LoneWarp {
 
   __device__ __forceinline__ void run(const uint8_t* x, int64_t x_row_bytes) {
     const int units = copies.w.k / kUnitK, each = plan.ways * plan.team;
-    const int own = copies.way % plan.ways / 2, step = (plan.ways + 1) / 2;
-    for (int band = 0; band < copies.tiles; band += plan.band)
-      for (int unit = copies.way, round = 0; unit < units; unit += each, ++round) {
+    const int step = (plan.ways + 1) / 2;
+    uint32_t turn = 0;
+#pragma unroll 1
+    for (int band = 0; band < copies.tiles.count; band += plan.band, turn ^= plan.odd_turns)
+#pragma unroll 1
+      for (int unit = copies.way, own = chain; unit < units; unit += each, own += step) {
         if (each < units || band == 0) load_x(x + unit * (kUnitK * 2), x_row_bytes);
-        run_band(band, unit, own + round * step);
+        run_band(band, turn, unit, own);
       }
   }
 };
 
-/// Stores rows g and g + 8 of a tile at columns 2t, 2t + 1.
+/// Stores rows g and g + 8 of a tile at columns 2t, 2t + 1; one after the other, for the sake of
+/// less code.
 static __device__ __forceinline__ void store_lone(const FlatWeights& w, const LoneTile& tile, int m,
                                                   int g, int t, const float (&v)[4]) {
-#pragma unroll
-  for (int c = 0; c < 2; ++c) {
-    const int column = 2 * t + c, out = tile.row + g;
-    if (column >= m || g >= tile.rows) continue;
+  float low = v[0], high = v[2];
+#pragma unroll 1
+  for (int column = 2 * t; column < min(2 * t + 2, m); ++column, low = v[1], high = v[3]) {
+    const int out = tile.row + g;
     if (w.gated) {
-      store_gated(w, column, out, v[c], v[c + 2]);
+      if (g < tile.rows) store_gated(w, column, out, low, high);
       continue;
     }
-    const int64_t at = column * w.y_stride[tile.weight];
-    store(w.y[tile.weight], w.y_type, at + out, v[c]);
-    if (g + 8 < tile.rows) store(w.y[tile.weight], w.y_type, at + out + 8, v[c + 2]);
+    void* const y = w.y[tile.weight];
+    const int64_t at = column * w.y_stride[tile.weight] + out;
+    if (g < tile.rows) store(y, w.y_type, at, low);
+    if (g + 8 < tile.rows) store(y, w.y_type, at + 8, high);
   }
 }
 
 /// The warp that adds up: a part is a chain's sum plus its neighbour's, y the sum of the parts.
 template <bool kTeam>
 static __device__ __forceinline__ void add_parts(const FlatWeights& w, const LonePlan& plan,
-                                                 const LoneRows& rows, const LoneRoom& room,
-                                                 uint32_t shared, int rank, int m, int tiles) {
+                                                 const LoneTiles& tiles, const LoneRoom& room,
+                                                 uint32_t shared, int rank, int m) {
   constexpr int kAtOnce = 6;
   const int lane = threadIdx.x & 31;
-  LoneSlot slot(plan, room, 0, 0);
-  for (int index = 0; index < tiles; ++index) {
+  LoneSlot slot(room, 0, 0);
+#pragma unroll 1
+  for (int index = 0; index < tiles.count; ++index) {
     if (slot.owner == rank) {
-      const LoneTile tile = rows.tile(index);
+      const LoneTile tile = tiles.tile(index);
       const uint32_t sums = shared + room.totals + slot.total;
       wait(sums + room.full(), slot.parity);
       float total[4] = {0, 0, 0, 0};
+#pragma unroll 1
       for (int chain0 = 0; chain0 < room.chains; chain0 += kAtOnce) {
         float v[kAtOnce][4];
 #pragma unroll
@@ -223,7 +229,7 @@ static __device__ __forceinline__ void add_parts(const FlatWeights& w, const Lon
       }
       if constexpr (!kTeam) {
         arrive(shared + slot.hand + room.free());
-      } else if (index + plan.slots < tiles) {  // else nobody waits, and they may be gone
+      } else if (index + plan.slots < tiles.count) {  // else nobody waits, and they may be gone
         if (lane == 0) expect_bytes(sums + room.full(), room.full());
         __syncwarp();
         if (lane < plan.team) arrive_at_block(of_block(shared + slot.hand + room.free(), lane));
@@ -242,15 +248,19 @@ template <bool kTeam>
 static __device__ __forceinline__ void make_barriers(const LonePlan& plan, const LoneRoom& room,
                                                      uint32_t shared) {
   const int lane = threadIdx.x & 31;
+#pragma unroll 1
   for (int slot = 0; slot < plan.slots; ++slot)
+#pragma unroll 1
     for (int i = lane; i <= room.own_chains; i += 32)
       make_barrier(shared + slot * room.hand_bytes + room.half(i),
                    kTeam && i == room.own_chains ? 1 : 32);
   const uint32_t first = shared + room.totals + room.full() + lane * room.total_bytes;
   const uint32_t end = shared + room.rings, step = 32 * room.total_bytes;
+#pragma unroll 1
   for (uint32_t at = first; at < end; at += step) make_barrier(at, kTeam ? 1 : 32 * room.chains);
   __syncwarp();
   if (kTeam)
+#pragma unroll 1
     for (uint32_t at = first; at < end; at += step) expect_bytes(at, room.full());
   if (kTeam) publish_barriers();
   __syncwarp();
@@ -265,9 +275,7 @@ static __global__ void __launch_bounds__(kThreads, kBlocks)
   const int rank = kTeam ? team_rank() : 0;
   const int team = kTeam ? team_index() : static_cast<int>(blockIdx.x);
   const uint32_t shared = shared_address(shared_bytes);
-  const int first = team * plan.rows + min(team, plan.more);
-  const LoneRows rows{w, first, first + plan.rows + (team < plan.more ? 1 : 0)};
-  const int tiles = rows.tiles();
+  const LoneTiles tiles(w, plan, team);
   let_next_start();
   if (warp == plan.ways * plan.row_ways) {
     make_barriers<kTeam>(plan, room, shared);
@@ -277,22 +285,22 @@ static __global__ void __launch_bounds__(kThreads, kBlocks)
       wait_for_team();
     }
     wait_for_inputs();  // what y holds may still be read
-    add_parts<kTeam>(w, plan, rows, room, shared, rank, m, tiles);
+    add_parts<kTeam>(w, plan, tiles, room, shared, rank, m);
     return;
   }
   const uint32_t sums = shared + room.rings + warp * room.warp_bytes;
   const uint32_t ring = sums + LoneRoom::kXBytes;
   const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+  int way = warp, row_way = 0;  // a division would take longer
+  for (; way >= plan.ways; way -= plan.ways) ++row_way;
   LoneCopies<kGroup> copies{
       w,
       plan,
-      rows,
-      rank * plan.ways + warp % plan.ways,
-      warp / plan.ways,
       tiles,
+      rank * plan.ways + way,
+      row_way,
       kept(ring + lane / 8 * kRowBytes + lane % 8 * 16),
       kept(ring + kScalesAt + lane % 16 * kRowBytes + lane / 16 * LoneCopies<kGroup>::kScaleBytes)};
-#pragma unroll
   for (int i = 0; i < kStages - 1; ++i) copies.next(i * kUnitBytes);
   __syncthreads();
   if (kTeam) meet_team();
@@ -304,6 +312,7 @@ static __global__ void __launch_bounds__(kThreads, kBlocks)
                                                    room,
                                                    copies,
                                                    m,
+                                                   way / 2,
                                                    shared,
                                                    kept(ring + g * kRowBytes),
                                                    kept(ring + g * kRowBytes + t * 8),

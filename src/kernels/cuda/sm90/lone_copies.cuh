@@ -7,14 +7,20 @@ namespace stepless::kernels::sm90 {
 
 using namespace sm80;
 
-/// How a launch's rows and k go over blocks and warps. Blocks own rows, not tiles, so that all have
-/// the same to read; of a gate and its partner, rows are pairs.
+// The code of a step's kernels is cold when their turn comes, so what is rarely needed stays out of
+// line here: a copy of flat_lone of its own for gate and up, faster by itself, made a layer 2 us
+// slower on an H200.
+
+/// How a launch's tiles and k go over blocks and warps: 16 rows, or 8 of a gate and of its partner.
+/// By rows all blocks would have the same to read, but some a tile more to multiply, where a weight
+/// begins: a layer of 3 billion weights took 47.2 us instead of 45.1.
 struct LonePlan {
   int team;            // blocks that share rows, a cluster
   int ways, row_ways;  // a block's warps along k, each with 256 of it at a time, and along tiles
   int band;            // tiles that a warp goes through before it turns to its next 256 k
   int slots;           // tiles whose sums are under way, a multiple of team and of row_ways
-  int rows, more;      // of a team; teams that have one more
+  uint32_t odd_turns;  // 1: the slots go around a band an odd number of times
+  int tiles, more;     // of a team; teams that have one more
 };
 
 /// Shared memory of a block, as the host lays it out: what its chains hand on in each slot, the
@@ -30,36 +36,28 @@ struct LoneRoom {
   __host__ __device__ constexpr int full() const { return chains * kSumBytes; }
 };
 
-/// Rows of one weight that a tile starts with; of a gate and its partner, 8 of each.
+/// A tile: its weight and first row, and the rows that the weight has from there on.
 struct LoneTile {
-  int weight, row;
-  int rows;  // that the block has in this weight from here on; may be more than a tile's
+  int weight, row, rows;
 };
 
-/// The block's rows [first, last) in the line of all weights' rows, tile by tile; no tile has rows
-/// of two weights.
-struct LoneRows {
+/// A team's tiles in the line of all weights' tiles.
+struct LoneTiles {
   const FlatWeights& w;
-  int first, last;
+  int first, count;
 
+  __device__ LoneTiles(const FlatWeights& weights, const LonePlan& plan, int team)
+      : w(weights),
+        first(team * plan.tiles + min(team, plan.more)),
+        count(plan.tiles + (team < plan.more ? 1 : 0)) {}
   __device__ __forceinline__ int height() const { return w.gated ? kTileRows / 2 : kTileRows; }
-  __device__ __forceinline__ int tiles_of(int count) const {
-    return (max(count, 0) + height() - 1) >> (w.gated ? 3 : 4);
-  }
-  __device__ __forceinline__ int tiles() const {
-    int count = 0, before = 0;
-    for (int i = 0; before < last; before += w.one[i++].n)
-      count += tiles_of(min(last - before, w.one[i].n) - max(first - before, 0));
-    return count;
-  }
-  /// Of a tile that is there.
   __device__ __forceinline__ LoneTile tile(int index) const {
-    for (int i = 0, before = 0;; before += w.one[i++].n) {
-      const int begin = max(first - before, 0), own = min(last - before, w.one[i].n) - begin;
-      const int count = tiles_of(own);
-      if (index < count) return {i, begin + index * height(), own - index * height()};
-      index -= count;
-    }
+    int weight = 0, before = 0;
+#pragma unroll
+    for (int i = 0; i + 1 < kMostTogether; ++i)
+      if (first + index >= w.end[i]) weight = i + 1, before = w.end[i];
+    const int row = (first + index - before) * height();
+    return {weight, row, w.one[weight].n - row};
   }
 };
 
@@ -76,29 +74,32 @@ struct LoneCopies {
   static constexpr int kScaleBytes = kUnitK / kGroup * 2;
   const FlatWeights& w;
   const LonePlan& plan;
-  const LoneRows& rows;
-  const int way, row_way, tiles;       // way: along the k of the team
+  const LoneTiles& tiles;
+  const int way, row_way;              // way: along the k of the team
   const uint32_t codes_to, scales_to;  // in the ring's first place
   const int lane = threadIdx.x & 31;
-  const int64_t four_rows = w.k * 2;
+  const int four_rows = w.k * 2;
   const int64_t high = w.gated ? w.one[1].codes - w.one[0].codes : 8 * (w.k / 2);
-  const uint32_t jump = static_cast<uint32_t>(plan.row_ways * rows.height() * (w.k / 2));
+  const uint32_t jump = static_cast<uint32_t>(plan.row_ways * tiles.height() * (w.k / 2));
   const uint32_t scales_jump = jump / kGroup * 4;
   int band = 0, unit = way, tile = row_way;  // where it aims next
   const uint8_t *codes = nullptr, *scales = nullptr;
   int whole = 0;  // tiles with all their rows that follow by mere jumps
+  int left = 0;   // rows of the tile; 0: there is none
 
-  /// Onto the next unit's tile; 0: there is none, else the rows that are left.
-  __device__ __forceinline__ int aim() {
+  /// Onto the next unit's tile.
+  __device__ __forceinline__ void aim() {
     const int units = w.k / kUnitK;
-    if (way >= units) return 0;
-    while (tile >= min(band + plan.band, tiles)) {
-      if (band >= tiles) return 0;
+    left = 0;
+    if (way >= units) return;
+    int end = min(band + plan.band, tiles.count);
+    while (tile >= end) {
+      if (band >= tiles.count) return;
       unit += plan.ways * plan.team;
       if (unit >= units) unit = way, band += plan.band;
-      tile = band + row_way;
+      tile = band + row_way, end = min(band + plan.band, tiles.count);
     }
-    const LoneTile to = rows.tile(tile);
+    const LoneTile to = tiles.tile(tile);
     const int64_t row_bytes = w.k / 2, scale_bytes = w.k / kGroup * 2;
     const int r = lane >> 3, s = w.gated ? lane & 7 : lane & 15;
     const FlatWeight& own = w.one[w.gated && (lane & 8) != 0 ? 1 : to.weight];
@@ -106,30 +107,33 @@ struct LoneCopies {
         w.one[to.weight].codes + (to.row + r) * row_bytes + unit * (kUnitK / 2) + (lane & 7) * 16;
     scales =
         (lane < 16 ? own.scales : own.biases) + (to.row + s) * scale_bytes + unit * kScaleBytes;
-    whole =
-        max(0, min((to.rows >> (w.gated ? 3 : 4)) - 1, min(band + plan.band, tiles) - 1 - tile));
-    if (plan.row_ways > 1) whole /= plan.row_ways;
+    left = to.rows;
+    whole = max(0, min((left >> (w.gated ? 3 : 4)) - 1, end - 1 - tile));
+    if (plan.row_ways > 1) whole = whole >= plan.row_ways ? 1 : 0;  // for want of a division
     tile += (whole + 1) * plan.row_ways;
-    return to.rows;
   }
   /// Starts the next unit's copies to a place of the ring; none are left: an empty group of them.
-  /// Rows that the block does not have are not read; what is computed of them is not stored.
+  /// Rows that there are not are not read; what is computed of them is not stored.
   __device__ __forceinline__ void next(uint32_t place) {
-    const uint32_t to = codes_to + place, scales_place = scales_to + place;
-    if (whole > 0) {
+    if (whole > 0)
       --whole, codes += jump, scales += scales_jump;
+    else
+      aim();
+    const uint32_t to = codes_to + place;
+    if (left >= tiles.height()) {
       copy_async<16>(to, codes);
       copy_async<16>(to + 4 * kRowBytes, codes + four_rows);
       copy_async<16>(to + 8 * kRowBytes, codes + high);
       copy_async<16>(to + 12 * kRowBytes, codes + high + four_rows);
-      copy_async<kScaleBytes>(scales_place, scales);
+      copy_async<kScaleBytes>(scales_to + place, scales);
     } else {
-      const int left = aim(), r = lane >> 3, high_row = r + (w.gated ? 0 : 8);
+      const int r = lane >> 3, high_row = r + (w.gated ? 0 : 8);
       if (r < left) copy_async<16>(to, codes);
       if (r + 4 < left) copy_async<16>(to + 4 * kRowBytes, codes + four_rows);
       if (high_row < left) copy_async<16>(to + 8 * kRowBytes, codes + high);
       if (high_row + 4 < left) copy_async<16>(to + 12 * kRowBytes, codes + high + four_rows);
-      if ((w.gated ? lane & 7 : lane & 15) < left) copy_async<kScaleBytes>(scales_place, scales);
+      if ((w.gated ? lane & 7 : lane & 15) < left)
+        copy_async<kScaleBytes>(scales_to + place, scales);
     }
     commit_copies();
   }

@@ -50,16 +50,12 @@ static LoneGrid lone_grid(const FlatCall& call, const CudaContext& context, Lone
   const int rounds = divided_up(units, shape.warps * plan.team);
   plan.ways = divided_up(units, rounds * plan.team);
   if (plan.team > 1 || rounds > 1) plan.ways += plan.ways % 2;  // a chain is one block's
-  int rows = 0;
-  for (int64_t i = 0; i < call.count; ++i) rows += static_cast<int>(call.parts[i].n);
-  if (gated) rows /= 2;
-  const int height = gated ? kTileRows / 2 : kTileRows;
+  const FlatWeights weights = weights_of(call, 1);
+  const int all = gated ? divided_up(weights.one[0].n, kTileRows / 2) : weights.end[call.count - 1];
   const int places = context.multiprocessors * shape.per_sm / plan.team;
-  const int teams = smaller(divided_up(rows, height), smaller(places, most_teams));
-  plan.rows = rows / teams, plan.more = rows % teams;
-  // Each weight that a team has rows of may end in a tile of its own.
-  const int tiles =
-      divided_up(plan.rows + 1, height) + (gated ? 0 : static_cast<int>(call.count) - 1);
+  const int teams = smaller(all, smaller(places, most_teams));
+  plan.tiles = all / teams, plan.more = all % teams;
+  const int tiles = divided_up(all, teams);
   plan.row_ways = plan.team > 1 ? 1 : smaller(shape.warps / plan.ways, tiles);
   if (plan.row_ways < 1) plan.row_ways = 1;
   const int most_bytes = kRoomOfMultiprocessor / shape.shares - 1024;
@@ -70,6 +66,7 @@ static LoneGrid lone_grid(const FlatCall& call, const CudaContext& context, Lone
   while (plan.slots > turn && room.bytes > most_bytes)
     plan.slots -= turn, room = lone_room(k, plan, rounds, stages);
   plan.band = rounds > 1 ? plan.slots : divided_up(tiles, plan.slots) * plan.slots;
+  plan.odd_turns = plan.band / plan.slots & 1;
   return {plan, room, teams * plan.team, (plan.ways * plan.row_ways + 1) * 32, most_bytes};
 }
 
@@ -119,8 +116,11 @@ static int32_t launch_lone(const FlatCall& call, const CudaContext& context, Lon
     config.gridDim = dim3(static_cast<unsigned>(grid.blocks));
     config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes_of(grid, shape));
   }
+  FlatWeights weights = weights_of(call, 1);
+  for (int64_t i = call.glu != nullptr ? 0 : call.count; i < kMostTogether; ++i)
+    weights.end[i] = 0x7fffffff;  // no tile is of weights behind it
   const MatmulArgs& a = call.first();
-  return cudaLaunchKernelEx(&config, kernel, weights_of(call, 1), static_cast<const uint8_t*>(a.x),
+  return cudaLaunchKernelEx(&config, kernel, weights, static_cast<const uint8_t*>(a.x),
                             static_cast<int64_t>(a.x_stride * 2), static_cast<int>(a.m), grid.plan,
                             grid.room);
 }

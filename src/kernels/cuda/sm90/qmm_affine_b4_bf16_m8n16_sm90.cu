@@ -43,7 +43,7 @@ int32_t launch_group(const sm80::FlatCall& call, const CudaContext& context) {
     return launch_lone<kGroup, 2, true, 288, 2>(call, context, {8, 2, 2, 8});
   if (units > 16 && units <= 20)
     return launch_lone<kGroup, 1, true, 352, 2>(call, context, {10, 1, 2, 2});
-  return launch_lone<kGroup, 1, false, 672, 1>(call, context, {20, 1, 1, 1});
+  return launch_lone<kGroup, 4, false, 544, 1>(call, context, {16, 1, 1, 1});
 }
 
 int32_t launch_together(const MatmulArgs* parts, int64_t count, const GluArgs* glu,

@@ -139,12 +139,9 @@ class StepBench {
     cudaMemcpy(rows_, rows.data(), rows.size() * sizeof(SeqRow), cudaMemcpyHostToDevice);
   }
 
-  void multiply(const std::vector<MatmulArgs>& parts, const GluArgs* glu) const {
-    const CudaEntry& entry =
-        m_ <= kLoneRows ? qmm_affine_b4_bf16_m8n16_sm90 : qmm_affine_b4_bf16_m64n64_sm90;
-    passed(entry.joined.products(parts.data(), std::ssize(parts), glu, context()), "product");
-  }
-  void norm_sum(const uint16_t* a, const uint16_t* b, uint16_t* sum) const {
+  /// y = norm(a + b) by the parts' weights; the sum is kept.
+  void multiply_normed(const uint16_t* a, const uint16_t* b, uint16_t* sum,
+                       const std::vector<MatmulArgs>& parts, const GluArgs* glu) const {
     AddArgs add{};
     add.a = a, add.b = b, add.y = sum, add.type = add.b_type = add.y_type = DType::bf16;
     add.rows = m_, add.width = add.a_stride = add.b_stride = add.y_stride = kWidth;
@@ -152,7 +149,19 @@ class StepBench {
     norm.x = sum, norm.y = normed_, norm.weight = reinterpret_cast<const uint8_t*>(norm_);
     norm.x_type = norm.weight_type = norm.y_type = DType::bf16, norm.rows = m_, norm.k = kWidth;
     norm.groups = 1, norm.x_stride = norm.y_stride = kWidth, norm.epsilon = 1e-5f;
+    const auto together = products().joined.normed_products;
+    const int32_t error =
+        together == nullptr ? cudaErrorNotSupported
+                            : together(add, norm, parts.data(), std::ssize(parts), glu, context());
+    if (error != cudaErrorNotSupported) return passed(error, "norm and product");
     passed(norm_fany_r1_cuda.joined.norm_sum(add, norm, context()), "norm");
+    multiply(parts, glu);
+  }
+  const CudaEntry& products() const {
+    return m_ <= kLoneRows ? qmm_affine_b4_bf16_m8n16_sm90 : qmm_affine_b4_bf16_m64n64_sm90;
+  }
+  void multiply(const std::vector<MatmulArgs>& parts, const GluArgs* glu) const {
+    passed(products().joined.products(parts.data(), std::ssize(parts), glu, context()), "product");
   }
   RopeArgs turn(const uint16_t* x, int64_t heads) const {
     return {x,    nullptr,  angles_,      DType::bf16,  m_,   heads,
@@ -171,22 +180,20 @@ class StepBench {
   void step() const {
     const uint16_t *before = start_, *added = start_;
     int other = 0;
-    const auto normed_sum = [&] {
-      norm_sum(before, added, residual_[other]);
+    const auto behind_sum = [&](const std::vector<MatmulArgs>& parts, const GluArgs* glu) {
+      multiply_normed(before, added, residual_[other], parts, glu);
       before = residual_[other], added = added_, other ^= 1;
     };
     for (const Layer& layer : layers_) {
-      normed_sum();
-      multiply({layer.q.times(normed_, q_, m_), layer.k.times(normed_, k_, m_),
-                layer.v.times(normed_, v_, m_)},
-               nullptr);
+      behind_sum({layer.q.times(normed_, q_, m_), layer.k.times(normed_, k_, m_),
+                  layer.v.times(normed_, v_, m_)},
+                 nullptr);
       attend(layer);
       multiply({layer.o.times(attended_, added_, m_)}, nullptr);
-      normed_sum();
       GluArgs glu{};
       glu.y = inner_, glu.type = DType::bf16, glu.rows = m_, glu.width = glu.y_stride = kInner;
-      multiply({layer.gate.times(normed_, nullptr, m_), layer.up.times(normed_, nullptr, m_)},
-               &glu);
+      behind_sum({layer.gate.times(normed_, nullptr, m_), layer.up.times(normed_, nullptr, m_)},
+                 &glu);
       multiply({layer.down.times(inner_, added_, m_)}, nullptr);
     }
   }

@@ -75,6 +75,11 @@ struct CudaJoined {
   /// each weight's rounded up to a multiple of the row's tile.
   int32_t (*products)(const MatmulArgs* parts, int64_t count, const GluArgs* glu,
                       const CudaContext& context) = nullptr;
+  /// The same of x that is the norm of a plain sum, which is kept; x is not. Where the launch
+  /// cannot, cudaErrorNotSupported.
+  int32_t (*normed_products)(const AddArgs& add, const NormArgs& norm, const MatmulArgs* parts,
+                             int64_t count, const GluArgs* glu,
+                             const CudaContext& context) = nullptr;
   /// A plain sum of two values, a + b, of the norm's x_type, which keeps it, and its norm.
   int32_t (*norm_sum)(const AddArgs& add, const NormArgs& norm,
                       const CudaContext& context) = nullptr;

@@ -18,7 +18,10 @@ class Reader {
   Join at(std::size_t at) const {
     if (is_gated(at)) return Join::gate;
     if (op<LinearOp>(at) != nullptr) return Join::parts;
-    if (is_normed_sum(at)) return Join::norm_sum;
+    if (is_normed_sum(at)) {
+      if (!is_product_of_norm(at + 2)) return Join::norm_sum;
+      return is_gated(at + 2) ? Join::norm_gate : Join::norm_product;
+    }
     if (!is_turned_put(at)) return Join::none;
     return is_turned_attention(at) ? Join::attend_turned : Join::put_turned;
   }
@@ -52,6 +55,13 @@ class Reader {
            value(add->a).type == value(add->y).type && value(add->b).type == value(add->y).type;
   }
 
+  /// Behind a normed sum.
+  bool is_product_of_norm(std::size_t at) const {
+    const auto* norm = op<NormOp>(at - 1);
+    const auto* linear = op<LinearOp>(at);
+    return linear != nullptr && linear->x == norm->y && is_read_once(norm->y);
+  }
+
   bool is_turned_put(std::size_t at) const {
     const auto *q = op<RopeOp>(at), *k = op<RopeOp>(at + 1);
     const auto* put = op<KvPutOp>(at + 2);
@@ -82,8 +92,10 @@ std::size_t nodes_of(Join join) {
     case Join::gate:
     case Join::norm_sum:
       return 2;
+    case Join::norm_product:
     case Join::put_turned:
       return 3;
+    case Join::norm_gate:
     case Join::attend_turned:
       return 4;
   }

@@ -140,6 +140,58 @@ TEST_P(JoinedProducts, PartsEqualSeparateLaunches) {
   });
 }
 
+TEST_P(JoinedProducts, ProductsOfANormEqualSeparateLaunches) {
+  const auto launch_all = entry().joined.normed_products;
+  if (launch_all == nullptr) GTEST_SKIP() << "it makes no norms";
+  int served = 0;
+  for (const Format& format : formats())
+    for (const std::int64_t k : {256, 1024, 2048, 3072})
+      for (std::int64_t m = 1; m <= 3; ++m)
+        for (const bool is_gate : {false, true}) {
+          SCOPED_TRACE(format.text() + ", m " + std::to_string(m) + ", k " + std::to_string(k));
+          Products together =
+              products(format, m, k, is_gate ? fitting({200, 200}) : fitting({40, 2500, 33}));
+          kernels::GluArgs glu{};
+          const std::int64_t n = together.parts[0].n;
+          glu.y = poisoned(m * n * 2), glu.type = format.x_type;
+          glu.rows = m, glu.width = glu.gate_stride = glu.up_stride = glu.y_stride = n;
+          kernels::AddArgs add{};
+          add.a = random(format.x_type, m * k), add.b = random(format.x_type, m * k);
+          add.y = poisoned(m * k * 2), add.type = add.b_type = add.y_type = format.x_type;
+          add.rows = m, add.width = add.a_stride = add.b_stride = add.y_stride = k;
+          add.a_scale = add.b_scale = 1;
+          kernels::NormArgs norm{};
+          norm.x = add.y, norm.y = poisoned(m * k * 2), norm.weight = random(format.x_type, k);
+          norm.x_type = norm.weight_type = norm.y_type = format.x_type, norm.weight_offset = 1;
+          norm.rows = m, norm.k = norm.x_stride = norm.y_stride = k, norm.groups = 1;
+          norm.epsilon = 1e-5f;
+          constexpr std::int32_t kNotSupported = 801;  // cudaErrorNotSupported
+          std::int32_t error = 0;
+          arrays_.run(workspace(together), [&](const kernels::CudaContext& context) {
+            error = launch_all(add, norm, together.parts.data(), std::ssize(together.parts),
+                               is_gate ? &glu : nullptr, context);
+            return error == kNotSupported ? 0 : error;
+          });
+          if (error == kNotSupported) continue;
+          ++served;
+          const auto read = [&](const void* p, std::int64_t count) {
+            return arrays_.get(static_cast<const std::uint8_t*>(p), count * 2);
+          };
+          const Bytes sum = read(add.y, m * k), gated = read(glu.y, m * n);
+          std::vector<Bytes> y;
+          for (const kernels::MatmulArgs& a : together.parts) y.push_back(y_of(a));
+          arrays_.run(0, [&](const kernels::CudaContext& context) {
+            return cuda_row(KernelOp::norm).device->joined.norm_sum(add, norm, context);
+          });
+          EXPECT_EQ(sum, read(add.y, m * k));
+          for (kernels::MatmulArgs& a : together.parts) a.x = norm.y;
+          run(together, is_gate ? &glu : nullptr);
+          for (std::size_t i = 0; i < y.size(); ++i) EXPECT_EQ(y[i], y_of(together.parts[i]));
+          EXPECT_EQ(gated, read(glu.y, m * n));
+        }
+  EXPECT_GT(served, 0) << "no shape was served";
+}
+
 TEST_P(JoinedProducts, GateEqualsSeparateLaunches) {
   each_case([&](const Format& format, std::int64_t m, std::int64_t k) {
     for (const std::int64_t n : fitting({16, 49, 2500})) {

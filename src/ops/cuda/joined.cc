@@ -23,20 +23,29 @@ bool are_alike(const BoundCall& one, const BoundCall& other) {
          a.group_size == b.group_size && a.k == b.k && a.w_type == b.w_type && a.y_type == b.y_type;
 }
 
-/// The calls of a linear operation's parts, if one launch can serve them.
-std::vector<BoundCall> product_calls(const Step& step, const Node& node) {
+/// The calls of a linear operation's parts, if one `launch` can serve them; of at least so many.
+template <class F>
+std::vector<BoundCall> product_calls(const Step& step, const Node& node, std::size_t least,
+                                     F kernels::CudaJoined::*launch) {
   std::vector<BoundCall> calls;
   const auto* linear = std::get_if<LinearOp>(&node.op);
-  if (linear == nullptr || linear->parts.size() < 2 ||
+  if (linear == nullptr || linear->parts.size() < least ||
       std::ssize(linear->parts) > kernels::kMostTogether)
     return {};
   for (std::size_t part = 0; part < linear->parts.size(); ++part) {
     calls.push_back(bind(step, node, part));
-    if (!can_join(calls.back(), &kernels::CudaJoined::products) ||
-        !are_alike(calls.front(), calls.back()))
-      return {};
+    if (!can_join(calls.back(), launch) || !are_alike(calls.front(), calls.back())) return {};
   }
   return calls;
+}
+std::vector<BoundCall> product_calls(const Step& step, const Node& node) {
+  return product_calls(step, node, 2, &kernels::CudaJoined::products);
+}
+
+std::vector<kernels::MatmulArgs> args_of_all(const std::vector<BoundCall>& calls) {
+  std::vector<kernels::MatmulArgs> parts;
+  for (const BoundCall& call : calls) parts.push_back(args_of<kernels::MatmulArgs>(call));
+  return parts;
 }
 
 void check_launch(std::int32_t error, const Kernel& kernel) {
@@ -50,8 +59,7 @@ std::size_t JoinedLaunches::run_products(const DeviceRun& run, const Step& step,
   const Node* const node = &step.program->nodes[at];
   const std::vector<BoundCall> calls = product_calls(step, *node);
   if (calls.empty()) return 0;
-  std::vector<kernels::MatmulArgs> parts;
-  for (const BoundCall& call : calls) parts.push_back(args_of<kernels::MatmulArgs>(call));
+  const std::vector<kernels::MatmulArgs> parts = args_of_all(calls);
   std::optional<BoundCall> gate;
   if (joins_[at] == Join::gate) gate = bind(step, node[1], 0);
   const Kernel& kernel = *calls[0].kernel;
@@ -59,6 +67,39 @@ std::size_t JoinedLaunches::run_products(const DeviceRun& run, const Step& step,
                                               gate ? &args_of<kernels::GluArgs>(*gate) : nullptr,
                                               context_of(run, kernel)),
                kernel);
+  return nodes_of(joins_[at]);
+}
+
+std::size_t JoinedLaunches::run_norm_sum(const DeviceRun& run, const Step& step,
+                                         std::size_t at) const {
+  const Node* const node = &step.program->nodes[at];
+  const BoundCall add = bind(step, node[0], 0), norm = bind(step, node[1], 0);
+  if (!can_join(norm, &kernels::CudaJoined::norm_sum)) return 0;
+  check_launch(norm.kernel->device->joined.norm_sum(args_of<kernels::AddArgs>(add),
+                                                    args_of<kernels::NormArgs>(norm),
+                                                    context_of(run, *norm.kernel)),
+               *norm.kernel);
+  return nodes_of(Join::norm_sum);
+}
+
+std::size_t JoinedLaunches::run_normed_products(const DeviceRun& run, const Step& step,
+                                                std::size_t at) const {
+  const Node* const node = &step.program->nodes[at];
+  const std::vector<BoundCall> calls =
+      product_calls(step, node[2], 1, &kernels::CudaJoined::normed_products);
+  if (calls.empty()) return 0;
+  const BoundCall add = bind(step, node[0], 0), norm = bind(step, node[1], 0);
+  const std::vector<kernels::MatmulArgs> parts = args_of_all(calls);
+  std::optional<BoundCall> gate;
+  if (joins_[at] == Join::norm_gate) gate = bind(step, node[3], 0);
+  const Kernel& kernel = *calls[0].kernel;
+  const std::int32_t error = kernel.device->joined.normed_products(
+      args_of<kernels::AddArgs>(add), args_of<kernels::NormArgs>(norm), parts.data(),
+      std::ssize(parts), gate ? &args_of<kernels::GluArgs>(*gate) : nullptr,
+      context_of(run, kernel));
+  // The kernel is planned for any shape; this launch of it is for some.
+  if (error == cudaErrorNotSupported) return 0;
+  check_launch(error, kernel);
   return nodes_of(joins_[at]);
 }
 
@@ -93,21 +134,18 @@ std::size_t JoinedLaunches::run_turned_attention(const DeviceRun& run, const Ste
 }
 
 std::size_t JoinedLaunches::run(const DeviceRun& run, const Step& step, std::size_t at) const {
-  const Node* const node = &step.program->nodes[at];
   switch (joins_[at]) {
     case Join::none:
       return 0;
     case Join::parts:
     case Join::gate:
       return run_products(run, step, at);
-    case Join::norm_sum: {
-      const BoundCall add = bind(step, node[0], 0), norm = bind(step, node[1], 0);
-      if (!can_join(norm, &kernels::CudaJoined::norm_sum)) return 0;
-      check_launch(norm.kernel->device->joined.norm_sum(args_of<kernels::AddArgs>(add),
-                                                        args_of<kernels::NormArgs>(norm),
-                                                        context_of(run, *norm.kernel)),
-                   *norm.kernel);
-      return nodes_of(joins_[at]);
+    case Join::norm_sum:
+      return run_norm_sum(run, step, at);
+    case Join::norm_product:
+    case Join::norm_gate: {
+      const std::size_t all = run_normed_products(run, step, at);
+      return all > 0 ? all : run_norm_sum(run, step, at);
     }
     case Join::put_turned:
       return run_turned_put(run, step, at);

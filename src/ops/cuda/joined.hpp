@@ -22,6 +22,8 @@ class JoinedLaunches {
 
  private:
   std::size_t run_products(const DeviceRun& run, const Step& step, std::size_t at) const;
+  std::size_t run_norm_sum(const DeviceRun& run, const Step& step, std::size_t at) const;
+  std::size_t run_normed_products(const DeviceRun& run, const Step& step, std::size_t at) const;
   std::size_t run_turned_put(const DeviceRun& run, const Step& step, std::size_t at) const;
   std::size_t run_turned_attention(const DeviceRun& run, const Step& step, std::size_t at) const;
 

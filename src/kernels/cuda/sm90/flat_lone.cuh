@@ -3,7 +3,7 @@
 // hand its sums on in shared memory, where one more warp adds up the parts of finished tiles: no
 // barrier of the block stands in the loop. A k of more warps than a block has is a cluster's.
 #pragma once
-#include "kernels/cuda/sm90/lone_copies.cuh"
+#include "kernels/cuda/sm90/lone_norm.cuh"
 
 namespace stepless::kernels::sm90 {
 
@@ -70,12 +70,13 @@ struct LoneWarp {
   LoneCopies<kGroup>& copies;
   const int m, chain;     // rows of x; the warp's first chain among its block's
   const uint32_t shared;  // of the block
-  // This lane's: rows g and g + 8, their codes, their words of scales and biases, sums of x.
-  const uint32_t rows, codes, words, sums;
+  // The warp's ring; this lane's rows g and g + 8, their codes, their words of scales and biases,
+  // sums of x.
+  const uint32_t ring, rows, codes, words, sums;
   uint32_t taken = 0;  // the place of the ring that is multiplied next
   uint32_t xf[kSteps][8];
 
-  /// x of a unit as B operands, and its sums.
+  /// x of a unit as B operands.
   __device__ __forceinline__ void load_x(const uint8_t* x, int64_t x_row_bytes) {
     const int g = (threadIdx.x & 31) >> 2, t = threadIdx.x & 3;
 #pragma unroll
@@ -87,7 +88,23 @@ struct LoneWarp {
       }
       permute_x(p, q, xf[i]);
     }
-    UnitSums<kGroup>::template of<kCodeOffset>(xf).keep(sums);
+  }
+  /// The same of x that is not there yet. All of k is the block's, each unit a warp's of a row way.
+  __device__ __forceinline__ void norm_x(const LoneNorm& norm, uint4 weight) {
+    const uint32_t all = shared + room.squares;
+    const int group = copies.row_way * plan.ways;
+    // Copies have not been sent to the ring's last place yet.
+    const NormedUnit own{norm,
+                         m,
+                         copies.way,
+                         plan.ways,
+                         ring + (kStages - 1) * kUnitBytes,
+                         ring + kStages * kUnitBytes,
+                         all + group * NormedUnit::kSquaresBytes};
+    own.fetch();
+    own.add_up(copies.row_way == 0);
+    sync_threads(1, plan.ways * plan.row_ways * 32);
+    own.to_operands(own.inverse(), weight, xf);
   }
 
   /// The products of some steps side by side: those of one alone wait 33 cycles for each other.
@@ -163,7 +180,8 @@ struct LoneWarp {
     }
   }
 
-  __device__ __forceinline__ void run(const uint8_t* x, int64_t x_row_bytes) {
+  __device__ __forceinline__ void run(const uint8_t* x, int64_t x_row_bytes, const LoneNorm& norm,
+                                      uint4 norm_weight) {
     const int units = copies.w.k / kUnitK, each = plan.ways * plan.team;
     const int step = (plan.ways + 1) / 2;
     uint32_t turn = 0;
@@ -171,7 +189,13 @@ struct LoneWarp {
     for (int band = 0; band < copies.tiles.count; band += plan.band, turn ^= plan.odd_turns)
 #pragma unroll 1
       for (int unit = copies.way, own = chain; unit < units; unit += each, own += step) {
-        if (each < units || band == 0) load_x(x + unit * (kUnitK * 2), x_row_bytes);
+        if (each < units || band == 0) {
+          if (!kTeam && norm.a != nullptr)
+            norm_x(norm, norm_weight);
+          else
+            load_x(x + unit * (kUnitK * 2), x_row_bytes);
+          UnitSums<kGroup>::template of<kCodeOffset>(xf).keep(sums);
+        }
         run_band(band, turn, unit, own);
       }
   }
@@ -269,7 +293,8 @@ static __device__ __forceinline__ void make_barriers(const LonePlan& plan, const
 template <int kGroup, int kStages, int kTogether, bool kTeam, int kThreads, int kBlocks>
 static __global__ void __launch_bounds__(kThreads, kBlocks)
     flat_lone(const __grid_constant__ FlatWeights w, const uint8_t* x, int64_t x_row_bytes, int m,
-              const __grid_constant__ LonePlan plan, const __grid_constant__ LoneRoom room) {
+              const __grid_constant__ LonePlan plan, const __grid_constant__ LoneRoom room,
+              const __grid_constant__ LoneNorm norm) {
   extern __shared__ __align__(128) uint8_t shared_bytes[];
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0);  // visibly the same in all lanes
   const int rank = kTeam ? team_rank() : 0;
@@ -302,6 +327,10 @@ static __global__ void __launch_bounds__(kThreads, kBlocks)
       kept(ring + lane / 8 * kRowBytes + lane % 8 * 16),
       kept(ring + kScalesAt + lane % 16 * kRowBytes + lane / 16 * LoneCopies<kGroup>::kScaleBytes)};
   for (int i = 0; i < kStages - 1; ++i) copies.next(i * kUnitBytes);
+  uint4 norm_weight{};
+  if (!kTeam && norm.a != nullptr)
+    norm_weight =
+        *reinterpret_cast<const uint4*>(norm.weight + (copies.way * kUnitK + lane * 8) * 2);
   __syncthreads();
   if (kTeam) meet_team();
   wait_for_inputs();
@@ -314,11 +343,12 @@ static __global__ void __launch_bounds__(kThreads, kBlocks)
                                                    m,
                                                    way / 2,
                                                    shared,
+                                                   ring,
                                                    kept(ring + g * kRowBytes),
                                                    kept(ring + g * kRowBytes + t * 8),
                                                    kept(ring + g * kRowBytes + word),
                                                    kept(sums + lane * 16)};
-  mine.run(x, x_row_bytes);
+  mine.run(x, x_row_bytes, norm, norm_weight);
 }
 
 }  // namespace stepless::kernels::sm90

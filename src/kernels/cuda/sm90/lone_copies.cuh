@@ -24,13 +24,14 @@ struct LonePlan {
 };
 
 /// Shared memory of a block, as the host lays it out: what its chains hand on in each slot, the
-/// totals of its own slots (every `team`th), then each warp's sums of x and ring. Of a slot's
+/// totals of its own slots (every `team`th), then each warp's sums of x and ring, and squares of
+/// units whose norm the block makes. Of a slot's
 /// barriers, one says for each chain that its first half is there, the last that the slot is free
 /// again; of a total's, that all chains are there.
 struct LoneRoom {
   static constexpr int kSumBytes = kTileRows * 8 * 4, kXBytes = 512;
   int chains, own_chains;  // of k, and those that this block has halves of
-  int hand_bytes, total_bytes, totals, rings, warp_bytes, bytes;
+  int hand_bytes, total_bytes, totals, rings, warp_bytes, squares, bytes;
   __host__ __device__ constexpr int half(int own) const { return own_chains * kSumBytes + own * 8; }
   __host__ __device__ constexpr int free() const { return half(own_chains); }
   __host__ __device__ constexpr int full() const { return chains * kSumBytes; }

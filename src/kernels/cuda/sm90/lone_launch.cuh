@@ -27,7 +27,8 @@ static int shared_bytes_of(const LoneGrid& grid, const LoneShape& shape) {
   return shape.per_sm > 1 || grid.room.bytes > kMoreThanHalf ? grid.room.bytes : kMoreThanHalf;
 }
 
-static LoneRoom lone_room(int k, const LonePlan& plan, int rounds, int stages) {
+/// `normed`: rows of x that are made.
+static LoneRoom lone_room(int k, const LonePlan& plan, int rounds, int stages, int normed) {
   LoneRoom room{};
   room.chains = divided_up(k, kChainK);
   room.own_chains = rounds * divided_up(plan.ways, 2);
@@ -35,13 +36,15 @@ static LoneRoom lone_room(int k, const LonePlan& plan, int rounds, int stages) {
   room.total_bytes = room.chains * LoneRoom::kSumBytes + 128;
   room.totals = plan.slots * room.hand_bytes;
   room.rings = room.totals + plan.slots / plan.team * room.total_bytes;
-  room.warp_bytes = LoneRoom::kXBytes + stages * kUnitBytes;
-  room.bytes = room.rings + plan.ways * plan.row_ways * room.warp_bytes;
+  room.warp_bytes = LoneRoom::kXBytes + stages * kUnitBytes + NormedUnit::kSpareBytes(normed);
+  const int warps = plan.ways * plan.row_ways;
+  room.squares = room.rings + warps * room.warp_bytes;
+  room.bytes = room.squares + (normed > 0 ? warps * NormedUnit::kSquaresBytes : 0);
   return room;
 }
 
 static LoneGrid lone_grid(const FlatCall& call, const CudaContext& context, LoneShape shape,
-                          int stages, int most_teams) {
+                          int stages, int most_teams, int normed) {
   const int k = static_cast<int>(call.first().k), units = k / kUnitK;
   const bool gated = call.glu != nullptr;
   LonePlan plan{};
@@ -62,9 +65,9 @@ static LoneGrid lone_grid(const FlatCall& call, const CudaContext& context, Lone
   // One round of k: slots go around, x stays. Several: as many tiles as there is room for.
   const int turn = plan.row_ways * plan.team, turns = divided_up(tiles, turn);
   plan.slots = smaller(rounds > 1 ? turns : divided_up(4, turn) + 1, turns) * turn;
-  LoneRoom room = lone_room(k, plan, rounds, stages);
+  LoneRoom room = lone_room(k, plan, rounds, stages, normed);
   while (plan.slots > turn && room.bytes > most_bytes)
-    plan.slots -= turn, room = lone_room(k, plan, rounds, stages);
+    plan.slots -= turn, room = lone_room(k, plan, rounds, stages, normed);
   plan.band = rounds > 1 ? plan.slots : divided_up(tiles, plan.slots) * plan.slots;
   plan.odd_turns = plan.band / plan.slots & 1;
   return {plan, room, teams * plan.team, (plan.ways * plan.row_ways + 1) * 32, most_bytes};
@@ -72,23 +75,48 @@ static LoneGrid lone_grid(const FlatCall& call, const CudaContext& context, Lone
 
 /// What serves a call within shared memory: a long k takes fewer warps.
 static LoneGrid fitting_grid(const FlatCall& call, const CudaContext& context, LoneShape& shape,
-                             int stages) {
-  LoneGrid grid = lone_grid(call, context, shape, stages, kAnyTeams);
+                             int stages, int normed) {
+  LoneGrid grid = lone_grid(call, context, shape, stages, kAnyTeams, normed);
   while (grid.room.bytes > grid.most_bytes && (shape.warps > 1 || shape.shares > 1)) {
     if (shape.shares > 1)
       shape.per_sm = shape.shares = 1;
     else
       shape.warps /= 2;
-    grid = lone_grid(call, context, shape, stages, kAnyTeams);
+    grid = lone_grid(call, context, shape, stages, kAnyTeams, normed);
   }
   return grid;
 }
 
-/// kTeam: whether blocks share rows; kThreads, kBlocks: what __launch_bounds__ is told.
+/// What x is the norm of, where flat_lone can make it: all of k is a block's, 256 to a warp.
+static bool norm_of(const AddArgs& add, const NormArgs& norm, const FlatCall& call,
+                    LoneNorm& made) {
+  const auto in_sixteens = [](const void* p, int64_t stride) {
+    return p != nullptr && reinterpret_cast<std::uintptr_t>(p) % 16 == 0 && stride % 8 == 0;
+  };
+  const MatmulArgs& x = call.first();
+  bool can = add.type == DType::bf16 && add.b_type == DType::bf16 && add.y_type == DType::bf16 &&
+             norm.x_type == DType::bf16 && norm.y_type == DType::bf16 &&
+             norm.weight_type == DType::bf16 && norm.groups == 1 && norm.k == x.k &&
+             x.k % kUnitK == 0 && x.m <= NormedUnit::kRows && add.rows == x.m;
+  can = can && in_sixteens(add.a, add.a_stride) && in_sixteens(add.b, add.b_stride) &&
+        in_sixteens(add.y, add.y_stride) && in_sixteens(norm.weight, 0);
+  const auto bytes = [](const void* p) { return static_cast<const uint8_t*>(p); };
+  made = {bytes(add.a),      bytes(add.b),     norm.weight,      static_cast<uint8_t*>(add.y),
+          add.a_stride * 2,  add.b_stride * 2, add.y_stride * 2, norm.epsilon,
+          norm.weight_offset};
+  return can;
+}
+
+/// kTeam: whether blocks share rows; kThreads, kBlocks: what __launch_bounds__ is told. `norm`:
+/// what x is made of.
 template <int kGroup, int kTogether, bool kTeam, int kThreads, int kBlocks>
-static int32_t launch_lone(const FlatCall& call, const CudaContext& context, LoneShape shape) {
+static int32_t launch_lone(const FlatCall& call, const CudaContext& context, LoneShape shape,
+                           const LoneNorm& norm = {}) {
   constexpr int kStages = 3;
-  LoneGrid grid = fitting_grid(call, context, shape, kStages);
+  const int normed = norm.a != nullptr ? static_cast<int>(call.first().m) : 0;
+  LoneGrid grid = fitting_grid(call, context, shape, kStages, normed);
+  if (norm.a != nullptr && (grid.plan.team > 1 || grid.plan.ways * kUnitK != call.first().k))
+    return cudaErrorNotSupported;
   const auto kernel = flat_lone<kGroup, kStages, kTogether, kTeam, kThreads, kBlocks>;
   cudaError_t error =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -112,7 +140,7 @@ static int32_t launch_lone(const FlatCall& call, const CudaContext& context, Lon
   if (grid.plan.team > 2) error = cudaOccupancyMaxActiveClusters(&fit, kernel, &config);
   if (error != cudaSuccess) return error;
   if (fit > 0 && fit < grid.blocks / grid.plan.team) {
-    grid = lone_grid(call, context, shape, kStages, fit);
+    grid = lone_grid(call, context, shape, kStages, fit, normed);
     config.gridDim = dim3(static_cast<unsigned>(grid.blocks));
     config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes_of(grid, shape));
   }
@@ -122,7 +150,7 @@ static int32_t launch_lone(const FlatCall& call, const CudaContext& context, Lon
   const MatmulArgs& a = call.first();
   return cudaLaunchKernelEx(&config, kernel, weights, static_cast<const uint8_t*>(a.x),
                             static_cast<int64_t>(a.x_stride * 2), static_cast<int>(a.m), grid.plan,
-                            grid.room);
+                            grid.room, norm);
 }
 
 }  // namespace stepless::kernels::sm90

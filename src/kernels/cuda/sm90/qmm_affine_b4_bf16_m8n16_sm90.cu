@@ -35,22 +35,37 @@ bool are_even(const sm80::FlatCall& call, const CudaContext& context) {
 }
 
 template <int kGroup>
-int32_t launch_group(const sm80::FlatCall& call, const CudaContext& context) {
-  if (are_even(call, context))
-    return sm80::launch_few<1, 1, EvenBits<kGroup>, 3, 384, 1>(call, context, {12, 48 << 10, 1});
+int32_t launch_group(const sm80::FlatCall& call, const CudaContext& context,
+                     const sm90::LoneNorm& norm) {
+  const bool even = are_even(call, context);
   const int64_t units = call.first().k / sm80::kUnitK;
-  if (units > 32 || (units > 12 && units <= 16))
-    return launch_lone<kGroup, 2, true, 288, 2>(call, context, {8, 2, 2, 8});
+  if (!even && (units <= 12 || (units > 20 && units <= 32)))
+    return launch_lone<kGroup, 4, false, 544, 1>(call, context, {16, 1, 1, 1}, norm);
+  if (norm.a != nullptr) return cudaErrorNotSupported;
+  if (even)
+    return sm80::launch_few<1, 1, EvenBits<kGroup>, 3, 384, 1>(call, context, {12, 48 << 10, 1});
   if (units > 16 && units <= 20)
     return launch_lone<kGroup, 1, true, 352, 2>(call, context, {10, 1, 2, 2});
-  return launch_lone<kGroup, 4, false, 544, 1>(call, context, {16, 1, 1, 1});
+  return launch_lone<kGroup, 2, true, 288, 2>(call, context, {8, 2, 2, 8});
+}
+
+int32_t launch_call(const sm80::FlatCall& call, const CudaContext& context,
+                    const sm90::LoneNorm& norm) {
+  return call.first().group_size == 64 ? launch_group<64>(call, context, norm)
+                                       : launch_group<128>(call, context, norm);
 }
 
 int32_t launch_together(const MatmulArgs* parts, int64_t count, const GluArgs* glu,
                         const CudaContext& context) {
+  return launch_call({parts, count, glu}, context, {});
+}
+
+int32_t launch_normed(const AddArgs& add, const NormArgs& norm, const MatmulArgs* parts,
+                      int64_t count, const GluArgs* glu, const CudaContext& context) {
   const sm80::FlatCall call{parts, count, glu};
-  return call.first().group_size == 64 ? launch_group<64>(call, context)
-                                       : launch_group<128>(call, context);
+  sm90::LoneNorm made{};
+  if (!sm90::norm_of(add, norm, call, made)) return cudaErrorNotSupported;
+  return launch_call(call, context, made);
 }
 
 int32_t launch(const void* args, const CudaContext& context) {
@@ -60,6 +75,8 @@ int32_t launch(const void* args, const CudaContext& context) {
 }  // namespace
 
 STEPLESS_CUDA_KERNEL(qmm_affine_b4_bf16_m8n16_sm90) = {
-    .launch = launch, .workspace_bytes = nullptr, .joined = {.products = launch_together}};
+    .launch = launch,
+    .workspace_bytes = nullptr,
+    .joined = {.products = launch_together, .normed_products = launch_normed}};
 
 }  // namespace stepless::kernels

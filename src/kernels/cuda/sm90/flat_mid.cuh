@@ -30,7 +30,7 @@ template <int kGroup>
 struct MidSource {
   const uint8_t* codes[4];
   const uint8_t* scales;
-  int rows, left;  // of a jump to the pair's next tile; jumps that stay inside the weight
+  int rows, left;  // of a jump to the pair's next tile; rows of the weight behind this one's
 
   __device__ __forceinline__ void aim(const FlatWeights& w, int tile, int jump, int lane) {
     const int r = lane >> 3, s = lane & 15;
@@ -39,7 +39,7 @@ struct MidSource {
     const FlatWeight& high = w.one[w.gated ? 1 : place.weight];
     const int row0 = place.tile * (w.gated ? 8 : 16), row8 = row0 + (w.gated ? 0 : 8);
     rows = jump * (w.gated ? 8 : 16);
-    left = (min(low.n, high.n) - (w.gated ? 8 : 16) - row0) / rows;
+    left = min(low.n, high.n) - (w.gated ? 8 : 16) - row0;
     const int64_t row_bytes = w.k / 2;
     const int at = (lane & 7) * 16;
     codes[0] = low.codes + min(row0 + r, low.n - 1) * row_bytes + at;
@@ -51,7 +51,7 @@ struct MidSource {
     scales = (lane < 16 ? own.scales : own.biases) + row * static_cast<int64_t>(w.k / kGroup * 2);
   }
   __device__ __forceinline__ void advance(const FlatWeights& w) {
-    --left;
+    left -= rows;
 #pragma unroll
     for (int j = 0; j < 4; ++j) codes[j] += rows * static_cast<int64_t>(w.k / 2);
     scales += rows * static_cast<int64_t>(w.k / kGroup * 2);
@@ -98,21 +98,24 @@ static __device__ __forceinline__ void stage_mid(const uint8_t* x, int64_t x_row
   }
 }
 
-/// Stores rows g and g + 8 at two columns of a tile.
+/// Stores rows g and g + 8 at two columns of a tile; one after the other, for the sake of less
+/// code: a step's kernels find theirs cold.
 static __device__ __forceinline__ void store_four(const FlatWeights& w, int tile, int g, int column,
                                                   int m, const float (&v)[4]) {
   const TilePlace place = w.gated ? TilePlace{0, tile} : find_tile(w, tile);
   const int n = w.one[place.weight].n, row0 = place.tile * (w.gated ? 8 : kTileRows) + g;
-#pragma unroll
-  for (int c = 0; c < 2; ++c) {
-    if (column + c >= m) continue;
+  const int end = min(column + 2, m);
+  float low = v[0], high = v[2];
+#pragma unroll 1
+  for (; column < end; ++column, low = v[1], high = v[3]) {
     if (w.gated) {
-      if (row0 < n) store_gated(w, column + c, row0, v[c], v[c + 2]);
+      if (row0 < n) store_gated(w, column, row0, low, high);
       continue;
     }
-    const int64_t at = (column + c) * w.y_stride[place.weight];
-    if (row0 < n) store(w.y[place.weight], w.y_type, at + row0, v[c]);
-    if (row0 + 8 < n) store(w.y[place.weight], w.y_type, at + row0 + 8, v[c + 2]);
+    void* const y = w.y[place.weight];
+    const int64_t at = column * w.y_stride[place.weight] + row0;
+    if (row0 < n) store(y, w.y_type, at, low);
+    if (row0 + 8 < n) store(y, w.y_type, at + 8, high);
   }
 }
 
@@ -158,7 +161,7 @@ struct MidWarp {
   __device__ __forceinline__ void copy_next() {
     if (ahead < end && own > 0) {
       if (ahead_unit == 0) {
-        if (ahead > first && source.left > 0)
+        if (ahead > first && source.left >= source.rows)
           source.advance(w);
         else
           source.aim(w, min(ahead * kMidTiles + local, tiles - 1), kPairs * kMidTiles, lane);
@@ -352,20 +355,22 @@ static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, kGroup, kStages>
   extern __shared__ __align__(1024) uint8_t shared[];
   const int lane = threadIdx.x & 31;
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0);  // visibly the same in all lanes
-  const int parts = (w.k + kPartK - 1) / kPartK, part = blockIdx.x % parts;
-  const int ways = (m + kCols - 1) / kCols, way = blockIdx.x / parts % ways;
-  const int slots = gridDim.x / parts / ways, slot = blockIdx.x / parts / ways;
-  const int64_t wide_tiles = (tiles + kMidTiles - 1) / kMidTiles;
-  const int first = static_cast<int>(wide_tiles * slot / slots);
-  const int end = static_cast<int>(wide_tiles * (slot + 1) / slots);
+  let_next_start();
+  const unsigned parts = (w.k + kPartK - 1) / kPartK, ways = (m + kCols - 1) / kCols;
+  const unsigned column = blockIdx.x / parts, part = blockIdx.x - column * parts;
+  const unsigned slots = gridDim.x / parts / ways, slot = ways == 1 ? column : column / ways;
+  const unsigned way = column - slot * ways;
+  const unsigned wide_tiles = (tiles + kMidTiles - 1) / kMidTiles;
+  const auto first = static_cast<int>(wide_tiles * slot / slots);
+  const auto end = static_cast<int>(wide_tiles * (slot + 1) / slots);
   const uint32_t base = shared_address(shared);
   MidWarp<kCols, kPairs, kGroup, kStages> mine{
       w,
       m,
-      way * kCols,
+      static_cast<int>(way * kCols),
       tiles,
-      part,
-      parts,
+      static_cast<int>(part),
+      static_cast<int>(parts),
       first + (warp >> 3),
       end,
       warp >> 2 & 1,
@@ -374,9 +379,8 @@ static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, kGroup, kStages>
       warp,
       base,
       partials + static_cast<int64_t>(way) * tiles * parts * (kCols * 4),
-      tickets + blockIdx.x / parts * Room::kWarps + warp};
-  let_next_start();
-#pragma unroll
+      tickets + column * Room::kWarps + warp};
+#pragma unroll 1
   for (int i = 0; i < kStages - 1; ++i) mine.copy_next();
   wait_for_inputs();
   stage_mid<kCols, kGroup>(x + way * kCols * x_row_bytes, x_row_bytes, m - way * kCols,

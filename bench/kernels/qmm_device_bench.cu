@@ -1,7 +1,8 @@
-// The flat 4-bit family on one Hopper GPU, with the rows that it is given there: cold weights, the
-// whole rotation in one CUDA graph with programmatic dependent launch, the read ceiling beside it.
-// Before a time is printed the row's bits must be those of 64 rows together, also when x is written
-// late by the kernel before. Built and run by tools/device/run.
+// The flat 4-bit family on one Hopper GPU, with the rows that it is given there, and beside its
+// kernel for many rows the one that prompts have: cold weights, the whole rotation in one CUDA
+// graph with programmatic dependent launch, the read ceiling beside it. Before a time is printed
+// the row's bits must be those of 64 rows together, also when x is written late by the kernel
+// before. Built and run by tools/device/run.
 #include <cuda_bf16.h>
 
 #include <algorithm>
@@ -10,7 +11,7 @@
 
 namespace stepless::kernels {
 extern const CudaEntry qmm_affine_b4_bf16_m8n16_sm90, qmm_affine_b4_bf16_m64n64_sm90,
-    qmm_affine_b4_bf16_m128n128_sm90;
+    qmm_affine_b4_bf16_m128n128_sm90, qmm_affine_b4_bf16_m256n128_sm90;
 }
 
 namespace {
@@ -34,12 +35,15 @@ struct Bench {
   cudaDeviceProp device;
   double read_bytes_per_us;
 
-  void multiply(const MatmulArgs& a, uint8_t* workspace) const {
+  void multiply(const kernels::CudaEntry& entry, const MatmulArgs& a, uint8_t* workspace) const {
     const CudaContext context{stream, workspace, device.multiProcessorCount, true};
-    const auto& entry = a.m <= kFewRows    ? kernels::qmm_affine_b4_bf16_m8n16_sm90
-                        : a.m <= kFlatRows ? kernels::qmm_affine_b4_bf16_m64n64_sm90
-                                           : kernels::qmm_affine_b4_bf16_m128n128_sm90;
     check(static_cast<cudaError_t>(entry.launch(&a, context)), "qmm");
+  }
+  void multiply(const MatmulArgs& a, uint8_t* workspace) const {
+    multiply(a.m <= kFewRows    ? kernels::qmm_affine_b4_bf16_m8n16_sm90
+             : a.m <= kFlatRows ? kernels::qmm_affine_b4_bf16_m64n64_sm90
+                                : kernels::qmm_affine_b4_bf16_m128n128_sm90,
+             a, workspace);
   }
   void run(int n, int k, bool last) const;
 };
@@ -53,8 +57,9 @@ void Bench::run(int n, int k, bool last) const {
   a.bits = 4, a.group_size = 64, a.n = n, a.k = k, a.x_stride = k, a.y_stride = n;
   a.x_type = a.w_type = DType::bf16, a.tensor_scale = 1;
   a.m = kMostRows;
-  const int64_t room = std::max(kernels::qmm_affine_b4_bf16_m64n64_sm90.workspace_bytes(&a),
-                                kernels::qmm_affine_b4_bf16_m128n128_sm90.workspace_bytes(&a));
+  const int64_t room = std::max({kernels::qmm_affine_b4_bf16_m64n64_sm90.workspace_bytes(&a),
+                                 kernels::qmm_affine_b4_bf16_m128n128_sm90.workspace_bytes(&a),
+                                 kernels::qmm_affine_b4_bf16_m256n128_sm90.workspace_bytes(&a)});
   const int64_t y_bytes = int64_t{kMostRows} * n * 4, x_bytes = int64_t{kMostRows} * k * 2;
   uint8_t *weights, *x, *late_x, *y, *together, *workspace;
   unsigned* unequal;
@@ -113,9 +118,17 @@ void Bench::run(int n, int k, bool last) const {
     const double floor = static_cast<double>(bytes + 2ll * m * (n + k)) / read_bytes_per_us;
     std::printf(
         "    {\"m\": %d, \"us\": %.2f, \"least\": %.2f, \"most\": %.2f, \"floor_us\": %.2f, "
-        "\"of_floor\": %.3f, \"tflops\": %.1f}%s\n",
-        m, t.median, t.least, t.most, floor, floor / t.median, 2.0 * m * n * k / t.median / 1e6,
-        m == kMostRows ? "" : ",");
+        "\"of_floor\": %.3f, \"tflops\": %.1f",
+        m, t.median, t.least, t.most, floor, floor / t.median, 2.0 * m * n * k / t.median / 1e6);
+    if (m > kFlatRows) {
+      const Times prompt = time_graph(stream, copies, [&](int i) {
+        multiply(kernels::qmm_affine_b4_bf16_m256n128_sm90, at(i % copies, x, y, m, DType::bf16),
+                 workspace);
+      });
+      std::printf(", \"prompt_us\": %.2f, \"prompt_tflops\": %.1f", prompt.median,
+                  2.0 * m * n * k / prompt.median / 1e6);
+    }
+    std::printf("}%s\n", m == kMostRows ? "" : ",");
   }
   std::printf("  ]}%s\n", last ? "" : ",");
   for (uint8_t* p : {weights, x, late_x, y, together, workspace}) cudaFree(p);

@@ -7,15 +7,10 @@ extern const CudaEntry attn_affine_b8_fany_h64_sm80;
 
 namespace {
 
-int32_t launch(const void* opaque, const CudaContext& context) {
-  return sm90::launch_packed_prompt<8>(opaque, context, attn_affine_b8_fany_h64_sm80);
-}
-int64_t workspace(const void* opaque) {
-  return sm90::packed_prompt_workspace<8>(opaque, attn_affine_b8_fany_h64_sm80);
-}
+using Row = sm90::PackedPromptRow<8, attn_affine_b8_fany_h64_sm80>;
 
 }  // namespace
 
-STEPLESS_CUDA_KERNEL(attn_affine_b8_bf16_h128_sm90) = {launch, workspace};
+STEPLESS_CUDA_KERNEL(attn_affine_b8_bf16_h128_sm90) = {Row::launch, Row::workspace_bytes};
 
 }  // namespace stepless::kernels

@@ -1,61 +1,33 @@
 // Products of many rows by warpgroups (wgmma), in the order of the kernels for few rows and
 // therefore with their bits: wgmma and mma.sync sum equal operands equally. A block computes 128
 // outputs of kCols rows of x, each of its two warpgroups 64 outputs: while one folds its groups,
-// the other may have the tensor cores. (Handing them over by turns lost 20 to 45 %: what bounds is
-// the number of instructions.) Weights travel as in the kernels for few rows and become A operands
-// in registers; x has been laid out as B operands by prepare_wide(). Where outputs are few, blocks
-// share a tile's parts of k and the last one adds them up, in order. What differs by format:
+// the other has the tensor cores. Weights travel as in the kernels for few rows and become A
+// operands in registers, a step ahead of the tensor cores; x has been laid out as B operands by
+// prepare_wide(). A third warpgroup brings both (wide_rings.cuh). What differs by format:
 // wide_formats.cuh.
 #pragma once
-#include "kernels/cuda/sm90/wide_formats.cuh"
+#include "kernels/cuda/sm90/prompt_line.cuh"
+#include "kernels/cuda/sm90/wide_rings.cuh"
 
 namespace stepless::kernels::sm90 {
 
-constexpr int kGroups = 2, kWideThreads = 128 * kGroups, kWideWarps = kWideThreads / 32;
-constexpr int kWideOutputs = 64 * kGroups;
-constexpr int kWideCols = 128, kXStages = 4;
-constexpr int kChainUnits = kChainK / kUnitK;
-
-/// Shared memory: a unit of x, whose steps are the stages of copies, rings of weights, sums of
-/// parts, barriers.
-template <int kCols, class Kind>
-struct WideRoom {
-  static_assert(kXStages == kSteps);
-  static constexpr int kUnitBytes = Kind::Format::kUnitBytes;
-  static constexpr int kStages = kUnitBytes > 3072 ? 2 : 3;  // of weights; 8 bits
-  static constexpr int kRing = WideUnit<kCols, Kind>::kBytes;
-  static constexpr int kTotals = kRing + kWideWarps * kStages * kUnitBytes;
-  static constexpr int kBarriers = kTotals + kWideThreads * kCols / 2 * 4;
-  static constexpr int kCounts = kBarriers + kXStages * 8;  // of warps that have read a stage
-  static constexpr int kBytes = kCounts + kXStages * 4;
-  static_assert(kBytes <= 227 << 10);
-};
-
-/// Counts a warp that has read something. Products have read what they need when they are waited
-/// for; loads must not be overtaken, which takes a fence, and that 1.3 % of the time.
-template <bool kLoads>
-static __device__ __forceinline__ uint32_t count_shared(uint32_t at) {
-  uint32_t before;
-  if constexpr (kLoads)
-    asm volatile("atom.acq_rel.cta.shared::cta.add.u32 %0,[%1],1;"
-                 : "=r"(before)
-                 : "r"(at)
-                 : "memory");
-  else
-    asm volatile("atom.relaxed.cta.shared::cta.add.u32 %0,[%1],1;"
-                 : "=r"(before)
-                 : "r"(at)
-                 : "memory");
-  return before;
-}
-
-/// How a tile's parts of k go over blocks: `slices` of them with `parts_each`. With more than one,
-/// parts meet in `partials`, (tile, part, sum, thread).
+/// How blocks share the parts of all tiles' k. Where tiles are few, `slices` blocks share one, each
+/// `parts_each` of them: parts meet in `sums`, (tile, part, sum, thread), and the last block adds
+/// them up, in order. Else blocks have their tiles in a line, and one that goes on with a tile that
+/// another began finds the total there, (block, sum, thread).
 struct WideSplit {
+  PromptLine line;
   int slices, parts_each;
-  float* partials;
-  unsigned* tickets;
+  float* sums;
+  unsigned* flags;  // of tiles or of blocks' warpgroups, zero before and after a launch
 };
+/// A block's i-th piece; of a shared tile, a part.
+static __device__ __forceinline__ bool find_wide(const WideSplit& split, int i, Piece& piece) {
+  if (split.slices == 1) return find_piece(split.line, blockIdx.x, i, piece);
+  const int part = static_cast<int>(blockIdx.x) % split.slices * split.parts_each + i;
+  piece = {static_cast<int>(blockIdx.x) / split.slices, part, 1, false, false};
+  return i < split.parts_each && part < split.line.units;
+}
 
 /// x in the order of operands: blocks of kCols rows, in them units (WideUnit). A warp makes 8
 /// columns of a unit; rows from m on are zero, and what lies beyond k.
@@ -74,232 +46,349 @@ static __global__ void prepare_wide(const void* x, int64_t x_row_bytes, int m, i
       to + (static_cast<int64_t>(tile) * units + unit) * Unit::kBytes);
 }
 
+/// What a warpgroup computes of a tile. Between two steps there is little but the folding: codes
+/// become operands while the tensor cores are at the step before.
 template <int kCols, class Kind>
 struct WideTile {
-  static constexpr int kSums = kCols / 2;  // of a thread
   using Format = typename Kind::Format;
   using Unit = WideUnit<kCols, Kind>;
-  using Room = WideRoom<kCols, Kind>;
+  using Room = WideRoom<Kind>;
+  static constexpr int kSums = kCols / 2;  // of a thread
+  static constexpr int kKept = kSums < Room::kKept ? kSums : Room::kKept;
 
-  const FlatWeight w;
-  const typename Kind::Call& call;
+  WideRings<Kind>& rings;
   const Kind kind;
-  const uint8_t* const x;  // this block's units
-  const int tile;          // of 16 outputs, this warp's
-  const uint32_t shared;
-  float* const totals;    // of this thread, kWideThreads apart
-  float* const partials;  // the same of this block's first part; null: parts join the totals
-  const int unit0, units;
-  const int steps = min(units * kSteps, w.k / kStepK - unit0 * kSteps);
+  float* const totals;  // of this thread, 128 apart
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const uint32_t ring = shared + Room::kRing + warp * Room::kStages * Room::kUnitBytes;
   float chain[kSums];
+  float kept[kKept];    // what chains before gave
+  uint32_t a[2][4][4];  // of even and odd steps
 
-  __device__ uint32_t full(int step) const {
-    return shared + Room::kBarriers + step % kXStages * 8;
+  /// This warp's rows g of the unit at hand.
+  __device__ __forceinline__ uint32_t row() const {
+    return rings.weights() + warp * Format::kUnitBytes + lane / 4 * Format::kRowBytes;
   }
-
-  __device__ void copy_weights(int unit) {
-    if (unit < units)
-      Kind::copy(w, call, tile, unit0 + unit, ring + unit % Room::kStages * Room::kUnitBytes, lane);
-    commit_copies();
+  __device__ __forceinline__ void sync_group() const {
+    asm volatile("bar.sync %0,128;" ::"r"(1 + warp / 4) : "memory");
   }
-  /// One thread of the block. With a unit's first step comes what lies in front of it.
-  __device__ void copy_x(int step) const {
-    if (step >= steps) return;
-    const int of_unit = step % kSteps, at = of_unit == 0 ? 0 : Unit::step_at(of_unit);
-    copy_bulk(shared + at, x + static_cast<int64_t>(step / kSteps) * Unit::kBytes + at,
-              Unit::step_at(of_unit + 1) - at, full(step));
-  }
-  /// This warp has read a step. The last of the block's that has fetches what comes in its place.
-  __device__ void release(int step) const {
+  __device__ __forceinline__ void release(uint32_t barrier) const {
     __syncwarp();
-    if (lane != 0) return;
-    const uint32_t count = shared + Room::kCounts + step % kXStages * 4;
-    if (count_shared<Kind::kLoadsSums>(count) % kWideWarps == kWideWarps - 1)
-      copy_x(step + kXStages);
+    if (lane == 0) arrive(barrier);
   }
 
-  /// One dot of a step, whose A are `a`; its product is on its way.
-  __device__ void begin_dot(float (&dot)[kSums], const uint32_t (&a)[4][4],
-                            const typename Kind::Unit& unit, int step, int d) {
+  __device__ __forceinline__ void make_operands(int step) {
+    if (step == 0) wait(rings.full(), rings.parity);
+    const auto codes = Format::load(row(), step, lane % 4);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      Format::to_operand(codes, j, a[step % 2][j]);
+      pin(a[step % 2][j]);
+    }
+  }
+  /// Makes operands of the step behind `step`; of this unit's there are `left`, and of those behind
+  /// it. (Waiting for its x as well kept `step`'s from being given back: 3 % slower.)
+  __device__ __forceinline__ void look_ahead(int step, int left) {
+    if (step + 1 >= left) return;
+    if (step + 1 == kSteps) {
+      release(rings.empty());
+      rings.advance();
+    }
+    make_operands((step + 1) % kSteps);
+  }
+
+  /// One dot of a step; its product is on its way.
+  __device__ __forceinline__ void begin_dot(float (&dot)[kSums], const typename Kind::Unit& unit,
+                                            int step, int d) {
     constexpr int kProducts = 4 / Kind::kDots;
-    const uint64_t operands = operand_at(shared + Unit::step_at(step));
+    const uint64_t operands = operand_at(rings.x_at(step));
     pin(chain);
     begin_products();
-    if (step == 0 && d == 0) kind.template begin<kCols>(chain, unit, shared);
+    if (step == 0 && d == 0) kind.template begin<kCols>(chain, unit, rings.x_at(0) - Unit::kFront);
 #pragma unroll
     for (int j = d * kProducts; j < (d + 1) * kProducts; ++j) {
       const uint64_t b = operands + j * (Unit::kOperand / 16);
       if (j == d * kProducts)
-        Wgmma<kCols, Kind::kType, 0, 0>::add(dot, a[j], b);
+        Wgmma<kCols, Kind::kType, 0, 0>::add(dot, a[step % 2][j], b);
       else
-        Wgmma<kCols, Kind::kType>::add(dot, a[j], b);
+        Wgmma<kCols, Kind::kType>::add(dot, a[step % 2][j], b);
     }
     commit_products();
   }
 
-  __device__ void add_unit(int unit) {
-    wait_copies<Room::kStages - 2>();
-    __syncwarp();
-    copy_weights(unit + Room::kStages - 1);
-    const uint32_t row =
-        ring + unit % Room::kStages * Room::kUnitBytes + lane / 4 * Format::kRowBytes;
-    const typename Kind::Unit own(kind, row);
+  /// `left`: steps of this unit and of those behind it. beside() has the time of the first product.
+  template <class Beside>
+  __device__ __forceinline__ void add_unit(int left, const Beside& beside) {
+    const typename Kind::Unit own(kind, row());
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
-      if (!Kind::kWholeUnits && step > 0 && unit * kSteps + step >= steps) break;
-      const auto codes = Format::load(row, step, lane % 4);
-      uint32_t a[4][4];
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        Format::to_operand(codes, j, a[j]);
-        pin(a[j]);
-      }
-      wait(full(step), unit % 2);
+      if (!Kind::kWholeUnits && step >= left) break;
+      const uint32_t empty = rings.x_empty(step);
+      wait(rings.x_full(step), rings.x_parity);
 #pragma unroll
       for (int d = 0; d < Kind::kDots; ++d) {
+        constexpr int kLast = Kind::kDots - 1;
         float dot[kSums];
-        begin_dot(dot, a, own, step, d);
+        begin_dot(dot, own, step, d);
+        if (step == 0 && d == 0) beside();
+        if (d == kLast) look_ahead(step, left);
         wait_products();
         pin(dot);
-        pin(chain);
-        kind.fold(chain, dot, own, step, d,
-                  shared + Unit::step_at(step) + Unit::kOperands + d * kCols * 4);
-        pin(chain);
+        if (step == 0 && d == 0) pin(chain);
+        if (d == kLast && !Kind::kLoadsSums) release(empty);
+        kind.fold(chain, dot, own, step, d, rings.x_at(step) + Unit::kOperands + d * kCols * 4);
       }
-      release(unit * kSteps + step);
+      if (Kind::kLoadsSums) release(empty);
     }
   }
 
-  /// A chain of its own, from 0.
-  __device__ void add_chain(int unit, int count) {
+  /// What is not kept in registers.
+  __device__ __forceinline__ float* before() const {
+    const int group = warp / 4 * 128;
+    return totals + (kGroups - warp / 4) * (64 * kWideCols) + group * (Room::kSums - Room::kKept);
+  }
+  /// A chain has ended, the second of its part or not.
+  __device__ __forceinline__ void end_chain(bool second) {
+#pragma unroll
+    for (int i = 0; i < kKept; ++i) kept[i] = kept[i] + chain[i];
+    if (second)
+#pragma unroll
+      for (int i = kKept; i < kSums; ++i) chain[i] = before()[(i - kKept) * 128] + chain[i];
+#pragma unroll
+    for (int i = kKept; i < kSums; ++i) before()[(i - kKept) * 128] = chain[i];
+  }
+  /// A part's sum and the total before it, if there is one.
+  __device__ __forceinline__ float add_total(bool joins, int i, float v) const {
+    return joins ? totals[i * 128] + v : v;
+  }
+  /// What a part gave joins the total so far.
+  __device__ __forceinline__ void end_part(bool joins) {
+#pragma unroll
+    for (int i = 0; i < kKept; ++i) {
+      totals[i * 128] = add_total(joins, i, kept[i]);
+      kept[i] = -0.f;
+    }
+#pragma unroll
+    for (int i = kKept; i < kSums; ++i)
+      totals[i * 128] = add_total(joins, i, before()[(i - kKept) * 128]);
+  }
+
+  /// Leaves the total of a span's parts in `chain`; with `goes_on` they join what is in `totals`.
+  __device__ __forceinline__ void run(const WideSpan& span, bool goes_on) {
+    make_operands(0);
 #pragma unroll
     for (int i = 0; i < kSums; ++i) chain[i] = 0;
-    for (const int end = unit + count; unit < end; ++unit) add_unit(unit);
-  }
-
-  /// What the chains of part `part` gave joins the total.
-  __device__ void end_part(int part) {
-    if (partials != nullptr) {
-      float* const to = partials + part * kSums * kWideThreads;
 #pragma unroll
-      for (int i = 0; i < kSums; ++i) to[i * kWideThreads] = chain[i];
-      return;
+    for (int i = 0; i < kKept; ++i) kept[i] = -0.f;  // no sum is changed by it, nor a zero's sign
+    const int last = span.units - 1;
+#pragma unroll 1
+    for (int unit = 0; unit <= last; ++unit) {
+      add_unit(span.steps - unit * kSteps, [&] {
+        if (unit > 0 && unit % kPartUnits == 0) end_part(goes_on || unit > kPartUnits);
+      });
+      if (unit < last && unit % kChainUnits != kChainUnits - 1) continue;
+      end_chain(unit % kPartUnits >= kChainUnits);
+      if (unit < last)
+#pragma unroll
+        for (int i = 0; i < kSums; ++i) chain[i] = 0;
     }
-    if (part > 0)
-#pragma unroll
-      for (int i = 0; i < kSums; ++i) chain[i] = totals[i * kWideThreads] + chain[i];
-    if ((part + 1) * kPartUnits < units)
-#pragma unroll
-      for (int i = 0; i < kSums; ++i) totals[i * kWideThreads] = chain[i];
-  }
-
-  /// Adds up the tile's parts, which all blocks have left from `from` on.
-  __device__ void add_parts(const float* from, int parts) {
-    for (int part = 0; part < parts; ++part, from += kSums * kWideThreads)
-#pragma unroll
-      for (int i = 0; i < kSums; ++i) {
-        const float v = __ldcg(from + i * kWideThreads);
-        chain[i] = part == 0 ? v : chain[i] + v;
-      }
-  }
-
-  __device__ void run() {
-    for (int unit = 0; unit < Room::kStages - 1; ++unit) copy_weights(unit);
-    wait_for_inputs();
-    if (threadIdx.x == 0)
-      for (int step = 0; step < kXStages; ++step) copy_x(step);
-    for (int part = 0; part * kPartUnits < units; ++part) {
-      const int unit = part * kPartUnits, left = units - unit;
-      add_chain(unit, left < kChainUnits ? left : kChainUnits);
-      if (left > kChainUnits) {
-        float before[kSums];
-#pragma unroll
-        for (int i = 0; i < kSums; ++i) before[i] = chain[i];
-        add_chain(unit + kChainUnits,
-                  left - kChainUnits < kChainUnits ? left - kChainUnits : kChainUnits);
-#pragma unroll
-        for (int i = 0; i < kSums; ++i) chain[i] = before[i] + chain[i];
-      }
-      end_part(part);
-    }
-  }
-
-  /// By way of shared memory: this warpgroup's totals, [column][output], where lanes of a row of
-  /// y stand side by side.
-  __device__ void store_tile(float* room, void* y, int64_t y_stride, DType y_type, int n0, int m0,
-                             int m) const {
-    const int g = lane / 4, t = lane % 4, local = warp % 4;
-    const auto place = [](int column, int output) {
-      return column * 64 + (output ^ (column / 2 % 4 * 8));
-    };
+    const bool joins = goes_on || last >= kPartUnits;
 #pragma unroll
     for (int i = 0; i < kSums; ++i)
-      room[place(i / 4 * 8 + 2 * t + i % 2, 16 * local + g + i % 4 / 2 * 8)] = chain[i];
-    asm volatile("bar.sync %0,128;" ::"r"(1 + warp / 4) : "memory");
-    for (int column = local; column < kCols && m0 + column < m; column += 4)
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const int output = lane + 32 * h;
-        if (n0 + output < w.n)
-          store(y, y_type, (m0 + column) * y_stride + n0 + output, room[place(column, output)]);
+      chain[i] = add_total(joins, i, i < kKept ? kept[i < kKept ? i : 0] : chain[i]);
+    end_item(span);
+  }
+  __device__ __forceinline__ void end_item(const WideSpan& span) {
+    if (!Kind::kWholeUnits)
+      for (int step = span.steps - (span.units - 1) * kSteps; step < kSteps; ++step) {
+        wait(rings.x_full(step), rings.x_parity);
+        release(rings.x_empty(step));
       }
+    release(rings.empty());
+    rings.advance();
+  }
+
+  /// By way of shared memory, where the totals were: calls put(column) for this warp's columns,
+  /// which finds the warpgroup's outputs side by side, by sum_at().
+  template <class Put>
+  __device__ __forceinline__ void store_columns(int columns, const Put& put) const {
+    const int g = lane / 4, t = lane % 4, local = warp % 4;
+    sync_group();  // the totals have been read
+#pragma unroll
+    for (int i = 0; i < kSums; ++i)
+      room()[place(i / 4 * 8 + 2 * t + i % 2, 16 * local + g + i % 4 / 2 * 8)] = chain[i];
+    sync_group();
+#pragma unroll 4
+    for (int column = local; column < columns; column += 4) put(column);
+    sync_group();
+  }
+  __device__ __forceinline__ float sum_at(int column, int output) const {
+    return room()[place(column, output)];
+  }
+
+ private:
+  static __device__ __forceinline__ int place(int column, int output) {
+    return column * 64 + (output ^ (column / 2 % 4 * 8));
+  }
+  __device__ __forceinline__ float* room() const { return totals - threadIdx.x % 128; }
+};
+
+/// Where the totals of this thread's warpgroup are.
+template <class Kind>
+static __device__ __forceinline__ float* totals_of(uint8_t* shared) {
+  return reinterpret_cast<float*>(shared + WideRoom<Kind>::kTotals) +
+         threadIdx.x / 128 * (64 * kWideCols) + threadIdx.x % 128;
+}
+
+template <class Kind>
+struct WideArgs {
+  FlatWeight w;
+  typename Kind::Call call;
+  const uint8_t* x;  // prepared
+  void* y;
+  int64_t y_stride;
+  DType y_type;
+  int m, band;  // tiles of rows at a time
+  WideSplit split;
+
+  __device__ __forceinline__ PromptPlace place_of(const Piece& piece) const {
+    return sm90::place_of(split.line, piece.tile, band);
   }
 };
 
-/// Has the block's barriers of x ready.
-template <class Room>
-static __device__ __forceinline__ void make_wide_barriers(uint32_t shared) {
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < kXStages; ++i) {
-      make_barrier(shared + Room::kBarriers + i * 8, 1);
-      asm volatile("st.shared.u32 [%0],0;" ::"r"(shared + Room::kCounts + i * 4) : "memory");
-    }
-    publish_barriers();
-  }
-  __syncthreads();
-}
+/// The warpgroups that multiply.
+template <class Kind>
+struct WideMaker {
+  static constexpr int kCols = kWideCols;
+  using Tile = WideTile<kCols, Kind>;
+  static constexpr int kSums = Tile::kSums, kTileFloats = kWideThreads * kSums;
 
-template <int kCols, class Kind>
-static __global__ void __launch_bounds__(kWideThreads, 1)
-    flat_wide(FlatWeight w, const __grid_constant__ typename Kind::Call call, const uint8_t* x,
-              void* y, int64_t y_stride, DType y_type, int m, int row_tiles, WideSplit split) {
+  const WideArgs<Kind>& a;
+  Tile tile;
+
+  __device__ __forceinline__ float* sums_at(int64_t number) const {
+    return a.split.sums + number * kTileFloats + threadIdx.x;
+  }
+  __device__ __forceinline__ unsigned* flag_of(int block) const {
+    return a.split.flags + block * kGroups + threadIdx.x / 128;
+  }
+
+  /// The sums go to the place `number`.
+  __device__ __forceinline__ void leave_sums(int64_t number) const {
+    float* const to = sums_at(number);
+#pragma unroll
+    for (int i = 0; i < kSums; ++i) to[i * kWideThreads] = tile.chain[i];
+  }
+  /// Whether this block is the last at its tile; then it adds the parts up.
+  __device__ __forceinline__ bool add_parts(const Piece& piece) {
+    __shared__ unsigned before;
+    const auto sync = [] { asm volatile("bar.sync 3,%0;" ::"n"(kWideThreads) : "memory"); };
+    sync();
+    if (threadIdx.x == 0) {
+      before = take_ticket(&a.split.flags[piece.tile]) + 1;
+      if (before == a.split.slices) a.split.flags[piece.tile] = 0;  // for the next launch
+    }
+    sync();
+    if (before != a.split.slices) return false;
+    const int parts = a.split.line.units;
+    for (int part = 0; part < parts; ++part) {
+      const float* const from = sums_at(static_cast<int64_t>(piece.tile) * parts + part);
+#pragma unroll
+      for (int i = 0; i < kSums; ++i) {
+        const float v = __ldcg(from + i * kWideThreads);
+        tile.chain[i] = part == 0 ? v : tile.chain[i] + v;
+      }
+    }
+    return true;
+  }
+
+  /// A tile's total so far is for the next block.
+  __device__ __forceinline__ void leave_total() const {
+    leave_sums(blockIdx.x);
+    tile.sync_group();
+    if (threadIdx.x % 128 == 0) store_release(flag_of(blockIdx.x), 1);
+  }
+  /// What the block before left is the total so far. (Loaded where parts are added, each by itself,
+  /// it takes 20 us.)
+  __device__ __forceinline__ void take_total() {
+    unsigned* const flag = flag_of(blockIdx.x - 1);
+    if (threadIdx.x % 128 == 0) {
+      while (load_acquire(flag) == 0) {
+      }
+      *flag = 0;  // for the next launch
+    }
+    tile.sync_group();
+    const float* const from = sums_at(static_cast<int64_t>(blockIdx.x) - 1);
+#pragma unroll
+    for (int i = 0; i < kSums; ++i) tile.chain[i] = __ldcg(from + i * kWideThreads);
+#pragma unroll
+    for (int i = 0; i < kSums; ++i) tile.totals[i * 128] = tile.chain[i];
+  }
+
+  __device__ __forceinline__ void store_tile(const PromptPlace& place) const {
+    const int n0 = place.output_tile * kWideOutputs + threadIdx.x / 128 * 64;
+    const int m0 = place.row_tile * kCols;
+    tile.store_columns(min(a.m - m0, kCols), [&](int column) {
+#pragma unroll
+      for (int output = tile.lane; output < 64; output += 32)
+        if (n0 + output < a.w.n)
+          store(a.y, a.y_type, (m0 + column) * a.y_stride + n0 + output,
+                tile.sum_at(column, output));
+    });
+  }
+
+  __device__ __forceinline__ void run() {
+    const bool shares = a.split.slices > 1;
+    Piece piece;
+    for (int i = 0; find_wide(a.split, i, piece); ++i) {
+      if (piece.goes_on) take_total();
+      tile.run(span_of(a.w.k, piece.unit, piece.units), piece.goes_on);
+      if (shares)
+        leave_sums(static_cast<int64_t>(piece.tile) * a.split.line.units + piece.unit);
+      else if (piece.leaves)
+        leave_total();
+      else
+        store_tile(a.place_of(piece));
+    }
+    if (!shares) return;
+    find_wide(a.split, 0, piece);
+    if (add_parts(piece)) store_tile(a.place_of(piece));
+  }
+};
+
+template <class Kind>
+static __global__ void __launch_bounds__(kWideBlock, 1)
+    flat_wide(const __grid_constant__ WideArgs<Kind> a) {
   extern __shared__ __align__(1024) uint8_t shared[];
-  using Room = WideRoom<kCols, Kind>;
-  constexpr int kPartFloats = kWideThreads * kCols / 2;
   const uint32_t base = shared_address(shared);
   let_next_start();
-  make_wide_barriers<Room>(base);
-  const int slice = blockIdx.x % split.slices, place = blockIdx.x / split.slices;
-  const int row_tile = place % row_tiles, n0 = place / row_tiles * kWideOutputs;
-  const int warp = threadIdx.x / 32, units = (w.k + kUnitK - 1) / kUnitK;
-  const int parts = (units + kPartUnits - 1) / kPartUnits, part0 = slice * split.parts_each;
-  const int unit0 = part0 * kPartUnits, most = split.parts_each * kPartUnits;
-  auto* const totals = reinterpret_cast<float*>(shared + Room::kTotals);
-  float* const partials =
-      split.slices == 1
-          ? nullptr
-          : split.partials + static_cast<int64_t>(place) * parts * kPartFloats + threadIdx.x;
-  const int64_t of_x = static_cast<int64_t>(row_tile) * units + unit0;
-  WideTile<kCols, Kind> tile{w,
-                             call,
-                             Kind(call, 0, y_type != DType::f32, threadIdx.x % 32),
-                             x + of_x * WideUnit<kCols, Kind>::kBytes,
-                             n0 / kTileRows + warp,
-                             base,
-                             totals + threadIdx.x,
-                             partials == nullptr ? nullptr : partials + part0 * kPartFloats,
-                             unit0,
-                             units - unit0 < most ? units - unit0 : most};
-  tile.run();
-  if (partials != nullptr) {
-    if (!is_last(&split.tickets[place], static_cast<unsigned>(split.slices))) return;
-    tile.add_parts(partials, parts);
+  if (threadIdx.x == 0) WideRoom<Kind>::make_barriers(base);
+  __syncthreads();
+  if (threadIdx.x >= kWideThreads) {
+    const int units = (a.w.k + kUnitK - 1) / kUnitK;
+    bring<Kind>(base, [&](WideRings<Kind>& rings, int half) {
+      Piece piece;
+      for (int i = 0; find_wide(a.split, i, piece); ++i) {
+        const PromptPlace place = a.place_of(piece);
+        const WideSpan span = span_of(a.w.k, piece.unit, piece.units);
+        const int64_t first = static_cast<int64_t>(place.row_tile) * units + span.unit;
+        if (half < 0)
+          bring_x<kWideCols>(rings, a.x + first * WideUnit<kWideCols, Kind>::kBytes, span);
+        else
+          bring_weights(rings, a.call, half, span, [&](int j, FlatWeight& w) {
+            w = a.w;
+            return place.output_tile * (kWideOutputs / kTileRows) + j;
+          });
+      }
+    });
+    return;
   }
-  __syncthreads();  // the totals have been read
-  tile.store_tile(totals + warp / 4 * 64 * kCols, y, y_stride, y_type, n0 + warp / 4 * 64,
-                  row_tile * kCols, m);
+  take_registers<232>();
+  wait_for_inputs();
+  WideRings<Kind> rings{base};
+  WideMaker<Kind>{
+      a,
+      {rings, Kind(a.call, 0, a.y_type != DType::f32, threadIdx.x % 32), totals_of<Kind>(shared)}}
+      .run();
 }
 
 }  // namespace stepless::kernels::sm90

@@ -252,13 +252,10 @@ struct PackedDecoder {
         uint32_t marks = 0;
 #pragma unroll
         for (uint32_t& w : v) marks = fma_f16x2(w, 0, marks);
-        if ((marks & 0x7fff7fffu) != 0) {
+        if (is_marked(marks)) {
           wild = true;
 #pragma unroll
-          for (uint32_t& w : v) {
-            if ((w & 0x7c00u) == 0x7c00u) w &= 0xffff0000u;
-            if ((w & 0x7c000000u) == 0x7c000000u) w &= 0xffffu;
-          }
+          for (uint32_t& w : v) clear_wild(w);
         }
       }
       store_shared16(to, make_uint4(v[0], v[1], v[2], v[3]));

@@ -132,31 +132,6 @@ struct PackedHalf {
   }
 };
 
-static __device__ __forceinline__ uint32_t add_f16x2(uint32_t a, uint32_t b) {
-  uint32_t v;
-  asm("add.rn.f16x2 %0,%1,%2;" : "=r"(v) : "r"(a), "r"(b));
-  return v;
-}
-static __device__ __forceinline__ uint32_t mul_f16x2(uint32_t a, uint32_t b) {
-  uint32_t v;
-  asm("mul.rn.f16x2 %0,%1,%2;" : "=r"(v) : "r"(a), "r"(b));
-  return v;
-}
-static __device__ __forceinline__ uint32_t fma_f16x2(uint32_t a, uint32_t b, uint32_t c) {
-  uint32_t v;
-  asm("fma.rn.f16x2 %0,%1,%2,%3;" : "=r"(v) : "r"(a), "r"(b), "r"(c));
-  return v;
-}
-
-/// What a * b, rounded to `product`, has lost: exactly.
-static __device__ __forceinline__ uint32_t lost_f16x2(uint32_t a, uint32_t b, uint32_t product) {
-  uint32_t v;
-  asm("{\n.reg .b32 less;\nneg.f16x2 less,%3;\nfma.rn.f16x2 %0,%1,%2,less;\n}"
-      : "=r"(v)
-      : "r"(a), "r"(b), "r"(product));
-  return v;
-}
-
 /// Codes 2i and 2i + 1 of eight, which of 8 bits are in two words, plus `offset`: a number twice,
 /// of which codes are the last bits.
 template <int bits, uint32_t offset>

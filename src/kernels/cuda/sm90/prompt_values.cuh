@@ -19,6 +19,16 @@ static __device__ __forceinline__ uint32_t scaled_bf16(uint32_t pair) {
   return product;
 }
 
+/// Wild values of f16 mark what is fma_f16x2(value, 0, marks) with NaN, which all others leave 0.
+static __device__ __forceinline__ bool is_marked(uint32_t marks) {
+  return (marks & 0x7fff7fffu) != 0;
+}
+/// Zeros take the place of infinities and NaN of f16.
+static __device__ __forceinline__ void clear_wild(uint32_t& pair) {
+  if ((pair & 0x7c00u) == 0x7c00u) pair &= 0xffff0000u;
+  if ((pair & 0x7c000000u) == 0x7c000000u) pair &= 0xffffu;
+}
+
 /// Zeros take the place of wild values.
 template <DType type, int n>
 static __device__ __forceinline__ void make_plain(uint4 (&v)[n], bool& wild) {
@@ -31,19 +41,16 @@ static __device__ __forceinline__ void make_plain(uint4 (&v)[n], bool& wild) {
         *w = scaled_bf16(*w);
         *w = narrowed<DType::f16>(low_bf16(*w), high_bf16(*w));
       }
-      asm("fma.rn.f16x2 %0,%1,%2,%0;" : "+r"(marks[i]) : "r"(*w), "r"(0));
+      marks[i] = fma_f16x2(*w, 0, marks[i]);
     }
     any |= marks[i];
   }
-  if ((any & 0x7fff7fffu) == 0) return;
+  if (!is_marked(any)) return;
   wild = true;
 #pragma unroll
   for (int i = 0; i < n; ++i)
 #pragma unroll
-    for (uint32_t* const w : {&v[i].x, &v[i].y, &v[i].z, &v[i].w}) {
-      if ((*w & 0x7c00u) == 0x7c00u) *w &= 0xffff0000u;
-      if ((*w & 0x7c000000u) == 0x7c000000u) *w &= 0xffffu;
-    }
+    for (uint32_t* const w : {&v[i].x, &v[i].y, &v[i].z, &v[i].w}) clear_wild(*w);
 }
 
 /// Makes a stage's values plain where they lie; zeros for what no row reads. By a warp.

@@ -264,6 +264,29 @@ static __device__ __forceinline__ uint32_t fma_bf16x2(uint32_t a, uint32_t b, ui
   asm("fma.rn.bf16x2 %0,%1,%2,%3;" : "=r"(v) : "r"(a), "r"(b), "r"(c));
   return v;
 }
+static __device__ __forceinline__ uint32_t add_f16x2(uint32_t a, uint32_t b) {
+  uint32_t v;
+  asm("add.rn.f16x2 %0,%1,%2;" : "=r"(v) : "r"(a), "r"(b));
+  return v;
+}
+static __device__ __forceinline__ uint32_t mul_f16x2(uint32_t a, uint32_t b) {
+  uint32_t v;
+  asm("mul.rn.f16x2 %0,%1,%2;" : "=r"(v) : "r"(a), "r"(b));
+  return v;
+}
+static __device__ __forceinline__ uint32_t fma_f16x2(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t v;
+  asm("fma.rn.f16x2 %0,%1,%2,%3;" : "=r"(v) : "r"(a), "r"(b), "r"(c));
+  return v;
+}
+/// What a * b, rounded to `product`, has lost: exactly.
+static __device__ __forceinline__ uint32_t lost_f16x2(uint32_t a, uint32_t b, uint32_t product) {
+  uint32_t v;
+  asm("{\n.reg .b32 less;\nneg.f16x2 less,%3;\nfma.rn.f16x2 %0,%1,%2,less;\n}"
+      : "=r"(v)
+      : "r"(a), "r"(b), "r"(product));
+  return v;
+}
 /// Four 8 x 8 matrices of 16 bits, each transposed: lane l gives the place of column l % 8 of
 /// matrix l / 8, whose 8 elements go there; it holds row l / 4, columns 2 (l % 4), + 1.
 static __device__ __forceinline__ void store_transposed(uint32_t to, uint32_t a, uint32_t b,

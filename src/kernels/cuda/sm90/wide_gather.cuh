@@ -52,87 +52,96 @@ static __global__ void __launch_bounds__(256)
   });
 }
 
-/// Stores what a warpgroup computed, 64 outputs, of gate and up 16 in turns, by way of shared
-/// memory as store_tile() does.
-template <int kCols, class Tile>
-static __device__ __forceinline__ void store_pairs(const Tile& tile, float* room,
-                                                   const FlatWeights& w, int tile0,
-                                                   const Chunk& chunk, const int* order) {
-  const int g = tile.lane / 4, t = tile.lane % 4, local = tile.warp % 4;
-  const auto place = [](int column, int output) {
-    return column * 64 + (output ^ (column / 2 % 4 * 8));
-  };
-#pragma unroll
-  for (int i = 0; i < Tile::kSums; ++i)
-    room[place(i / 4 * 8 + 2 * t + i % 2, 16 * local + g + i % 4 / 2 * 8)] = tile.chain[i];
-  asm volatile("bar.sync %0,128;" ::"r"(1 + tile.warp / 4) : "memory");
-  for (int column = local; column < chunk.count; column += 4) {
+/// What a block computes at a time: 128 outputs of a chunk.
+struct WideItem {
+  int chunk, tile0;
+  Chunk own;
+};
+/// Calls f(item) for each of this block's.
+template <class F>
+static __device__ __forceinline__ void each_item(const WideGatherPlan& plan, const PairLists& lists,
+                                                 const F& f) {
+  const int all = *lists.count * plan.blocks;
+  for (int i = blockIdx.x; i < all; i += gridDim.x) {
+    const int chunk = i / plan.blocks;
+    f(WideItem{chunk, i % plan.blocks * (kWideOutputs / kTileRows), lists.chunks[chunk]});
+  }
+}
+
+/// The weight that the i-th tile of an item belongs to, its expert's; returns the tile's number.
+static __device__ __forceinline__ int find_weight(const FlatWeights& w, const WideGatherPlan& plan,
+                                                  const WideItem& item, int i, FlatWeight& weight) {
+  const TilePlace at = find_tile(w, min(item.tile0 + i, w.end[kMostTogether - 1] - 1));
+  weight = w.one[at.weight];
+  weight.codes += item.own.expert * plan.code_bytes[at.weight];
+  weight.scales += item.own.expert * plan.scale_bytes[at.weight];
+  weight.biases += item.own.expert * plan.scale_bytes[at.weight];
+  return at.tile;
+}
+
+/// Stores what a warpgroup computed, 64 outputs, of gate and up 16 in turns.
+template <class Tile>
+static __device__ __forceinline__ void store_pairs(const Tile& tile, const FlatWeights& w,
+                                                   int tile0, const Chunk& chunk,
+                                                   const int* order) {
+  tile.store_columns(chunk.count, [&](int column) {
     const int pair = order[chunk.first + column];
     if (w.gated) {
       const int output = tile.lane / 16 * 32 + tile.lane % 16;
       const int out = (tile0 / 2 + tile.lane / 16) * kTileRows + tile.lane % 16;
       if (out < w.one[0].n)
-        store_gated(w, pair, out, room[place(column, output)], room[place(column, output + 16)]);
-      continue;
+        store_gated(w, pair, out, tile.sum_at(column, output), tile.sum_at(column, output + 16));
+      return;
     }
     const TilePlace at = find_tile(w, tile0);
 #pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int output = tile.lane + 32 * h, out = at.tile * kTileRows + output;
+    for (int output = tile.lane; output < 64; output += 32) {
+      const int out = at.tile * kTileRows + output;
       if (out < w.one[at.weight].n)
         store(w.y[at.weight], w.y_type, pair * w.y_stride[at.weight] + out,
-              room[place(column, output)]);
+              tile.sum_at(column, output));
     }
-  }
-}
-
-template <int kCols, class Kind>
-static __device__ __forceinline__ void multiply_chunk(const FlatWeights& w,
-                                                      const typename Kind::Call& call,
-                                                      const WideGatherPlan& plan, uint8_t* shared,
-                                                      int chunk, int tile0, const Chunk& own,
-                                                      const int* order) {
-  using Room = WideRoom<kCols, Kind>;
-  const uint32_t base = shared_address(shared);
-  make_wide_barriers<Room>(base);
-  const int warp = threadIdx.x / 32;
-  const TilePlace at = find_tile(w, min(tile0 + warp, w.end[kMostTogether - 1] - 1));
-  FlatWeight weight = w.one[at.weight];
-  weight.codes += own.expert * plan.code_bytes[at.weight];
-  weight.scales += own.expert * plan.scale_bytes[at.weight];
-  weight.biases += own.expert * plan.scale_bytes[at.weight];
-  auto* const totals = reinterpret_cast<float*>(shared + Room::kTotals);
-  WideTile<kCols, Kind> tile{weight,
-                             call,
-                             Kind(call, at.weight, w.y_type != DType::f32, threadIdx.x % 32),
-                             plan.x + chunk * plan.chunk_bytes,
-                             at.tile,
-                             base,
-                             totals + threadIdx.x,
-                             nullptr,
-                             0,
-                             plan.units};
-  tile.run();
-  __syncthreads();  // the totals have been read
-  store_pairs<kCols>(tile, totals + warp / 4 * 64 * kCols, w, tile0 + warp / 4 * 4, own, order);
+  });
 }
 
 template <class Kind>
-static __global__ void __launch_bounds__(kWideThreads, 1)
+static __global__ void __launch_bounds__(kWideBlock, 1)
     wide_gather(const __grid_constant__ FlatWeights w,
                 const __grid_constant__ typename Kind::Call call,
                 const __grid_constant__ WideGatherPlan plan) {
   extern __shared__ __align__(1024) uint8_t shared[];
+  const uint32_t base = shared_address(shared);
   let_next_start();
+  if (threadIdx.x == 0) WideRoom<Kind>::make_barriers(base);
+  __syncthreads();
   wait_for_inputs();
   const PairLists lists = lists_at(plan.lists, plan.pairs.pairs);
-  const int chunk = blockIdx.x / plan.blocks;
-  const int tile0 = blockIdx.x % plan.blocks * (kWideOutputs / kTileRows);
-  if (chunk >= *lists.count) return;
-  const Chunk own = lists.chunks[chunk];
-  with_columns(own, [&](auto columns) {
-    multiply_chunk<decltype(columns)::value, Kind>(w, call, plan, shared, chunk, tile0, own,
-                                                   lists.order);
+  const WideSpan span{0, plan.units, w.k / kStepK};
+  if (threadIdx.x >= kWideThreads) {
+    bring<Kind>(base, [&](WideRings<Kind>& rings, int half) {
+      each_item(plan, lists, [&](const WideItem& item) {
+        if (half >= 0)
+          return bring_weights(rings, call, half, span, [&](int i, FlatWeight& weight) {
+            return find_weight(w, plan, item, i, weight);
+          });
+        with_columns(item.own, [&](auto columns) {
+          bring_x<decltype(columns)::value>(rings, plan.x + item.chunk * plan.chunk_bytes, span);
+        });
+      });
+    });
+    return;
+  }
+  take_registers<232>();
+  WideRings<Kind> rings{base};
+  each_item(plan, lists, [&](const WideItem& item) {
+    const int warp = threadIdx.x / 32;
+    const int weight = find_tile(w, min(item.tile0 + warp, w.end[kMostTogether - 1] - 1)).weight;
+    const Kind kind(call, weight, w.y_type != DType::f32, threadIdx.x % 32);
+    with_columns(item.own, [&](auto columns) {
+      WideTile<decltype(columns)::value, Kind> tile{rings, kind, totals_of<Kind>(shared)};
+      tile.run(span, false);
+      store_pairs(tile, w, item.tile0 + warp / 4 * 4, item.own, lists.order);
+    });
   });
 }
 
@@ -159,7 +168,7 @@ static cudaError_t launch_wide_gather(const FlatCall& call, const ExpertPairs& p
                                       const CudaContext& context) {
   if (pairs.pairs == 0) return cudaSuccess;
   const MatmulArgs& a = call.first();
-  constexpr int kBytes = WideRoom<kWideCols, Kind>::kBytes;
+  constexpr int kBytes = WideRoom<Kind>::kBytes;
   // Every weight begins a block of its own; gate and up go by turns.
   FlatWeights weights = weights_of(call, kWideOutputs / kTileRows);
   for (int64_t i = call.count; i < kMostTogether; ++i) weights.end[i] = weights.end[call.count - 1];
@@ -185,9 +194,10 @@ static cudaError_t launch_wide_gather(const FlatCall& call, const ExpertPairs& p
       launch_grid(prepare_experts<Kind>, {static_cast<unsigned>((warps + 7) / 8), 256}, context,
                   plan, static_cast<const uint8_t*>(a.x), a.x_stride * 2, static_cast<int>(a.k));
   if (error != cudaSuccess) return error;
+  const int64_t items = chunks * plan.blocks, most = context.multiprocessors;
   return launch_grid(wide_gather<Kind>,
-                     {static_cast<unsigned>(chunks * plan.blocks), kWideThreads, kBytes}, context,
-                     weights, Kind::call_of(call), plan);
+                     {static_cast<unsigned>(items < most ? items : most), kWideBlock, kBytes},
+                     context, weights, Kind::call_of(call), plan);
 }
 
 }  // namespace stepless::kernels::sm90

@@ -6,6 +6,8 @@ namespace stepless::kernels::sm90 {
 namespace {  // of each file its own
 
 constexpr int64_t kMostSplitTiles = 66;  // tiles that blocks share: two to a tile, or more
+constexpr int64_t kMostBlocks = 144;     // multiprocessors of the largest Hopper
+constexpr int64_t kBandRows = 2048;      // of x, which are to stay in the L2 cache
 
 int64_t row_tiles_of(const MatmulArgs& a) { return (a.m + kWideCols - 1) / kWideCols; }
 int64_t units_of(const MatmulArgs& a) { return (a.k + kUnitK - 1) / kUnitK; }
@@ -18,35 +20,40 @@ int64_t prepared_bytes(const MatmulArgs& a) {
   return row_tiles_of(a) * units_of(a) * WideUnit<kWideCols, Kind>::kBytes;
 }
 
-WideSplit split_of(const MatmulArgs& a, int64_t tiles, uint8_t* partials,
-                   const CudaContext& context) {
-  const int64_t parts = parts_of(a);
-  int64_t slices = tiles <= kMostSplitTiles ? context.multiprocessors / tiles : 1;
+/// Tiles that are few are shared; of others each block has as many parts as the next.
+WideSplit split_of(const MatmulArgs& a, uint8_t* sums, const CudaContext& context) {
+  const int64_t parts = parts_of(a), tiles = tiles_of(a);
+  const int64_t blocks =
+      context.multiprocessors < kMostBlocks ? context.multiprocessors : kMostBlocks;
+  int64_t slices = tiles <= kMostSplitTiles ? blocks / tiles : 1;
   slices = slices < 1 ? 1 : slices < parts ? slices : parts;
   const int64_t each = (parts + slices - 1) / slices;
-  return {static_cast<int>((parts + each - 1) / each), static_cast<int>(each),
-          reinterpret_cast<float*>(partials), reinterpret_cast<unsigned*>(context.workspace)};
+  return {prompt_line(row_tiles_of(a), tiles / row_tiles_of(a), parts, blocks),
+          static_cast<int>((parts + each - 1) / each), static_cast<int>(each),
+          reinterpret_cast<float*>(sums), reinterpret_cast<unsigned*>(context.workspace)};
 }
 
 template <class Kind>
 cudaError_t launch_wide(const MatmulArgs& a, const CudaContext& context) {
-  const auto kernel = flat_wide<kWideCols, Kind>;
-  constexpr int kBytes = WideRoom<kWideCols, Kind>::kBytes;
+  constexpr int kBytes = WideRoom<Kind>::kBytes;
   cudaError_t error =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
+      cudaFuncSetAttribute(flat_wide<Kind>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
   if (error != cudaSuccess) return error;
   uint8_t* const prepared = context.workspace + kTicketBytes;
-  const int row_tiles = static_cast<int>(row_tiles_of(a));
-  const auto warps = static_cast<unsigned>(row_tiles * units_of(a) * (kWideCols / 8));
+  const auto warps = static_cast<unsigned>(row_tiles_of(a) * units_of(a) * (kWideCols / 8));
   error = launch_grid(prepare_wide<kWideCols, Kind>, {(warps + 7) / 8, 256}, context, a.x,
                       a.x_stride * 2, static_cast<int>(a.m), static_cast<int>(a.k), prepared);
   if (error != cudaSuccess) return error;
-  const int64_t tiles = tiles_of(a);
-  const WideSplit split = split_of(a, tiles, prepared + prepared_bytes<Kind>(a), context);
-  const FlatWeight weight = {a.w, a.scales, a.biases, static_cast<int>(a.n), static_cast<int>(a.k)};
-  return launch_grid(kernel, {static_cast<unsigned>(tiles * split.slices), kWideThreads, kBytes},
-                     context, weight, Kind::call_of({&a, 1, nullptr}), prepared, a.y, a.y_stride,
-                     a.y_type, static_cast<int>(a.m), row_tiles, split);
+  WideArgs<Kind> args{};
+  args.w = {a.w, a.scales, a.biases, static_cast<int>(a.n), static_cast<int>(a.k)};
+  args.call = Kind::call_of({&a, 1, nullptr});
+  args.x = prepared, args.m = static_cast<int>(a.m), args.band = kBandRows / kWideCols;
+  args.y = a.y, args.y_stride = a.y_stride, args.y_type = a.y_type;
+  args.split = split_of(a, prepared + prepared_bytes<Kind>(a), context);
+  const int64_t blocks =
+      args.split.slices > 1 ? tiles_of(a) * args.split.slices : args.split.line.blocks;
+  return launch_grid(flat_wide<Kind>, {static_cast<unsigned>(blocks), kWideBlock, kBytes}, context,
+                     args);
 }
 
 /// Never less for fewer rows: room is made for the largest step.
@@ -54,8 +61,8 @@ template <class Kind>
 int64_t wide_bytes(const MatmulArgs& a) {
   const int64_t tiles = tiles_of(a);
   const int64_t shared = tiles < kMostSplitTiles ? tiles : kMostSplitTiles;
-  return kTicketBytes + prepared_bytes<Kind>(a) +
-         shared * parts_of(a) * kWideOutputs * kWideCols * 4;
+  const int64_t sums = shared * parts_of(a) > kMostBlocks ? shared * parts_of(a) : kMostBlocks;
+  return kTicketBytes + prepared_bytes<Kind>(a) + sums * kWideOutputs * kWideCols * 4;
 }
 
 /// What a row exports. Kinds::each(args, f) returns f(KindIs<Kind>{}) of the kind that serves args.

@@ -3,8 +3,8 @@
 // each, are the blocks of a cluster, and shares meet in shared memory. In a step this runs cold
 // between other kernels: its code is a third of attend_few's, with one way through it.
 //
-// A layer of 3 billion weights on an H200, 1 / 8 / 32 rows: at position 256 39.8 / 44.6 / 71.2 us,
-// by attend_few 46.5 / 54.2 / 76.0; at 960 40.5 / 52.0 / 93.5, by attend_few 48.8 / 59.8 / 102.3.
+// A layer of 3 billion weights on an H200, 1 / 8 / 32 rows: at position 256 34.1 / 42.4 / 71.7 us,
+// by attend_few 39.6 / 50.0 / 75.8; at 960 34.6 / 49.5 / 94.2, by attend_few 40.0 / 57.5 / 102.5.
 // Tried and lost there: a rehearsal of the first chunk while inputs are awaited (0 where blocks
 // come early, +3 to +4 us where they come late), later chunks called into the second-level cache
 // (61 instead of 57 us at 8 rows of 960, 110 instead of 95 at 32).

@@ -39,9 +39,9 @@ struct TeamShape {
 };
 /// Blocks that find room beside a product's start while that still runs; others begin when it ends,
 /// 2 us later. There is room for two members to a multiprocessor, which as one block go anywhere:
-/// at eight rows of 256 positions a layer takes 44.6 us, 46.2 by twice as many blocks of one
-/// member; at 16 rows of 4096 118 and 137. With more rows than 16 blocks of one are better (32 rows
-/// of 256: 71 us, by two 76). Figures of an H200.
+/// at eight rows of 960 positions a layer takes 49.5 us, 50.8 by twice as many blocks of one
+/// member, 54.3 by as many; at 16 rows of 4096 118, by those 139. With more rows than 16 blocks of
+/// one are better (32 rows of 4096: 190 us, by two 193). Figures of an H200.
 static TeamShape team_shape(int64_t tiles, int64_t rows, const CudaContext& context) {
   const int members = rows <= 16 ? 2 : 1, most = kMostTeam / members;
   const int64_t fit = context.multiprocessors / tiles, least = members == 2 && rows <= 8 ? 1 : 2;

@@ -20,7 +20,8 @@ struct Shape {
   DType type;
   std::int64_t heads, kv_heads, dim, pairs, page_tokens, window;
   std::vector<Stretch> stretches;
-  bool has_nan = false;
+  bool has_nan = false, has_sinks = false;
+  float softcap = 0;
 
   std::int64_t width() const { return heads * dim; }
   std::int64_t kv_width() const { return kv_heads * dim; }
@@ -44,6 +45,13 @@ std::vector<Shape> shapes() {
           {"prompts", bf16, 24, 8, 128, 64, 256, 0, {{0, 40}, {100, 24}}},
           {"prompt", bf16, 8, 8, 128, 64, 64, 0, {{1000, 64}}},
           {"batch", f16, 32, 8, 64, 32, 256, 0, apart(64, 11)},
+          {"nine_rows", bf16, 24, 8, 128, 64, 64, 0, apart(9, 77)},
+          {"more_rows", bf16, 8, 2, 64, 32, 64, 0, apart(33, 47)},
+          {"nine_heads", bf16, 18, 2, 128, 64, 64, 0, {{300, 1}, {500, 3}, {70, 1}}},
+          {"sixteen_heads", f16, 32, 2, 64, 32, 64, 0, {{1300, 1}, {500, 3}, {70, 1}}},
+          {"lone_heads", f16, 4, 4, 128, 64, 128, 0, {{2300, 1}, {64, 2}}},
+          {"sinks", bf16, 24, 8, 64, 32, 64, 128, {{300, 1}, {500, 3}, {7, 1}}, false, true},
+          {"softcap", bf16, 24, 8, 128, 64, 64, 0, {{300, 1}, {7, 1}}, false, false, 20},
           {"many_heads", bf16, 40, 2, 128, 64, 64, 0, {{300, 1}, {500, 3}, {70, 1}}},
           {"partly_turned", bf16, 8, 8, 80, 16, 64, 0, {{300, 1}, {500, 3}, {70, 20}}},
           {"tail", f16, 6, 3, 72, 8, 64, 0, {{300, 1}, {500, 3}, {70, 20}}},
@@ -103,7 +111,8 @@ class JoinedAttention : public ::testing::TestWithParam<Shape> {
     if (s.has_nan) std::fill_n(values_.begin() + cache_bytes_ / 3, 64, std::uint8_t{0xff});
     attn_.q = q_.y, attn_.q_stride = attn_.y_stride = s.width();
     attn_.type = s.type, attn_.seq = put_.seq, attn_.rows = rows, attn_.heads = s.heads;
-    attn_.scale = 0.09f, attn_.window = s.window;
+    attn_.scale = 0.09f, attn_.window = s.window, attn_.softcap = s.softcap;
+    if (s.has_sinks) attn_.sinks = random(DType::bf16, s.heads), attn_.sinks_type = DType::bf16;
   }
   void rope(kernels::RopeArgs& args, std::int64_t heads, std::int64_t rows) {
     const Shape& s = GetParam();

@@ -1,6 +1,7 @@
 // Attention over plain pages of bf16 or f16, heads of up to 256 elements, by tensor cores.
 #include "kernels/cuda/sm80/attention_few.cuh"
 #include "kernels/cuda/sm80/attention_many.cuh"
+#include "kernels/cuda/sm80/attention_team_launch.cuh"
 
 namespace stepless::kernels {
 namespace {
@@ -118,6 +119,14 @@ int32_t launch(const void* opaque, const CudaContext& context) {
   return cudaSuccess;
 }
 
+template <DType type>
+cudaError_t launch_turned_type(const AttnSlab& slab, const TurnedRows& rows,
+                               const CudaContext& context) {
+  if (!fits_team(slab, rows, context)) return launch_few_type<type>(slab, rows, context);
+  return slab.args.cache.k_dim == 64 ? launch_team<type, 64>(slab, rows, context)
+                                     : launch_team<type, 128>(slab, rows, context);
+}
+
 int32_t launch_turned(const RopeArgs& q, const RopeArgs& k, const KvPutArgs& put, const AttnArgs& a,
                       const CudaContext& context) {
   AttnSlab slab = slab_in(a, context);
@@ -125,8 +134,8 @@ int32_t launch_turned(const RopeArgs& q, const RopeArgs& k, const KvPutArgs& put
   const TurnedRows rows{q, k, static_cast<const uint16_t*>(put.v), put.v_stride};
   const bool one_type = a.type == a.cache.type && put.type == a.type;
   if (a.rows > kFewRows || !one_type || !can_turn(rows, slab)) return cudaErrorNotSupported;
-  return a.type == DType::bf16 ? launch_few_type<DType::bf16>(slab, rows, context)
-                               : launch_few_type<DType::f16>(slab, rows, context);
+  return a.type == DType::bf16 ? launch_turned_type<DType::bf16>(slab, rows, context)
+                               : launch_turned_type<DType::f16>(slab, rows, context);
 }
 
 int64_t workspace(const void* opaque) {

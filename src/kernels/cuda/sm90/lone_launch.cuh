@@ -1,5 +1,6 @@
 // Host side of flat_lone: how rows and k of a call go over blocks.
 #pragma once
+#include "kernels/cuda/any/carveout.cuh"
 #include "kernels/cuda/sm80/flat_launch.cuh"
 #include "kernels/cuda/sm90/flat_lone.cuh"
 
@@ -121,6 +122,7 @@ static int32_t launch_lone(const FlatCall& call, const CudaContext& context, Lon
   cudaError_t error =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                            grid.most_bytes > kMoreThanHalf ? grid.most_bytes : kMoreThanHalf);
+  if (error == cudaSuccess) error = take_all_shared(kernel);
   if (error != cudaSuccess) return error;
   cudaLaunchAttribute attributes[2]{};
   attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;

@@ -50,7 +50,7 @@ struct Packed {
       const uint8_t* from = rows.codes + row * bytes;
       for (int64_t line = 0; line < bytes; line += 64)
         __builtin_prefetch(rows.next + row * bytes + line);
-      float* out = to + row * rows.dim;
+      float* out = to + (row - begin) * rows.dim;
       for (int64_t g = 0; g < groups; ++g, ++scale, ++bias)
         for (int64_t i = 0; i < rows.group; i += 2 * L, from += 2 * L * bits / 8, out += 2 * L) {
           F a, b;
@@ -61,7 +61,7 @@ struct Packed {
     }
   }
 
-  /// Rows [begin, end) to the same rows of `to` (kChunk, dim).
+  /// Rows [begin, end) to `to` (end - begin, dim).
   static void decode(const PackedRows& rows, int64_t begin, int64_t end, float* to) {
     if (rows.bits == 4) return decode_rows<4>(rows, begin, end, to);
     decode_rows<8>(rows, begin, end, to);

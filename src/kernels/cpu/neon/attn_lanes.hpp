@@ -11,6 +11,7 @@ namespace {
 struct Neon : Portable {
   // Thirty-two registers: sixteen sums in flight.
   static constexpr int kDots = 16;
+  static constexpr int kTileQueries = 4, kTileVectors = 4;
   template <int Q>
   static constexpr int width() {
     return 8 / Q;
@@ -39,6 +40,9 @@ struct Neon : Portable {
   static F decode(F codes, float scale, float bias) {
     return vfmaq_n_f32(vdupq_n_f32(bias), codes, scale);
   }
+
+  /// sums() adds neighbours.
+  static constexpr int lane_at(int place) { return place; }
 
   static void sums(const F* acc, float* out) {
 #pragma GCC unroll 4

@@ -9,12 +9,12 @@
 // added(l): lane l's place in that order, neighbours first; turn(v): transposes L vectors;
 // kTileQueries, kTileVectors: registers of a tile; exp(x) for x <= 0; larger(a, b): b where either
 // is NaN; largest(v), total(v): of all lanes; width<Q>(): steps of values for Q queries;
-// codes2<bits, type>(p, a, b): 2 L codes as floats in the order of load2<type>; decode<type>(codes,
-// scale, bias): their values, rounded once.
+// decode2<bits, type>(p, scale, bias, a, b): the values of 2 L codes in the order of load2<type>,
+// rounded once.
 //
 // Few queries read the cache as it lies (attn_few.hpp). From kManyQueries on, a chunk is decoded to
 // float32 rows once for all of them, and its keys are turned (attn_tiles.hpp): the bits are the
-// same. Packed pages are always decoded (attn_packed.hpp).
+// same.
 // While the keys of a chunk are read its values are prefetched, and then the next keys: one core
 // reads 512 positions of 28 layers (59 MB, cold) in 5.0 instead of 6.7 ms (Sapphire Rapids,
 // AVX-512, read ceiling 12 GB/s).
@@ -25,8 +25,8 @@
 #include <math.h>
 
 #include "kernels/cpu/any/attn_few.hpp"
-#include "kernels/cpu/any/attn_packed.hpp"
 #include "kernels/cpu/any/attn_queries.hpp"
+#include "kernels/cpu/any/attn_rows.hpp"
 #include "kernels/cpu/any/attn_tiles.hpp"
 #include "kernels/cpu/any/convert.hpp"
 #include "kernels/cpu/any/vector_math.hpp"
@@ -37,13 +37,15 @@ namespace {
 /// Whether rows may read packed pages; `plain` compiles to what it was without them.
 enum class Cache : uint8_t { plain, mixed };
 
-/// Turning a chunk's keys costs what four queries gain by it.
-constexpr int kManyQueries = 8;
+/// Turning a chunk's keys costs what four queries gain by it; packed rows are then decoded once
+/// instead of by every four.
+constexpr int kManyQueries = 8, kManyPacked = 5;
 
 /// What the rows of a chunk become.
 struct Decoded {
   alignas(64) float rows[kChunk * kMaxHeadDim];
   alignas(64) float keys[kChunk * kMaxHeadDim];  // turned
+  alignas(64) float scales[2][kChunkGroups], biases[2][kChunkGroups];
 };
 
 template <class T, DType type, Cache cache_form>
@@ -51,14 +53,11 @@ struct Attention {
   static constexpr int L = T::L;
   using F = Floats<L>;
   using Words = typename Lanes<L>::U;
-  using FromCache = Few<T, type, From::cache>;
-  using FromDecoded = Few<T, type, From::decoded>;
   static constexpr int64_t kStep = 2 * L;
-  static constexpr int64_t kSize = FromCache::kSize;
+  static constexpr int64_t kSize = type == DType::f32 ? 4 : 2;
   static constexpr int kTile = T::kTileQueries;
 
   static int64_t padded(int64_t dim) { return (dim + kStep - 1) / kStep * kStep; }
-  static bool many(const Queries& all) { return all.count >= kManyQueries; }
 
   /// Where element i of a head lies in q and y.
   static int64_t slot(int64_t i) {
@@ -88,20 +87,10 @@ struct Attention {
     const int64_t dim = args.cache.k_dim;
     const uint8_t* const from =
         element(args.q, args.type, all.row[q] * args.q_stride + all.head[q] * dim);
-    if (args.type == type) return read_row(from, dim, to);
+    if (args.type == type) return Reader<T, type, From::cache>::decode({from, from, dim}, 0, 1, to);
     alignas(64) float plain[kMaxHeadDim];
     widen(from, args.type, dim, plain);
     for (int64_t i = 0; i < padded(dim); ++i) to[slot(i)] = i < dim ? plain[i] : 0.0f;
-  }
-
-  /// A row of the cache's type as float32, in slots.
-  static void read_row(const uint8_t* from, int64_t dim, float* to) {
-    for (int64_t i = 0; i < dim; i += kStep) {
-      F a, b;
-      FromCache::load_part(from + i * kSize, dim - i, a, b);
-      store<L>(to + i, a);
-      store<L>(to + i + L, b);
-    }
   }
 
   /// Both will be needed soon, and lie apart.
@@ -166,36 +155,60 @@ struct Attention {
   }
 
   /// The position's place among the positions of all pages.
-  static int64_t place_of(const KvLayer& cache, const Queries& all, const int32_t* pages,
-                          int64_t at) {
+  static int64_t place_of(const KvLayer& cache, int64_t kv_head, const int32_t* pages, int64_t at) {
     const int64_t page = pages[at / cache.page_tokens];
-    return (page * cache.kv_heads + all.kv_head) * cache.page_tokens + at % cache.page_tokens;
+    return (page * cache.kv_heads + kv_head) * cache.page_tokens + at % cache.page_tokens;
   }
 
-  static bool is_packed(const KvLayer& cache, const Queries& all, int64_t at) {
+  static bool is_packed(const KvLayer& cache, const SeqRow& seq, int64_t at) {
     if constexpr (cache_form == Cache::plain) return false;
     const int64_t page = at / cache.page_tokens;
-    return page >= all.seq.packed_begin && page < all.seq.packed_end;
+    return page >= seq.packed_begin && page < seq.packed_end;
   }
 
-  /// Rows [begin, end) of a plain chunk to float32.
-  static void decode_plain(const uint8_t* from, int64_t dim, int64_t begin, int64_t end,
-                           float* to) {
-    const int64_t width = padded(dim);
-    for (int64_t j = begin; j < end; ++j, to += width) read_row(from + j * dim * kSize, dim, to);
+  /// The key of a position, in the form in which it is read.
+  static const uint8_t* key_at(const KvLayer& cache, int64_t kv_head, const SeqRow& seq,
+                               int64_t at) {
+    if (!is_packed(cache, seq, at))
+      return cache.k + place_of(cache, kv_head, seq.pages, at) * cache.k_dim * kSize;
+    return cache.packed.k +
+           place_of(cache, kv_head, seq.packed, at) * cache.k_dim * cache.packed.bits / 8;
   }
 
-  /// Keys [low, high) turned; decode(begin, end, to) makes rows of them. L at a time: rows and
-  /// columns stay in the first cache.
-  template <class Decode>
-  static void turn_keys(int64_t width, int64_t low, int64_t high, Decoded& decoded, Decode decode) {
+  /// Positions [at, end) of a page, before what is read `next`.
+  static Chunk chunk_of(const KvLayer& cache, const Queries& all, int64_t at, int64_t end,
+                        const uint8_t* next) {
+    const bool packed = is_packed(cache, all.seq, at);
+    const int64_t place = place_of(cache, all.kv_head, packed ? all.seq.packed : all.seq.pages, at);
+    if (!packed) {
+      const uint8_t* const v = cache.v + place * cache.v_dim * kSize;
+      return {
+          at, end, {cache.k + place * cache.k_dim * kSize, v, cache.k_dim}, {v, next, cache.v_dim}};
+    }
+    const PackedKv& from = cache.packed;
+    const int64_t k = place * cache.k_dim, v = place * cache.v_dim;
+    const int64_t k_group = k / from.group_size * kSize, v_group = v / from.group_size * kSize;
+    const uint8_t* const values = from.v + v * from.bits / 8;
+    Chunk chunk = {
+        at, end, {from.k + k * from.bits / 8, values, cache.k_dim}, {values, next, cache.v_dim}};
+    chunk.k.scale_codes = from.k_scales + k_group, chunk.k.bias_codes = from.k_biases + k_group;
+    chunk.v.scale_codes = from.v_scales + v_group, chunk.v.bias_codes = from.v_biases + v_group;
+    chunk.k.bits = chunk.v.bits = from.bits;
+    chunk.k.group = chunk.v.group = from.group_size;
+    return chunk;
+  }
+
+  /// Keys [low, high) turned. L at a time: rows and columns stay in the first cache.
+  template <From from>
+  static void turn_keys(const Rows& keys, int64_t low, int64_t high, Decoded& decoded) {
+    const int64_t width = padded(keys.dim);
+    float* const rows = decoded.rows;
     for (int64_t at = low / L * L; at < high; at += L) {
       const int64_t begin = most(low, at), end = least(high, at + L);
-      float* const rows = decoded.rows;
       // What fills the vectors must be a number, no matter which.
       for (int64_t i = 0; i < (begin - at) * width; ++i) rows[i] = 0.0f;
       for (int64_t i = (end - at) * width; i < L * width; ++i) rows[i] = 0.0f;
-      decode(begin, end, rows + (begin - at) * width);
+      Reader<T, type, from>::decode(keys, begin, end, rows + (begin - at) * width);
       Tiles<T>::turn(rows, width, at, decoded.keys);
     }
   }
@@ -222,63 +235,58 @@ struct Attention {
 
   /// `bytes` of memory in as many pieces as there are fours of queries.
   static Ahead ahead(const Queries& all, const uint8_t* at, int64_t bytes) {
-    return {at, at + bytes, (bytes / 64 + all.count / 4) / (all.count / 4)};
+    const int64_t fours = all.count / 4;
+    return {at, at + bytes, (bytes / 64 + fours) / fours};
   }
 
-  /// Positions [at, end) of a plain page; `last` is the last position of all.
-  static void visit_plain(const AttnArgs& args, Queries& all, Decoded& decoded, int64_t at,
-                          int64_t end, int64_t last) {
-    const KvLayer& cache = args.cache;
-    const int64_t place = place_of(cache, all, all.seq.pages, at);
-    const int64_t next = end <= last ? place_of(cache, all, all.seq.pages, end) : place;
-    const uint8_t* const k = cache.k + place * cache.k_dim * kSize;
-    const uint8_t* const v = cache.v + place * cache.v_dim * kSize;
-    const uint8_t* const next_k = cache.k + next * cache.k_dim * kSize;
-    int64_t low, high;
-    if (!look(all, at, end, low, high)) return;
-    if (many(all)) {
-      turn_keys(padded(cache.k_dim), low, high, decoded,
-                [&](int64_t a, int64_t b, float* to) { decode_plain(k, cache.k_dim, a, b, to); });
-      weigh_tiles(args, all, decoded, ahead(all, v, high * cache.v_dim * kSize));
-      decode_plain(v, cache.v_dim, low, high, decoded.rows + low * padded(cache.v_dim));
-      return FromDecoded::gather_panels(all, chunk_of(args, decoded, at, end),
-                                        ahead(all, next_k, (end - at) * cache.k_dim * kSize));
-    }
-    const Chunk chunk = {at, end, k, v, next_k, cache.k_dim, cache.v_dim};
-    FromCache::weigh_all(args, all, chunk);
-    FromCache::gather_all(all, chunk);
-  }
-
-  static Chunk chunk_of(const AttnArgs& args, const Decoded& decoded, int64_t at, int64_t end) {
+  /// Positions [low, high) of a chunk by tiles.
+  template <From from>
+  static void visit_many(const AttnArgs& args, Queries& all, Decoded& decoded, const Chunk& chunk,
+                         int64_t low, int64_t high) {
+    using Read = Reader<T, type, from>;
+    const int64_t width = padded(chunk.v.dim);
+    turn_keys<from>(chunk.k, low, high, decoded);
+    weigh_tiles(args, all, decoded, ahead(all, chunk.k.next, Read::bytes(high * chunk.v.dim)));
+    Read::decode(chunk.v, low, high, decoded.rows + low * width);
     const uint8_t* const rows = reinterpret_cast<const uint8_t*>(decoded.rows);
-    return {at, end, rows, rows, rows, padded(args.cache.k_dim), padded(args.cache.v_dim)};
+    const Chunk plain = {chunk.begin, chunk.end, {}, {rows, rows, width}};
+    const int64_t positions = chunk.end - chunk.begin;
+    Few<T, type, From::decoded>::gather_panels(
+        all, plain, ahead(all, chunk.v.next, Read::bytes(positions * chunk.k.dim)));
   }
 
-  /// Positions [at, end) of a packed page: keys are decoded for all queries, then values.
-  static void visit_packed(const AttnArgs& args, Queries& all, Decoded& decoded, int64_t at,
-                           int64_t end) {
-    const KvLayer& cache = args.cache;
-    const int64_t place = place_of(cache, all, all.seq.packed, at);
+  template <From from>
+  static void visit_few(const AttnArgs& args, Queries& all, const Chunk& chunk) {
+    using Reading = Few<T, type, from>;
+    Reading::weigh_all(args, all, chunk);
+    Reading::gather_all(all, chunk);
+  }
+
+  static void visit_packed(const AttnArgs& args, Queries& all, Decoded& decoded, Chunk& chunk,
+                           int64_t low, int64_t high) {
+    widen_groups(chunk.k, type, low, high, decoded.scales[0], decoded.biases[0]);
+    widen_groups(chunk.v, type, low, high, decoded.scales[1], decoded.biases[1]);
+    by_bits(chunk.k.bits, [&]<From from>() {
+      if (all.count >= kManyPacked) return visit_many<from>(args, all, decoded, chunk, low, high);
+      visit_few<from>(args, all, chunk);
+    });
+  }
+
+  /// Positions [at, end) of a page, before what is read `next`.
+  static void visit(const AttnArgs& args, Queries& all, Decoded& decoded, int64_t at, int64_t end,
+                    const uint8_t* next) {
     int64_t low, high;
     if (!look(all, at, end, low, high)) return;
-    using Decoder = Packed<T, type>;
-    const PackedRows keys = Decoder::keys(cache.packed, cache.k_dim, place);
-    const PackedRows values = Decoder::values(cache.packed, cache.v_dim, place);
-    const Chunk chunk = chunk_of(args, decoded, at, end);
-    if (many(all)) {
-      turn_keys(cache.k_dim, low, high, decoded,
-                [&](int64_t a, int64_t b, float* to) { Decoder::decode(keys, a, b, to); });
-      weigh_tiles(args, all, decoded, {});
-    } else {
-      Decoder::decode(keys, low, high, decoded.rows + low * cache.k_dim);
-      FromDecoded::weigh_all(args, all, chunk);
-    }
-    Decoder::decode(values, low, high, decoded.rows + low * cache.v_dim);
-    FromDecoded::gather_panels(all, chunk, {});
+    Chunk chunk = chunk_of(args.cache, all, at, end, next);
+    if constexpr (cache_form == Cache::mixed)
+      if (chunk.k.bits != 0) return visit_packed(args, all, decoded, chunk, low, high);
+    if (all.count >= kManyQueries)
+      return visit_many<From::cache>(args, all, decoded, chunk, low, high);
+    visit_few<From::cache>(args, all, chunk);
   }
 
-  /// Computes the batch and empties it.
-  static void flush(const AttnArgs& args, Queries& all, Decoded& decoded) {
+  /// Computes the batch and empties it; `after` is what the next one reads first.
+  static void flush(const AttnArgs& args, Queries& all, Decoded& decoded, const uint8_t* after) {
     const KvLayer& cache = args.cache;
     int64_t first = all.first[0], last = all.last[0], resume = all.resume[0];
     for (int q = 0; q < all.count; ++q) {
@@ -292,11 +300,8 @@ struct Attention {
     for (int64_t end; at <= last; at = end) {
       end = chunk_end(cache, all, at);
       if (at >= all.seq.kept && end <= resume) continue;
-      if (is_packed(cache, all, at)) {
-        if constexpr (cache_form == Cache::mixed) visit_packed(args, all, decoded, at, end);
-      } else {
-        visit_plain(args, all, decoded, at, end, last);
-      }
+      const bool more = end <= last;
+      visit(args, all, decoded, at, end, more ? key_at(cache, all.kv_head, all.seq, end) : after);
     }
     for (int q = 0; q < all.count; ++q) finish(args, all, q);
     all.count = 0;
@@ -308,31 +313,42 @@ struct Attention {
             (a.packed_begin == b.packed_begin && a.packed_end == b.packed_end));
   }
 
+  /// The first position that a row sees.
+  static int64_t first_of(const AttnArgs& args, const SeqRow& seq) {
+    return args.window > 0 ? most(0, seq.position - args.window + 1) : 0;
+  }
+
   /// Units of one KV head in the slice, row by row; neighbours of one sequence share a batch.
   static void walk(const AttnArgs& args, Slice units, int64_t kv_head, Queries& all,
                    Decoded& decoded) {
     const int64_t shared = args.heads / args.cache.kv_heads;
+    const int64_t first_row = units.begin / args.heads;
+    const auto first_key = [&](int64_t head, int64_t row) {
+      const SeqRow& seq = args.seq[row];
+      return key_at(args.cache, head, seq, first_of(args, seq));
+    };
     all.count = 0;
     all.kv_head = kv_head;
-    for (int64_t row = units.begin / args.heads; row * args.heads < units.end; ++row) {
+    for (int64_t row = first_row; row * args.heads < units.end; ++row) {
       const SeqRow& seq = args.seq[row];
       const int64_t base = row * args.heads;
       const int64_t begin = most(units.begin, base + kv_head * shared);
       const int64_t end = least(units.end, base + (kv_head + 1) * shared);
       for (int64_t unit = begin; unit < end; ++unit) {
-        const bool full = all.count == all.most;
-        if (full || (all.count > 0 && !same_pages(all.seq, seq))) flush(args, all, decoded);
+        if (all.count == all.most || (all.count > 0 && !same_pages(all.seq, seq)))
+          flush(args, all, decoded, first_key(kv_head, row));
         const int q = all.count++;
         if (q == 0) all.seq = seq;
         all.row[q] = row;
         all.head[q] = unit - base;
         all.last[q] = seq.position;
-        all.first[q] = args.window > 0 ? most(0, seq.position - args.window + 1) : 0;
+        all.first[q] = first_of(args, seq);
         all.resume[q] = seq.kept > 0 ? seq.resume : 0;
         fetch(args, all, q);
       }
     }
-    if (all.count > 0) flush(args, all, decoded);
+    const int64_t next_head = least(kv_head + 1, args.cache.kv_heads - 1);
+    if (all.count > 0) flush(args, all, decoded, first_key(next_head, first_row));
   }
 
   static void run(const AttnArgs& args, Slice units) {

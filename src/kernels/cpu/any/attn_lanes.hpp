@@ -108,6 +108,13 @@ struct Portable {
     return value;
   }
 
+  template <int bits, DType type>
+  static void decode2(const uint8_t* p, float scale, float bias, F& a, F& b) {
+    codes2<bits, type>(p, a, b);
+    a = decode<type>(a, scale, bias);
+    b = decode<type>(b, scale, bias);
+  }
+
   static F four_sums(const F* v) {
     const F ab = __builtin_shufflevector(v[0], v[1], 0, 4, 1, 5) +
                  __builtin_shufflevector(v[0], v[1], 2, 6, 3, 7);

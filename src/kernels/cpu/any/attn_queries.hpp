@@ -1,7 +1,7 @@
 // Queries that walk a cache together, and the softmax of their scores, for attention on any vector
 // width. T is that of attn_frame.hpp. Everything of a query is computed from its own rows alone.
 #pragma once
-#include "kernels/cpu/any/attn_packed.hpp"
+#include "kernels/cpu/any/attn_rows.hpp"
 #include "kernels/cpu/any/vector_math.hpp"
 
 namespace stepless::kernels {

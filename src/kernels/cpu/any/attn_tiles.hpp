@@ -3,7 +3,7 @@
 // dots of attn_frame.hpp: lane l of a dot there is a chain of its own here, and chains are added in
 // the order in which T::sums() adds lanes. T is that of attn_frame.hpp.
 #pragma once
-#include "kernels/cpu/any/attn_packed.hpp"
+#include "kernels/cpu/any/attn_rows.hpp"
 #include "kernels/cpu/any/vector_math.hpp"
 
 namespace stepless::kernels {

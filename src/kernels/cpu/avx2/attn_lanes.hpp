@@ -108,9 +108,12 @@ struct Avx2 {
     b = _mm256_cvtepi32_ps(high);
   }
 
-  template <DType type>
-  static F decode(F codes, float scale, float bias) {
-    return _mm256_fmadd_ps(codes, _mm256_set1_ps(scale), _mm256_set1_ps(bias));
+  template <int bits, DType type>
+  static void decode2(const uint8_t* p, float scale, float bias, F& a, F& b) {
+    const __m256 s = _mm256_set1_ps(scale), t = _mm256_set1_ps(bias);
+    codes2<bits, type>(p, a, b);
+    a = _mm256_fmadd_ps(a, s, t);
+    b = _mm256_fmadd_ps(b, s, t);
   }
 
   /// In both 128-bit halves: the sums of four vectors' lanes there.

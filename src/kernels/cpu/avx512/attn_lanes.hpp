@@ -79,35 +79,54 @@ struct Avx512 {
     return _mm_loadu_si128(reinterpret_cast<const __m128i_u*>(p));
   }
 
-  template <int bits, DType type>
-  static void codes2(const uint8_t* p, F& a, F& b) {
-    __m512i low, high;
-    if constexpr (bits == 8 && type == DType::bf16) {
-      const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(p));
-      const __m512i pairs = _mm512_cvtepu16_epi32(bytes);
-      low = _mm512_and_si512(pairs, _mm512_set1_epi32(255));
-      high = _mm512_srli_epi32(pairs, 8);
-    } else if constexpr (bits == 8) {
-      low = _mm512_cvtepu8_epi32(sixteen(p));
-      high = _mm512_cvtepu8_epi32(sixteen(p + 16));
-    } else if constexpr (type == DType::bf16) {
-      const __m512i pairs = _mm512_cvtepu8_epi32(sixteen(p));
-      low = _mm512_and_si512(pairs, _mm512_set1_epi32(15));
-      high = _mm512_srli_epi32(pairs, 4);
+  /// Two elements of a byte lie in one register and the next for bf16, side by side else: there
+  /// every byte goes to two places first, and the second is shifted.
+  template <DType type>
+  static void nibbles2(const uint8_t* p, __m512i& a, __m512i& b) {
+    if constexpr (type == DType::bf16) {
+      a = _mm512_cvtepu8_epi32(sixteen(p));
+      b = _mm512_srli_epi32(a, 4);
     } else {
-      const __m128i pairs = sixteen(p), nibble = _mm_set1_epi8(15);
-      const __m128i even = _mm_and_si128(pairs, nibble);
-      const __m128i odd = _mm_and_si128(_mm_srli_epi16(pairs, 4), nibble);
-      low = _mm512_cvtepu8_epi32(_mm_unpacklo_epi8(even, odd));
-      high = _mm512_cvtepu8_epi32(_mm_unpackhi_epi8(even, odd));
+      const __m512i twice =
+          _mm512_add_epi32(_mm512_setr4_epi32(0, 0, 1, 1),
+                           _mm512_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2, 4, 4, 4, 4, 6, 6, 6, 6));
+      const __m512i shift = _mm512_setr4_epi32(0, 4, 0, 4);
+      const __m512i bytes = _mm512_broadcast_i32x4(sixteen(p));
+      const __m512i later = _mm512_add_epi32(twice, _mm512_set1_epi32(8));
+      a = _mm512_srlv_epi32(_mm512_shuffle_epi8(bytes, twice), shift);
+      b = _mm512_srlv_epi32(_mm512_shuffle_epi8(bytes, later), shift);
     }
-    a = _mm512_cvtepi32_ps(low);
-    b = _mm512_cvtepi32_ps(high);
   }
 
   template <DType type>
-  static F decode(F codes, float scale, float bias) {
-    return _mm512_fmadd_ps(codes, _mm512_set1_ps(scale), _mm512_set1_ps(bias));
+  static void bytes2(const uint8_t* p, __m512i& a, __m512i& b) {
+    if constexpr (type == DType::bf16) {
+      const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(p));
+      const __m512i pairs = _mm512_cvtepu16_epi32(bytes);
+      a = _mm512_and_si512(pairs, _mm512_set1_epi32(255));
+      b = _mm512_srli_epi32(pairs, 8);
+    } else {
+      a = _mm512_cvtepu8_epi32(sixteen(p));
+      b = _mm512_cvtepu8_epi32(sixteen(p + 16));
+    }
+  }
+
+  /// The sixteen values of a 4-bit code are made first, then looked up by the low four bits.
+  template <int bits, DType type>
+  static void decode2(const uint8_t* p, float scale, float bias, F& a, F& b) {
+    const __m512 s = _mm512_set1_ps(scale), t = _mm512_set1_ps(bias);
+    __m512i low, high;
+    if constexpr (bits == 4) {
+      nibbles2<type>(p, low, high);
+      const __m512 codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+      const __m512 values = _mm512_fmadd_ps(codes, s, t);
+      a = _mm512_permutexvar_ps(low, values);
+      b = _mm512_permutexvar_ps(high, values);
+    } else {
+      bytes2<type>(p, low, high);
+      a = _mm512_fmadd_ps(_mm512_cvtepi32_ps(low), s, t);
+      b = _mm512_fmadd_ps(_mm512_cvtepi32_ps(high), s, t);
+    }
   }
 
   /// In all four 128-bit quarters: the sums of four vectors' lanes there.

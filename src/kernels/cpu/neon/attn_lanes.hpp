@@ -36,9 +36,11 @@ struct Neon : Portable {
     load2<type>(whole, a, b);
   }
 
-  template <DType type>
-  static F decode(F codes, float scale, float bias) {
-    return vfmaq_n_f32(vdupq_n_f32(bias), codes, scale);
+  template <int bits, DType type>
+  static void decode2(const uint8_t* p, float scale, float bias, F& a, F& b) {
+    codes2<bits, type>(p, a, b);
+    a = vfmaq_n_f32(vdupq_n_f32(bias), a, scale);
+    b = vfmaq_n_f32(vdupq_n_f32(bias), b, scale);
   }
 
   /// sums() adds neighbours.

@@ -49,7 +49,8 @@ struct Few {
   /// Scores of positions [begin, end) of the chunk, kDots / Q at a time. The last group repeats the
   /// last position.
   template <int Q>
-  static void scores(Queries& all, int at_query, const Chunk& chunk, int64_t begin, int64_t end) {
+  __attribute__((noinline)) static void scores(Queries& all, int at_query, const Chunk& chunk,
+                                               int64_t begin, int64_t end) {
     constexpr int P = T::kDots / Q;
     const Rows& keys = chunk.k;
     const int64_t whole = keys.dim / kStep * kStep;
@@ -89,8 +90,8 @@ struct Few {
   /// y = y * before + now * (the sum of weight * v over positions [begin, end)), for W * 2 L
   /// elements of v_dim from `at` (the last W may be partial).
   template <int Q, int W>
-  static void values(Queries& all, int at_query, const Chunk& chunk, int64_t begin, int64_t end,
-                     int64_t at) {
+  __attribute__((noinline)) static void values(Queries& all, int at_query, const Chunk& chunk,
+                                               int64_t begin, int64_t end, int64_t at) {
     const Rows& rows = chunk.v;
     const int64_t to_next = rows.next - rows.at;
     const float* weights[Q];
@@ -98,8 +99,9 @@ struct Few {
     F acc[Q * W * 2];
 #pragma GCC unroll 32
     for (int i = 0; i < Q * W * 2; ++i) acc[i] = F{};
+    Row v = Read::row(rows, begin);
+    const Row one = Read::row(rows, 0), two = Read::row(rows, 1);
     for (int64_t j = begin; j < end; ++j) {
-      const Row v = Read::row(rows, j);
 #pragma GCC unroll 8
       for (int w = 0; w < W; ++w) {
         F a, b;
@@ -115,6 +117,7 @@ struct Few {
           acc[(q * W + w) * 2 + 1] = T::fma(weight, b, acc[(q * W + w) * 2 + 1]);
         }
       }
+      v.at += two.at - one.at, v.scale += two.scale - one.scale, v.bias += two.bias - one.bias;
     }
 #pragma GCC unroll 4
     for (int q = 0; q < Q; ++q) {

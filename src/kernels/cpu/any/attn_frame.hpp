@@ -93,18 +93,6 @@ struct Attention {
     for (int64_t i = 0; i < padded(dim); ++i) to[slot(i)] = i < dim ? plain[i] : 0.0f;
   }
 
-  /// Both will be needed soon, and lie apart.
-  static void fetch(const AttnArgs& args, const Queries& all, int q) {
-    const uint8_t* const from =
-        element(args.q, args.type, all.row[q] * args.q_stride + all.head[q] * args.cache.k_dim);
-    uint8_t* const to =
-        element(args.y, args.type, all.row[q] * args.y_stride + all.head[q] * args.cache.v_dim);
-    for (int64_t i = 0; i < args.cache.k_dim * bytes_of(args.type); i += 64)
-      __builtin_prefetch(from + i);
-    for (int64_t i = 0; i < args.cache.v_dim * bytes_of(args.type); i += 64)
-      __builtin_prefetch(to + i, 1);
-  }
-
   static void start(const AttnArgs& args, Queries& all, int q) {
     read_query(args, all, q, all.q(q));
     for (int64_t i = 0; i < padded(args.cache.v_dim); ++i) all.y(q)[i] = 0.0f;
@@ -205,6 +193,10 @@ struct Attention {
     float* const rows = decoded.rows;
     for (int64_t at = low / L * L; at < high; at += L) {
       const int64_t begin = most(low, at), end = least(high, at + L);
+      if (from == From::cache && type == DType::bf16 && end - begin == L && width == keys.dim) {
+        Tiles<T>::turn_pairs(keys.at + at * width * kSize, width, at, decoded.keys);
+        continue;
+      }
       // What fills the vectors must be a number, no matter which.
       for (int64_t i = 0; i < (begin - at) * width; ++i) rows[i] = 0.0f;
       for (int64_t i = (end - at) * width; i < L * width; ++i) rows[i] = 0.0f;
@@ -344,7 +336,6 @@ struct Attention {
         all.last[q] = seq.position;
         all.first[q] = first_of(args, seq);
         all.resume[q] = seq.kept > 0 ? seq.resume : 0;
-        fetch(args, all, q);
       }
     }
     const int64_t next_head = least(kv_head + 1, args.cache.kv_heads - 1);

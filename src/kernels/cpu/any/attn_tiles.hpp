@@ -16,7 +16,8 @@ struct Tiles {
 
   /// Rows (L, width) of float32 to the L columns from `at` on of keys (width, kChunk): lane by lane
   /// in the order of addition, and within a lane element by element.
-  static void turn(const float* rows, int64_t width, int64_t at, float* keys) {
+  __attribute__((noinline)) static void turn(const float* rows, int64_t width, int64_t at,
+                                             float* keys) {
     const int64_t steps = width / L;
     for (int64_t s = 0; s < steps; ++s) {
       F v[L];
@@ -28,10 +29,31 @@ struct Tiles {
     }
   }
 
+  /// The same from rows of bf16, turned as pairs of an even and an odd element: half the shuffles.
+  __attribute__((noinline)) static void turn_pairs(const uint8_t* rows, int64_t width, int64_t at,
+                                                   float* keys) {
+    using U = typename Lanes<L>::U;
+    const int64_t steps = width / L;
+    for (int64_t s = 0; s < steps; s += 2) {
+      F v[L];
+#pragma GCC unroll 16
+      for (int i = 0; i < L; ++i)
+        __builtin_memcpy(&v[i], rows + (i * width + s * L) * 2, sizeof(F));
+      T::turn(v);
+#pragma GCC unroll 16
+      for (int i = 0; i < L; ++i) {
+        const U pair = __builtin_bit_cast(U, v[T::lane_at(i)]);
+        float* const to = keys + (i * steps + s) * kChunk + at;
+        store<L>(to, __builtin_bit_cast(F, pair << 16));
+        store<L>(to + kChunk, __builtin_bit_cast(F, pair & 0xffff0000u));
+      }
+    }
+  }
+
   /// Scores of Q queries (Q, q_stride) and V vectors of positions; to: (Q, stride).
   template <int V>
-  static void scores(const float* q, int64_t q_stride, const float* keys, int64_t steps, float* to,
-                     int64_t stride) {
+  __attribute__((noinline)) static void scores(const float* q, int64_t q_stride, const float* keys,
+                                               int64_t steps, float* to, int64_t stride) {
     F parts[kLevels][Q * V];
     for (int place = 0; place < L; ++place) {
       const float* query = q + T::lane_at(place);

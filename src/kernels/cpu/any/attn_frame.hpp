@@ -6,7 +6,7 @@
 // T: L lanes; kDots sums in flight; F fma(a, b, c) = a * b + c (how it rounds is T's own);
 // load2<type>(p, a, b): 2 L elements of the cache; load2_part<type>(p, n, a, b): the first n < 2 L,
 // else zeros; sums(acc, out): the lane sums of kDots vectors, every one in the same order of lanes;
-// added(l): lane l's place in that order, neighbours first; turn(v): transposes L vectors;
+// lane_at(i): the lane that is i-th in that order, neighbours first; turn(v): transposes L vectors;
 // kTileQueries, kTileVectors: registers of a tile; exp(x) for x <= 0; larger(a, b): b where either
 // is NaN; largest(v), total(v): of all lanes; width<Q>(): steps of values for Q queries;
 // decode2<bits, type>(p, scale, bias, a, b): the values of 2 L codes in the order of load2<type>,
@@ -15,9 +15,8 @@
 // Few queries read the cache as it lies (attn_few.hpp). From kManyQueries on, a chunk is decoded to
 // float32 rows once for all of them, and its keys are turned (attn_tiles.hpp): the bits are the
 // same.
-// While the keys of a chunk are read its values are prefetched, and then the next keys: one core
-// reads 512 positions of 28 layers (59 MB, cold) in 5.0 instead of 6.7 ms (Sapphire Rapids,
-// AVX-512, read ceiling 12 GB/s).
+// While a chunk is read the next one is prefetched, also that of the next batch: 78 instead of 87
+// us for a step of 8 KV heads at 256 positions, cold (Sapphire Rapids, AVX-512).
 //
 // bf16 is read as even and odd elements (a shift and a mask); queries are laid out to match: slot()
 // below.
@@ -46,6 +45,11 @@ struct Decoded {
   alignas(64) float rows[kChunk * kMaxHeadDim];
   alignas(64) float keys[kChunk * kMaxHeadDim];  // turned
   alignas(64) float scales[2][kChunkGroups], biases[2][kChunkGroups];
+};
+
+/// What is read after a chunk.
+struct Next {
+  const uint8_t *k, *v;
 };
 
 template <class T, DType type, Cache cache_form>
@@ -154,31 +158,25 @@ struct Attention {
     return page >= seq.packed_begin && page < seq.packed_end;
   }
 
-  /// The key of a position, in the form in which it is read.
-  static const uint8_t* key_at(const KvLayer& cache, int64_t kv_head, const SeqRow& seq,
-                               int64_t at) {
-    if (!is_packed(cache, seq, at))
-      return cache.k + place_of(cache, kv_head, seq.pages, at) * cache.k_dim * kSize;
-    return cache.packed.k +
-           place_of(cache, kv_head, seq.packed, at) * cache.k_dim * cache.packed.bits / 8;
+  /// Key and value of a position, in the form in which they are read.
+  static Next lies_at(const KvLayer& cache, int64_t kv_head, const SeqRow& seq, int64_t at) {
+    const bool packed = is_packed(cache, seq, at);
+    const int64_t place = place_of(cache, kv_head, packed ? seq.packed : seq.pages, at);
+    const int64_t k = place * cache.k_dim, v = place * cache.v_dim;
+    if (!packed) return {cache.k + k * kSize, cache.v + v * kSize};
+    return {cache.packed.k + k * cache.packed.bits / 8, cache.packed.v + v * cache.packed.bits / 8};
   }
 
   /// Positions [at, end) of a page, before what is read `next`.
   static Chunk chunk_of(const KvLayer& cache, const Queries& all, int64_t at, int64_t end,
-                        const uint8_t* next) {
-    const bool packed = is_packed(cache, all.seq, at);
-    const int64_t place = place_of(cache, all.kv_head, packed ? all.seq.packed : all.seq.pages, at);
-    if (!packed) {
-      const uint8_t* const v = cache.v + place * cache.v_dim * kSize;
-      return {
-          at, end, {cache.k + place * cache.k_dim * kSize, v, cache.k_dim}, {v, next, cache.v_dim}};
-    }
+                        Next next) {
+    const Next here = lies_at(cache, all.kv_head, all.seq, at);
+    Chunk chunk = {at, end, {here.k, next.k, cache.k_dim}, {here.v, next.v, cache.v_dim}};
+    if (!is_packed(cache, all.seq, at)) return chunk;
     const PackedKv& from = cache.packed;
-    const int64_t k = place * cache.k_dim, v = place * cache.v_dim;
-    const int64_t k_group = k / from.group_size * kSize, v_group = v / from.group_size * kSize;
-    const uint8_t* const values = from.v + v * from.bits / 8;
-    Chunk chunk = {
-        at, end, {from.k + k * from.bits / 8, values, cache.k_dim}, {values, next, cache.v_dim}};
+    const int64_t place = place_of(cache, all.kv_head, all.seq.packed, at);
+    const int64_t k_group = place * cache.k_dim / from.group_size * kSize;
+    const int64_t v_group = place * cache.v_dim / from.group_size * kSize;
     chunk.k.scale_codes = from.k_scales + k_group, chunk.k.bias_codes = from.k_biases + k_group;
     chunk.v.scale_codes = from.v_scales + v_group, chunk.v.bias_codes = from.v_biases + v_group;
     chunk.k.bits = chunk.v.bits = from.bits;
@@ -236,15 +234,14 @@ struct Attention {
   static void visit_many(const AttnArgs& args, Queries& all, Decoded& decoded, const Chunk& chunk,
                          int64_t low, int64_t high) {
     using Read = Reader<T, type, from>;
-    const int64_t width = padded(chunk.v.dim);
+    const int64_t width = padded(chunk.v.dim), positions = chunk.end - chunk.begin;
     turn_keys<from>(chunk.k, low, high, decoded);
-    weigh_tiles(args, all, decoded, ahead(all, chunk.k.next, Read::bytes(high * chunk.v.dim)));
+    weigh_tiles(args, all, decoded, ahead(all, chunk.k.next, Read::bytes(positions * chunk.k.dim)));
     Read::decode(chunk.v, low, high, decoded.rows + low * width);
     const uint8_t* const rows = reinterpret_cast<const uint8_t*>(decoded.rows);
     const Chunk plain = {chunk.begin, chunk.end, {}, {rows, rows, width}};
-    const int64_t positions = chunk.end - chunk.begin;
     Few<T, type, From::decoded>::gather_panels(
-        all, plain, ahead(all, chunk.v.next, Read::bytes(positions * chunk.k.dim)));
+        all, plain, ahead(all, chunk.v.next, Read::bytes(positions * chunk.v.dim)));
   }
 
   template <From from>
@@ -266,7 +263,7 @@ struct Attention {
 
   /// Positions [at, end) of a page, before what is read `next`.
   static void visit(const AttnArgs& args, Queries& all, Decoded& decoded, int64_t at, int64_t end,
-                    const uint8_t* next) {
+                    Next next) {
     int64_t low, high;
     if (!look(all, at, end, low, high)) return;
     Chunk chunk = chunk_of(args.cache, all, at, end, next);
@@ -278,7 +275,7 @@ struct Attention {
   }
 
   /// Computes the batch and empties it; `after` is what the next one reads first.
-  static void flush(const AttnArgs& args, Queries& all, Decoded& decoded, const uint8_t* after) {
+  static void flush(const AttnArgs& args, Queries& all, Decoded& decoded, Next after) {
     const KvLayer& cache = args.cache;
     int64_t first = all.first[0], last = all.last[0], resume = all.resume[0];
     for (int q = 0; q < all.count; ++q) {
@@ -293,7 +290,7 @@ struct Attention {
       end = chunk_end(cache, all, at);
       if (at >= all.seq.kept && end <= resume) continue;
       const bool more = end <= last;
-      visit(args, all, decoded, at, end, more ? key_at(cache, all.kv_head, all.seq, end) : after);
+      visit(args, all, decoded, at, end, more ? lies_at(cache, all.kv_head, all.seq, end) : after);
     }
     for (int q = 0; q < all.count; ++q) finish(args, all, q);
     all.count = 0;
@@ -315,9 +312,9 @@ struct Attention {
                    Decoded& decoded) {
     const int64_t shared = args.heads / args.cache.kv_heads;
     const int64_t first_row = units.begin / args.heads;
-    const auto first_key = [&](int64_t head, int64_t row) {
+    const auto first_of_row = [&](int64_t head, int64_t row) {
       const SeqRow& seq = args.seq[row];
-      return key_at(args.cache, head, seq, first_of(args, seq));
+      return lies_at(args.cache, head, seq, first_of(args, seq));
     };
     all.count = 0;
     all.kv_head = kv_head;
@@ -328,7 +325,7 @@ struct Attention {
       const int64_t end = least(units.end, base + (kv_head + 1) * shared);
       for (int64_t unit = begin; unit < end; ++unit) {
         if (all.count == all.most || (all.count > 0 && !same_pages(all.seq, seq)))
-          flush(args, all, decoded, first_key(kv_head, row));
+          flush(args, all, decoded, first_of_row(kv_head, row));
         const int q = all.count++;
         if (q == 0) all.seq = seq;
         all.row[q] = row;
@@ -339,7 +336,7 @@ struct Attention {
       }
     }
     const int64_t next_head = least(kv_head + 1, args.cache.kv_heads - 1);
-    if (all.count > 0) flush(args, all, decoded, first_key(next_head, first_row));
+    if (all.count > 0) flush(args, all, decoded, first_of_row(next_head, first_row));
   }
 
   static void run(const AttnArgs& args, Slice units) {

@@ -109,14 +109,16 @@ Pool& pool() {
 
 /// What a step reads besides keys and values.
 struct Step {
-  std::vector<std::uint16_t> q, y;
+  std::vector<std::uint16_t> source, q, y;
   std::vector<std::int32_t> pages;
   std::vector<kernels::SeqRow> seq;
   kernels::AttnArgs args = {};
 
   explicit Step(const Case& c)
-      : q(static_cast<std::size_t>(c.rows() * kHeads * kDim)), y(q.size()) {
-    std::memcpy(q.data(), pool().next(std::ssize(q) * 2), q.size() * 2);
+      : source(static_cast<std::size_t>(c.rows() * kHeads * kDim)),
+        q(source.size()),
+        y(source.size()) {
+    std::memcpy(source.data(), pool().next(std::ssize(q) * 2), q.size() * 2);
     for (std::int64_t i = c.sequences * c.pages(); i > 0; --i)
       pages.push_back(static_cast<std::int32_t>(i - 1));
     for (std::int64_t row = 0; row < c.rows(); ++row) {
@@ -132,8 +134,10 @@ struct Step {
     args.cache = {nullptr, nullptr, c.type, kPageTokens, kKvHeads, kDim, kDim};
   }
 
-  /// Other pages than before.
+  /// Other pages than before; queries are written anew, as by the rotary embedding.
   void move_on(const Case& c) {
+    std::ranges::copy(source, q.begin());
+    std::ranges::fill(y, std::uint16_t{0});
     const std::int64_t elements = c.places() * kDim, groups = elements / kGroup * 2;
     const auto next = [](std::int64_t bytes) { return pool().next(bytes); };
     if (c.bits == 16) {

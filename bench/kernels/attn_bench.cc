@@ -130,7 +130,9 @@ struct Step {
     args.q_stride = args.y_stride = kHeads * kDim;
     args.type = c.type;
     args.seq = seq.data(), args.rows = c.rows(), args.heads = kHeads;
+    // Codes reach 2^bits: scores of the size that models have, whose weights are no subnormals.
     args.scale = 1 / std::sqrt(static_cast<float>(kDim));
+    if (c.bits != 16) args.scale /= static_cast<float>(1 << c.bits);
     args.cache = {nullptr, nullptr, c.type, kPageTokens, kKvHeads, kDim, kDim};
   }
 

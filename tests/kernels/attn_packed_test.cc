@@ -386,11 +386,15 @@ TEST_P(EachPackedAttn, CapsSinksAndLongRows) {
 /// Rows that read the same pages in different forms, of two sequences, in any company.
 TEST_P(EachPackedAttn, RowAloneEqualsRowInCompany) {
   const std::int64_t tokens = page_tokens();
-  for (const int bits : {4, 8})
-    for (const bool rotating : {false, true}) {
+  for (const DType cache_type : kFloatTypes)
+    for (const auto& [bits, rotating] : {std::pair{4, false}, {4, true}, {8, false}, {8, true}}) {
       if (!takes(bits)) continue;
-      const PackedShape shape = fitting(
-          {.type = DType::bf16, .bits = bits, .heads = 6, .kv_heads = 2, .page_tokens = tokens});
+      const PackedShape shape = fitting({.type = DType::bf16,
+                                         .cache_type = cache_type,
+                                         .bits = bits,
+                                         .heads = 6,
+                                         .kv_heads = 2,
+                                         .page_tokens = tokens});
       PackedScene scene(shape, {240, 70});
       for (std::int64_t p = 90; p < 240; p += p < 140 ? 1 : 3)
         scene.add(scene.seq(0, p, 1, std::max<std::int64_t>(1, p / tokens),
@@ -399,7 +403,7 @@ TEST_P(EachPackedAttn, RowAloneEqualsRowInCompany) {
       scene.make_queries();
       const auto together = scene.run(row()), sliced = scene.run(row(), 13),
                  alone = scene.run(row(), 1);
-      scene.expect_right(*together, slack());
+      if (cache_type == DType::bf16) scene.expect_right(*together, slack());
       for (std::int64_t i = 0; i < scene.m(); ++i) {
         EXPECT_EQ(together->row_bytes(i), sliced->row_bytes(i)) << i;
         EXPECT_EQ(together->row_bytes(i), alone->row_bytes(i)) << i;

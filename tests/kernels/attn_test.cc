@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <tuple>
 
 #include "tests/oracle/row_ops.hpp"
 #include "tests/support/device.hpp"
@@ -393,6 +394,36 @@ TEST_P(EachAttn, PrefillRowEqualsDecodeRow) {
       EXPECT_EQ(y->row_bytes(0), whole->row_bytes(p)) << p;
     }
   }
+}
+
+/// Enough rows of one sequence that a kernel may treat them together, of any shape: right, and each
+/// as alone.
+TEST_P(EachAttn, PromptRowsOfEveryShape) {
+  for (const DType cache_type : kFloatTypes)
+    for (const auto& [k_dim, v_dim, page_tokens] :
+         {std::tuple{24, 24, 64}, {33, 72, 48}, {96, 64, 128}, {256, 256, 20}, {128, 128, 64}}) {
+      const AttnShape shape = fitting({.cache_type = cache_type,
+                                       .heads = 2,
+                                       .k_dim = k_dim,
+                                       .v_dim = v_dim,
+                                       .page_tokens = page_tokens,
+                                       .window = page_tokens == 48 ? 70 : 0,
+                                       .softcap = page_tokens == 128 ? 20.0 : 0.0,
+                                       .sinks = page_tokens == 64});
+      if (std::max(shape.k_dim, shape.v_dim) > row().fields.most_head) continue;
+      SCOPED_TRACE(testing::Message()
+                   << k_dim << ", " << v_dim << ", cache " << static_cast<int>(shape.cache_type));
+      Scene scene(shape, {145});
+      for (std::int64_t p = 119; p < 145; ++p) scene.add(0, p);
+      scene.make_queries();
+      const auto together = scene.output(), alone = scene.output();
+      scene.run(row(), *together, {0, scene.m() * shape.heads});
+      expect_right(shape, scene, *together, 4e-6);
+      for (const std::int64_t i : {0, 1, 8, 9, 24, 25}) {
+        scene.run(row(), *alone, {i * shape.heads, (i + 1) * shape.heads});
+        EXPECT_EQ(together->row_bytes(i), alone->row_bytes(i)) << i;
+      }
+    }
 }
 
 /// Long rows among short ones, more than one share of the KV axis to whoever sums them.

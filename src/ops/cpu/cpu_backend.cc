@@ -71,7 +71,7 @@ void CpuBackend::prepare(std::shared_ptr<const Program> program) {
 }
 
 void CpuBackend::allocate_kv(const KvShape& shape, const KvPages& pages) {
-  kv_memory_ = LargeBuffer(kv_memory_bytes(shape, pages), "KV cache");
+  kv_memory_ = LargeBuffer(kv_memory_bytes(shape, pages), "KV cache", Pages::huge);
   kv_ = kv_layers_at(kv_memory_.as<std::uint8_t>(), shape, pages);
 }
 

@@ -6,20 +6,27 @@
 // T: L lanes; kDots sums in flight; F fma(a, b, c) = a * b + c (how it rounds is T's own);
 // load2<type>(p, a, b): 2 L elements of the cache; load2_part<type>(p, n, a, b): the first n < 2 L,
 // else zeros; sums(acc, out): the lane sums of kDots vectors, every one in the same order of lanes;
-// codes2<bits, type>(p, a, b): 2 L codes as floats in the order of load2<type>; decode<type>(codes,
-// scale, bias): their values, rounded once.
-// While the keys of a chunk are read its values are prefetched, and then the next keys: one core
-// reads 512 positions of 28 layers (59 MB, cold) in 5.0 instead of 6.7 ms (Sapphire Rapids,
-// AVX-512, read ceiling 12 GB/s); prompts stay equal.
+// lane_at(i): the lane that is i-th in that order, neighbours first; turn(v): transposes L vectors;
+// kTileQueries, kTileVectors: registers of a tile; exp(x) for x <= 0; larger(a, b): b where either
+// is NaN; largest(v), total(v): of all lanes; width<Q>(): steps of values for Q queries;
+// decode2<bits, type>(p, scale, bias, a, b): the values of 2 L codes in the order of load2<type>,
+// rounded once.
+//
+// Few queries read the cache as it lies (attn_few.hpp). From kManyQueries on, a chunk is decoded to
+// float32 rows once for all of them, and its keys are turned (attn_tiles.hpp): the bits are the
+// same.
+// While a chunk is read the next one is prefetched, also that of the next batch: 78 instead of 87
+// us for a step of 8 KV heads at 256 positions, cold (Sapphire Rapids, AVX-512).
 //
 // bf16 is read as even and odd elements (a shift and a mask); queries are laid out to match: slot()
-// below. A packed page is decoded a chunk at a time into float32 rows laid out so
-// (attn_packed.hpp), which then take the place of the cache; more queries share a chunk, as
-// decoding costs more.
+// below.
 #pragma once
 #include <math.h>
 
-#include "kernels/cpu/any/attn_packed.hpp"
+#include "kernels/cpu/any/attn_few.hpp"
+#include "kernels/cpu/any/attn_queries.hpp"
+#include "kernels/cpu/any/attn_rows.hpp"
+#include "kernels/cpu/any/attn_tiles.hpp"
 #include "kernels/cpu/any/convert.hpp"
 #include "kernels/cpu/any/vector_math.hpp"
 
@@ -29,37 +36,21 @@ namespace {
 /// Whether rows may read packed pages; `plain` compiles to what it was without them.
 enum class Cache : uint8_t { plain, mixed };
 
-/// Queries that walk the cache together: four at a time share the conversion of a cached element,
-/// all of them a decoded chunk.
-constexpr int batch_of(Cache cache) { return cache == Cache::mixed ? 16 : 4; }
-// Not a multiple of 4 KiB: rows of all three arrays would meet in the same few sets of the first
-// cache.
-constexpr int64_t kRow = kMaxHeadDim + 144;
+/// From here on turning a chunk pays (rows of one sequence at 4096 positions, cold, 2 heads a KV
+/// head: 4 rows 2.0 ms by dots and 3.1 by tiles, 16 rows 6.1 and 5.7, 32 rows 11.8 and 9.1; packed,
+/// 4 bits: 6 rows 2.8 and 3.3 ms, 12 rows 5.4 and 4.9).
+constexpr int kManyQueries = 24, kManyPacked = 16;
 
-/// Queries of one KV head and one sequence that read the same pages in the same form. Everything of
-/// a query is its own row of these arrays.
-template <int kBatch>
-struct Queries {
-  int count;
-  int64_t kv_head;
-  SeqRow seq;  // of the first of them
-  int64_t row[kBatch], head[kBatch];
-  int64_t first[kBatch], resume[kBatch], last[kBatch];  // positions seen: first .. last, inclusive
-  float peak[kBatch];                                   // largest score so far
-  double total[kBatch];                                 // sum of e^(score - peak)
-  int64_t begin[kBatch], end[kBatch];                   // of one chunk: what is seen of it,
-  float top[kBatch], sum[kBatch];  // the peak of its scores, the sum of its weights
-  alignas(64) float q[kBatch][kRow];
-  alignas(64) float y[kBatch][kRow];             // sum of e^(score - peak) * v
-  alignas(64) float part[kBatch][kRow];          // the same of one chunk
-  alignas(64) float score[kBatch][kChunk + 16];  // of one chunk; then its weights
+/// What the rows of a chunk become.
+struct Decoded {
+  alignas(64) float rows[kChunk * kMaxHeadDim];
+  alignas(64) float keys[kChunk * kMaxHeadDim];  // turned
+  alignas(64) float scales[2][kChunkGroups], biases[2][kChunkGroups];
 };
 
-/// Positions [begin, end) of a page.
-struct Chunk {
-  int64_t begin, end;
-  const uint8_t *k, *v;   // of position `begin`
-  const uint8_t* next_k;  // of the chunk after it, or of this one
+/// What is read after a chunk.
+struct Next {
+  const uint8_t *k, *v;
 };
 
 template <class T, DType type, Cache cache_form>
@@ -67,15 +58,9 @@ struct Attention {
   static constexpr int L = T::L;
   using F = Floats<L>;
   using Words = typename Lanes<L>::U;
-  using All = Queries<batch_of(cache_form)>;
   static constexpr int64_t kStep = 2 * L;
-
-  /// Rows of a chunk as they are read: of the cache's own type, or decoded to float32.
-  enum class From : uint8_t { cache, decoded };
-  template <From from>
-  static constexpr DType kRead = from == From::decoded ? DType::f32 : type;
-  template <From from>
-  static constexpr int64_t kSize = kRead<from> == DType::f32 ? 4 : 2;
+  static constexpr int64_t kSize = type == DType::f32 ? 4 : 2;
+  static constexpr int kTile = T::kTileQueries;
 
   static int64_t padded(int64_t dim) { return (dim + kStep - 1) / kStep * kStep; }
 
@@ -85,233 +70,37 @@ struct Attention {
     return i / kStep * kStep + i % 2 * L + i % kStep / 2;
   }
 
-  template <DType read>
-  static void load_part(const uint8_t* at, int64_t n, F& a, F& b) {
-    if (n >= kStep) return T::template load2<read>(at, a, b);
-    T::template load2_part<read>(at, n, a, b);
-  }
-
-  /// Scores of positions [begin, end) of the chunk, kDots / Q at a time. The last group repeats the
-  /// last position.
-  template <From from, int Q>
-  static void scores(const AttnArgs& args, All& all, int at_query, const Chunk& chunk,
-                     int64_t begin, int64_t end) {
-    constexpr int P = T::kDots / Q;
-    const int64_t dim = args.cache.k_dim;
-    const int64_t whole = dim / kStep * kStep;
-    const int64_t to_v = chunk.v - chunk.k;
-    for (int64_t at = begin; at < end; at += P) {
-      const uint8_t* k[P];
-      for (int p = 0; p < P; ++p) k[p] = chunk.k + least(at + p, end - 1) * dim * kSize<from>;
-      F acc[T::kDots];
-#pragma GCC unroll 16
-      for (int i = 0; i < T::kDots; ++i) acc[i] = F{};
-      for (int64_t i = 0; i < whole; i += kStep) {
-#pragma GCC unroll 16
-        for (int p = 0; p < P; ++p) {
-          F a, b;
-          T::template load2<kRead<from>>(k[p] + i * kSize<from>, a, b);
-          if constexpr (from == From::cache) __builtin_prefetch(k[p] + to_v + i * kSize<from>);
-#pragma GCC unroll 4
-          for (int q = 0; q < Q; ++q) {
-            F& sum = acc[q * P + p];
-            sum = T::fma(a, load<L>(all.q[at_query + q] + i), sum);
-            sum = T::fma(b, load<L>(all.q[at_query + q] + i + L), sum);
-          }
-        }
-      }
-      if (whole < dim) {
-#pragma GCC unroll 16
-        for (int p = 0; p < P; ++p) {
-          F a, b;
-          T::template load2_part<kRead<from>>(k[p] + whole * kSize<from>, dim - whole, a, b);
-#pragma GCC unroll 4
-          for (int q = 0; q < Q; ++q) {
-            F& sum = acc[q * P + p];
-            sum = T::fma(a, load<L>(all.q[at_query + q] + whole), sum);
-            sum = T::fma(b, load<L>(all.q[at_query + q] + whole + L), sum);
-          }
-        }
-      }
-      float sums[T::kDots];
-      T::sums(acc, sums);
-      for (int q = 0; q < Q; ++q)
-        __builtin_memcpy(all.score[at_query + q] + at, sums + q * P, P * sizeof(float));
-    }
-  }
-
-  /// Turns the scores of one query into weights e^(score - their maximum); returns that maximum,
-  /// adds up `sum`.
-  static float soften(const AttnArgs& args, float* score, int64_t begin, int64_t end, float& sum) {
-    const float low = -__builtin_inff();
-    const int64_t stop = (end + L - 1) / L * L;
-    for (int64_t j = 0; j < begin; ++j) score[j] = low;
-    for (int64_t j = end; j < stop; ++j) score[j] = low;
-    F top = splat<L>(low);
-    for (int64_t j = 0; j < stop; j += L) {
-      F s = load<L>(score + j) * args.scale;
-      if (args.softcap != 0.0f) {
-        // Positions outside stay at -infinity: the cap would lift them.
-        const F capped = tanh_of<L>(s / args.softcap) * args.softcap;
-        s = load<L>(score + j) == low ? splat<L>(low) : capped;
-      }
-      store<L>(score + j, s);
-      top = s > top ? s : top;
-    }
-    float peak = low;
-    for (int l = 0; l < L; ++l) peak = top[l] > peak ? top[l] : peak;
-    F lanes = {};
-    for (int64_t j = 0; j < stop; j += L) {
-      const F weight = exp_of<L>(load<L>(score + j) - peak);
-      store<L>(score + j, weight);
-      lanes = lanes + weight;
-    }
-    sum = 0.0f;
-    for (int l = 0; l < L; ++l) sum += lanes[l];
-    return peak;
-  }
-
-  /// part += weight * v over positions [begin, end), for W * 2 L elements of v_dim from `at` (the
-  /// last W may be partial).
-  template <From from, int Q, int W>
-  static void values(const AttnArgs& args, All& all, int at_query, const Chunk& chunk,
-                     int64_t begin, int64_t end, int64_t at) {
-    const int64_t dim = args.cache.v_dim;
-    const int64_t left = dim - at;
-    const uint8_t* v = chunk.v + (begin * dim + at) * kSize<from>;
-    const int64_t to_next = chunk.next_k - chunk.v;
-    F acc[Q * W * 2];
-#pragma GCC unroll 32
-    for (int i = 0; i < Q * W * 2; ++i) acc[i] = F{};
-    for (int64_t j = begin; j < end; ++j, v += dim * kSize<from>) {
-#pragma GCC unroll 8
-      for (int w = 0; w < W; ++w) {
-        F a, b;
-        if (W == 1)
-          load_part<kRead<from>>(v, left, a, b);
-        else
-          T::template load2<kRead<from>>(v + w * kStep * kSize<from>, a, b);
-        if constexpr (from == From::cache)
-          __builtin_prefetch(v + to_next + w * kStep * kSize<from>);
-#pragma GCC unroll 4
-        for (int q = 0; q < Q; ++q) {
-          const F weight = splat<L>(all.score[at_query + q][j]);
-          acc[(q * W + w) * 2] = T::fma(weight, a, acc[(q * W + w) * 2]);
-          acc[(q * W + w) * 2 + 1] = T::fma(weight, b, acc[(q * W + w) * 2 + 1]);
-        }
-      }
-    }
-#pragma GCC unroll 4
-    for (int q = 0; q < Q; ++q)
-#pragma GCC unroll 16
-      for (int i = 0; i < 2 * W; ++i)
-        store<L>(all.part[at_query + q] + at + i * L, acc[q * W * 2 + i]);
-  }
-
-  template <From from, int Q>
-  static void all_values(const AttnArgs& args, All& all, int at_query, const Chunk& chunk,
-                         int64_t begin, int64_t end) {
-    constexpr int W = T::template width<Q>();
-    int64_t at = 0;
-    for (; at + W * kStep <= args.cache.v_dim; at += W * kStep)
-      values<from, Q, W>(args, all, at_query, chunk, begin, end, at);
-    for (; at < args.cache.v_dim; at += kStep)
-      values<from, Q, 1>(args, all, at_query, chunk, begin, end, at);
-  }
-
-  /// Adds a chunk's part, weighted with its own peak, to the query.
-  static void merge(All& all, int q, int64_t dim) {
-    const float top = all.peak[q] > all.top[q] ? all.peak[q] : all.top[q];
-    const float before = exp_one(all.peak[q] - top);
-    const float now = exp_one(all.top[q] - top);
-    all.total[q] =
-        all.total[q] * static_cast<double>(before) + static_cast<double>(all.sum[q]) * now;
-    all.peak[q] = top;
-    for (int64_t i = 0; i < dim; i += L)
-      store<L>(all.y[q] + i,
-               T::fma(load<L>(all.part[q] + i), splat<L>(now), load<L>(all.y[q] + i) * before));
-  }
-
   /// What each query sees of the chunk, and all of them together; false: nothing.
-  static bool look(All& all, const Chunk& chunk, int64_t& low, int64_t& high) {
+  static bool look(Queries& all, int64_t chunk_begin, int64_t chunk_end, int64_t& low,
+                   int64_t& high) {
     low = kChunk, high = 0;
     for (int q = 0; q < all.count; ++q) {
-      const bool resumed = chunk.begin >= all.seq.kept;
+      const bool resumed = chunk_begin >= all.seq.kept;
       const int64_t first = resumed ? most(all.first[q], all.resume[q]) : all.first[q];
-      all.begin[q] = most(first, chunk.begin) - chunk.begin;
-      all.end[q] = least(all.last[q] + 1, chunk.end) - chunk.begin;
-      if (all.begin[q] >= all.end[q]) continue;
+      all.begin[q] = most(first, chunk_begin) - chunk_begin;
+      all.end[q] = least(all.last[q] + 1, chunk_end) - chunk_begin;
+      if (!all.sees(q)) continue;
       low = least(low, all.begin[q]);
       high = most(high, all.end[q]);
     }
+    for (int q = all.count; q % kTile != 0; ++q) all.begin[q] = all.end[q] = 0;
     return low < high;
   }
 
-  /// Weights of queries [at_query, at_query + Q) for one chunk.
-  template <From from, int Q>
-  static void weigh(const AttnArgs& args, All& all, int at_query, const Chunk& chunk) {
-    int64_t low = kChunk, high = 0;
-    for (int q = at_query; q < at_query + Q; ++q) {
-      if (all.begin[q] >= all.end[q]) continue;
-      low = least(low, all.begin[q]);
-      high = most(high, all.end[q]);
-    }
-    if (low >= high) return;
-    scores<from, Q>(args, all, at_query, chunk, low, high);
-    for (int q = at_query; q < at_query + Q; ++q)
-      if (all.begin[q] < all.end[q])
-        all.top[q] = soften(args, all.score[q], all.begin[q], all.end[q], all.sum[q]);
-  }
-
-  /// Adds the chunk's values to queries [at_query, at_query + Q).
-  template <From from, int Q>
-  static void gather(const AttnArgs& args, All& all, int at_query, const Chunk& chunk) {
-    const int64_t begin = all.begin[at_query], end = all.end[at_query];
-    bool same = true;
-    for (int q = at_query; q < at_query + Q; ++q)
-      same = same && all.begin[q] == begin && all.end[q] == end;
-    if (same && begin < end) all_values<from, Q>(args, all, at_query, chunk, begin, end);
-    for (int q = at_query; q < at_query + Q; ++q) {
-      if (all.begin[q] >= all.end[q]) continue;
-      if (!same) all_values<from, 1>(args, all, q, chunk, all.begin[q], all.end[q]);
-      merge(all, q, padded(args.cache.v_dim));
-    }
-  }
-
-  enum class Pass : uint8_t { weights, values, both };
-
-  template <From from, Pass pass, int Q>
-  static void visit_some(const AttnArgs& args, All& all, int at_query, const Chunk& chunk) {
-    if constexpr (pass != Pass::values) weigh<from, Q>(args, all, at_query, chunk);
-    if constexpr (pass != Pass::weights) gather<from, Q>(args, all, at_query, chunk);
-  }
-
-  /// The whole batch over one chunk, four queries at a time.
-  template <From from, Pass pass>
-  static void visit(const AttnArgs& args, All& all, const Chunk& chunk) {
-    int q = 0;
-    for (; q + 4 <= all.count; q += 4) visit_some<from, pass, 4>(args, all, q, chunk);
-    if (q + 2 <= all.count) visit_some<from, pass, 2>(args, all, q, chunk), q += 2;
-    if (q < all.count) visit_some<from, pass, 1>(args, all, q, chunk);
-  }
-
-  static void start(const AttnArgs& args, All& all, int q) {
+  /// The query as float32, in slots, padded with zeros.
+  static void read_query(const AttnArgs& args, const Queries& all, int q, float* to) {
     const int64_t dim = args.cache.k_dim;
     const uint8_t* const from =
         element(args.q, args.type, all.row[q] * args.q_stride + all.head[q] * dim);
-    if (args.type == type) {
-      for (int64_t i = 0; i < dim; i += kStep) {
-        F a, b;
-        load_part<type>(from + i * kSize<From::cache>, dim - i, a, b);
-        store<L>(all.q[q] + i, a);
-        store<L>(all.q[q] + i + L, b);
-      }
-    } else {
-      alignas(64) float plain[kMaxHeadDim];
-      widen(from, args.type, dim, plain);
-      for (int64_t i = 0; i < padded(dim); ++i) all.q[q][slot(i)] = i < dim ? plain[i] : 0.0f;
-    }
-    for (int64_t i = 0; i < padded(args.cache.v_dim); ++i) all.y[q][i] = 0.0f;
+    if (args.type == type) return Reader<T, type, From::cache>::decode({from, from, dim}, 0, 1, to);
+    alignas(64) float plain[kMaxHeadDim];
+    widen(from, args.type, dim, plain);
+    for (int64_t i = 0; i < padded(dim); ++i) to[slot(i)] = i < dim ? plain[i] : 0.0f;
+  }
+
+  static void start(const AttnArgs& args, Queries& all, int q) {
+    read_query(args, all, q, all.q(q));
+    for (int64_t i = 0; i < padded(args.cache.v_dim); ++i) all.y(q)[i] = 0.0f;
     all.peak[q] = -__builtin_inff();
     all.total[q] = 0;
   }
@@ -331,7 +120,7 @@ struct Attention {
     return i;
   }
 
-  static void finish(const AttnArgs& args, All& all, int q) {
+  static void finish(const AttnArgs& args, Queries& all, int q) {
     const int64_t dim = args.cache.v_dim;
     double total = all.total[q];
     float scale = 1.0f;
@@ -345,62 +134,149 @@ struct Attention {
     const float share = static_cast<float>(static_cast<double>(scale) / total);
     uint8_t* const to = element(args.y, args.type, all.row[q] * args.y_stride + all.head[q] * dim);
     int64_t done = 0;
-    if (type == DType::bf16 && args.type == type) done = store_pairs(all.y[q], share, dim, to);
+    if (type == DType::bf16 && args.type == type) done = store_pairs(all.y(q), share, dim, to);
     alignas(64) float plain[kMaxHeadDim];
-    for (int64_t i = done; i < dim; ++i) plain[i] = all.y[q][slot(i)] * share;
+    for (int64_t i = done; i < dim; ++i) plain[i] = all.y(q)[slot(i)] * share;
     narrow(plain + done, args.type, dim - done, to + done * bytes_of(args.type));
   }
 
   /// Chunks end every kChunk positions of a page, with it, and where a rotating cache begins to
   /// leave out.
-  static int64_t chunk_end(const KvLayer& cache, const All& all, int64_t at) {
+  static int64_t chunk_end(const KvLayer& cache, const Queries& all, int64_t at) {
     const int64_t end = least(at + kChunk, (at / cache.page_tokens + 1) * cache.page_tokens);
     return at < all.seq.kept ? least(end, all.seq.kept) : end;
   }
 
   /// The position's place among the positions of all pages.
-  static int64_t place_of(const KvLayer& cache, const All& all, const int32_t* pages, int64_t at) {
+  static int64_t place_of(const KvLayer& cache, int64_t kv_head, const int32_t* pages, int64_t at) {
     const int64_t page = pages[at / cache.page_tokens];
-    return (page * cache.kv_heads + all.kv_head) * cache.page_tokens + at % cache.page_tokens;
+    return (page * cache.kv_heads + kv_head) * cache.page_tokens + at % cache.page_tokens;
   }
 
-  static bool is_packed(const KvLayer& cache, const All& all, int64_t at) {
+  static bool is_packed(const KvLayer& cache, const SeqRow& seq, int64_t at) {
     if constexpr (cache_form == Cache::plain) return false;
     const int64_t page = at / cache.page_tokens;
-    return page >= all.seq.packed_begin && page < all.seq.packed_end;
+    return page >= seq.packed_begin && page < seq.packed_end;
   }
 
-  /// Positions [at, end) of a plain page; `last` is the last position of all.
-  static void visit_plain(const AttnArgs& args, All& all, int64_t at, int64_t end, int64_t last) {
-    const KvLayer& cache = args.cache;
-    constexpr int64_t size = kSize<From::cache>;
-    const int64_t place = place_of(cache, all, all.seq.pages, at);
-    const int64_t next = end <= last ? place_of(cache, all, all.seq.pages, end) : place;
-    const Chunk chunk = {at, end, cache.k + place * cache.k_dim * size,
-                         cache.v + place * cache.v_dim * size, cache.k + next * cache.k_dim * size};
+  /// Key and value of a position, in the form in which they are read.
+  static Next lies_at(const KvLayer& cache, int64_t kv_head, const SeqRow& seq, int64_t at) {
+    const bool packed = is_packed(cache, seq, at);
+    const int64_t place = place_of(cache, kv_head, packed ? seq.packed : seq.pages, at);
+    const int64_t k = place * cache.k_dim, v = place * cache.v_dim;
+    if (!packed) return {cache.k + k * kSize, cache.v + v * kSize};
+    return {cache.packed.k + k * cache.packed.bits / 8, cache.packed.v + v * cache.packed.bits / 8};
+  }
+
+  /// Positions [at, end) of a page, before what is read `next`.
+  static Chunk chunk_of(const KvLayer& cache, const Queries& all, int64_t at, int64_t end,
+                        Next next) {
+    const Next here = lies_at(cache, all.kv_head, all.seq, at);
+    Chunk chunk = {at, end, {here.k, next.k, cache.k_dim}, {here.v, next.v, cache.v_dim}};
+    if (!is_packed(cache, all.seq, at)) return chunk;
+    const PackedKv& from = cache.packed;
+    const int64_t place = place_of(cache, all.kv_head, all.seq.packed, at);
+    const int64_t k_group = place * cache.k_dim / from.group_size * kSize;
+    const int64_t v_group = place * cache.v_dim / from.group_size * kSize;
+    chunk.k.scale_codes = from.k_scales + k_group, chunk.k.bias_codes = from.k_biases + k_group;
+    chunk.v.scale_codes = from.v_scales + v_group, chunk.v.bias_codes = from.v_biases + v_group;
+    chunk.k.bits = chunk.v.bits = from.bits;
+    chunk.k.group = chunk.v.group = from.group_size;
+    return chunk;
+  }
+
+  /// Keys [low, high) turned. L at a time: rows and columns stay in the first cache.
+  template <From from>
+  static void turn_keys(const Rows& keys, int64_t low, int64_t high, Decoded& decoded) {
+    const int64_t width = padded(keys.dim);
+    float* const rows = decoded.rows;
+    for (int64_t at = low / L * L; at < high; at += L) {
+      const int64_t begin = most(low, at), end = least(high, at + L);
+      if (from == From::cache && type == DType::bf16 && end - begin == L && width == keys.dim) {
+        Tiles<T>::turn_pairs(keys.at + at * width * kSize, width, at, decoded.keys);
+        continue;
+      }
+      // What fills the vectors must be a number, no matter which.
+      for (int64_t i = 0; i < (begin - at) * width; ++i) rows[i] = 0.0f;
+      for (int64_t i = (end - at) * width; i < L * width; ++i) rows[i] = 0.0f;
+      Reader<T, type, from>::decode(keys, begin, end, rows + (begin - at) * width);
+      Tiles<T>::turn(rows, width, at, decoded.keys);
+    }
+  }
+
+  /// Weights of many queries; decoded.keys holds the chunk's, `values` is read after them.
+  static void weigh_tiles(const AttnArgs& args, Queries& all, const Decoded& decoded,
+                          Ahead values) {
+    const int64_t width = padded(args.cache.k_dim);
+    for (int tile = 0; tile < all.count; tile += kTile) {
+      int64_t from = kChunk, to = 0;
+      for (int q = tile; q < tile + kTile; ++q) {
+        if (!all.sees(q)) continue;
+        from = least(from, all.begin[q]);
+        to = most(to, all.end[q]);
+      }
+      values.fetch();
+      if (from >= to) continue;
+      Tiles<T>::all_scores(all.q(tile), all.stride, decoded.keys, width, from, to, all.score(tile),
+                           kScoreRow);
+      soften<T, kTile>(args, all, tile, from, to);
+    }
+    weigh_chunk<T>(all);
+  }
+
+  /// `bytes` of memory in as many pieces as there are fours of queries.
+  static Ahead ahead(const Queries& all, const uint8_t* at, int64_t bytes) {
+    const int64_t fours = all.count / 4;
+    return {at, at + bytes, (bytes / 64 + fours) / fours};
+  }
+
+  /// Positions [low, high) of a chunk by tiles.
+  template <From from>
+  static void visit_many(const AttnArgs& args, Queries& all, Decoded& decoded, const Chunk& chunk,
+                         int64_t low, int64_t high) {
+    using Read = Reader<T, type, from>;
+    const int64_t width = padded(chunk.v.dim), positions = chunk.end - chunk.begin;
+    turn_keys<from>(chunk.k, low, high, decoded);
+    weigh_tiles(args, all, decoded, ahead(all, chunk.k.next, Read::bytes(positions * chunk.k.dim)));
+    Read::decode(chunk.v, low, high, decoded.rows + low * width);
+    const uint8_t* const rows = reinterpret_cast<const uint8_t*>(decoded.rows);
+    const Chunk plain = {chunk.begin, chunk.end, {}, {rows, rows, width}};
+    Few<T, type, From::decoded>::gather_panels(
+        all, plain, ahead(all, chunk.v.next, Read::bytes(positions * chunk.v.dim)));
+  }
+
+  template <From from>
+  static void visit_few(const AttnArgs& args, Queries& all, const Chunk& chunk) {
+    using Reading = Few<T, type, from>;
+    Reading::weigh_all(args, all, chunk);
+    Reading::gather_all(all, chunk);
+  }
+
+  static void visit_packed(const AttnArgs& args, Queries& all, Decoded& decoded, Chunk& chunk,
+                           int64_t low, int64_t high) {
+    widen_groups(chunk.k, type, low, high, decoded.scales[0], decoded.biases[0]);
+    widen_groups(chunk.v, type, low, high, decoded.scales[1], decoded.biases[1]);
+    by_bits(chunk.k.bits, [&]<From from>() {
+      if (all.count >= kManyPacked) return visit_many<from>(args, all, decoded, chunk, low, high);
+      visit_few<from>(args, all, chunk);
+    });
+  }
+
+  /// Positions [at, end) of a page, before what is read `next`.
+  static void visit(const AttnArgs& args, Queries& all, Decoded& decoded, int64_t at, int64_t end,
+                    Next next) {
     int64_t low, high;
-    if (look(all, chunk, low, high)) visit<From::cache, Pass::both>(args, all, chunk);
+    if (!look(all, at, end, low, high)) return;
+    Chunk chunk = chunk_of(args.cache, all, at, end, next);
+    if constexpr (cache_form == Cache::mixed)
+      if (chunk.k.bits != 0) return visit_packed(args, all, decoded, chunk, low, high);
+    if (all.count >= kManyQueries)
+      return visit_many<From::cache>(args, all, decoded, chunk, low, high);
+    visit_few<From::cache>(args, all, chunk);
   }
 
-  /// Positions [at, end) of a packed page: keys are decoded for all queries, then values.
-  static void visit_packed(const AttnArgs& args, All& all, int64_t at, int64_t end) {
-    const KvLayer& cache = args.cache;
-    const PackedKv& packed = cache.packed;
-    const int64_t place = place_of(cache, all, all.seq.packed, at);
-    alignas(64) float rows[kChunk * kMaxHeadDim];
-    const uint8_t* const read = reinterpret_cast<const uint8_t*>(rows);
-    const Chunk chunk = {at, end, read, read, read};
-    int64_t low, high;
-    if (!look(all, chunk, low, high)) return;
-    using Decoder = Packed<T, type>;
-    Decoder::decode(Decoder::keys(packed, cache.k_dim, place), low, high, rows);
-    visit<From::decoded, Pass::weights>(args, all, chunk);
-    Decoder::decode(Decoder::values(packed, cache.v_dim, place), low, high, rows);
-    visit<From::decoded, Pass::values>(args, all, chunk);
-  }
-
-  /// Computes the batch and empties it.
-  static void flush(const AttnArgs& args, All& all) {
+  /// Computes the batch and empties it; `after` is what the next one reads first.
+  static void flush(const AttnArgs& args, Queries& all, Decoded& decoded, Next after) {
     const KvLayer& cache = args.cache;
     int64_t first = all.first[0], last = all.last[0], resume = all.resume[0];
     for (int q = 0; q < all.count; ++q) {
@@ -414,11 +290,8 @@ struct Attention {
     for (int64_t end; at <= last; at = end) {
       end = chunk_end(cache, all, at);
       if (at >= all.seq.kept && end <= resume) continue;
-      if (is_packed(cache, all, at)) {
-        if constexpr (cache_form == Cache::mixed) visit_packed(args, all, at, end);
-      } else {
-        visit_plain(args, all, at, end, last);
-      }
+      const bool more = end <= last;
+      visit(args, all, decoded, at, end, more ? lies_at(cache, all.kv_head, all.seq, end) : after);
     }
     for (int q = 0; q < all.count; ++q) finish(args, all, q);
     all.count = 0;
@@ -430,35 +303,49 @@ struct Attention {
             (a.packed_begin == b.packed_begin && a.packed_end == b.packed_end));
   }
 
+  /// The first position that a row sees.
+  static int64_t first_of(const AttnArgs& args, const SeqRow& seq) {
+    return args.window > 0 ? most(0, seq.position - args.window + 1) : 0;
+  }
+
   /// Units of one KV head in the slice, row by row; neighbours of one sequence share a batch.
-  static void walk(const AttnArgs& args, Slice units, int64_t kv_head, All& all) {
+  static void walk(const AttnArgs& args, Slice units, int64_t kv_head, Queries& all,
+                   Decoded& decoded) {
     const int64_t shared = args.heads / args.cache.kv_heads;
+    const int64_t first_row = units.begin / args.heads;
+    const auto first_of_row = [&](int64_t head, int64_t row) {
+      const SeqRow& seq = args.seq[row];
+      return lies_at(args.cache, head, seq, first_of(args, seq));
+    };
     all.count = 0;
     all.kv_head = kv_head;
-    for (int64_t row = units.begin / args.heads; row * args.heads < units.end; ++row) {
+    for (int64_t row = first_row; row * args.heads < units.end; ++row) {
       const SeqRow& seq = args.seq[row];
       const int64_t base = row * args.heads;
       const int64_t begin = most(units.begin, base + kv_head * shared);
       const int64_t end = least(units.end, base + (kv_head + 1) * shared);
       for (int64_t unit = begin; unit < end; ++unit) {
-        const bool full = all.count == batch_of(cache_form);
-        if (full || (all.count > 0 && !same_pages(all.seq, seq))) flush(args, all);
+        if (all.count == all.most || (all.count > 0 && !same_pages(all.seq, seq)))
+          flush(args, all, decoded, first_of_row(kv_head, row));
         const int q = all.count++;
         if (q == 0) all.seq = seq;
         all.row[q] = row;
         all.head[q] = unit - base;
         all.last[q] = seq.position;
-        all.first[q] = args.window > 0 ? most(0, seq.position - args.window + 1) : 0;
+        all.first[q] = first_of(args, seq);
         all.resume[q] = seq.kept > 0 ? seq.resume : 0;
       }
     }
-    if (all.count > 0) flush(args, all);
+    const int64_t next_head = least(kv_head + 1, args.cache.kv_heads - 1);
+    if (all.count > 0) flush(args, all, decoded, first_of_row(next_head, first_row));
   }
 
   static void run(const AttnArgs& args, Slice units) {
-    All all;
+    Queries all;
+    Decoded decoded;
+    all.make_room(padded(most(args.cache.k_dim, args.cache.v_dim)));
     for (int64_t kv_head = 0; kv_head < args.cache.kv_heads; ++kv_head)
-      walk(args, units, kv_head, all);
+      walk(args, units, kv_head, all, decoded);
   }
 };
 

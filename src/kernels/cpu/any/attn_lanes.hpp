@@ -7,6 +7,7 @@ namespace {
 
 struct Portable {
   static constexpr int L = 4, kDots = 8;
+  static constexpr int kTileQueries = 4, kTileVectors = 2;  // eight sums, two keys, a query
   using F = Floats<4>;
   using U = Lanes<4>::U;
   template <int Q>
@@ -15,6 +16,21 @@ struct Portable {
   }
 
   static F fma(F a, F b, F c) { return a * b + c; }
+
+  static F larger(F a, F b) { return a > b ? a : b; }
+  static float largest(F v) {
+    float most = v[0];
+    for (int l = 1; l < L; ++l) most = v[l] > most ? v[l] : most;
+    return most;
+  }
+  static float total(F v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+
+  /// 0 where subnormals begin: they cost an assist each on some processors.
+  static F exp(F x) {
+    const F low = splat<L>(-87.33f);
+    const F value = exp_of<L>(x < low ? low : x);
+    return x < low ? F{} : value;
+  }
 
   static F from_f16(const uint8_t* p) {
     typedef uint16_t Codes __attribute__((vector_size(8)));
@@ -92,6 +108,13 @@ struct Portable {
     return value;
   }
 
+  template <int bits, DType type>
+  static void decode2(const uint8_t* p, float scale, float bias, F& a, F& b) {
+    codes2<bits, type>(p, a, b);
+    a = decode<type>(a, scale, bias);
+    b = decode<type>(b, scale, bias);
+  }
+
   static F four_sums(const F* v) {
     const F ab = __builtin_shufflevector(v[0], v[1], 0, 4, 1, 5) +
                  __builtin_shufflevector(v[0], v[1], 2, 6, 3, 7);
@@ -99,6 +122,20 @@ struct Portable {
                  __builtin_shufflevector(v[2], v[3], 2, 6, 3, 7);
     return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) +
            __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+  }
+
+  /// sums() adds lanes 0 and 2, 1 and 3, then both.
+  static constexpr int lane_at(int place) { return (place & 1) << 1 | place >> 1; }
+
+  static void turn(F* v) {
+    const F a = __builtin_shufflevector(v[0], v[1], 0, 4, 1, 5);
+    const F b = __builtin_shufflevector(v[0], v[1], 2, 6, 3, 7);
+    const F c = __builtin_shufflevector(v[2], v[3], 0, 4, 1, 5);
+    const F d = __builtin_shufflevector(v[2], v[3], 2, 6, 3, 7);
+    v[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
+    v[1] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
+    v[2] = __builtin_shufflevector(b, d, 0, 1, 4, 5);
+    v[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
   }
 
   static void sums(const F* acc, float* out) {

@@ -9,6 +9,7 @@ namespace {
 
 struct Avx512 {
   static constexpr int L = 16, kDots = 16;
+  static constexpr int kTileQueries = 4, kTileVectors = 4;  // sixteen sums, four keys, a query
   using F = Floats<16>;
   template <int Q>
   static constexpr int width() {
@@ -16,6 +17,28 @@ struct Avx512 {
   }
 
   static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+
+  static F larger(F a, F b) { return _mm512_max_ps(a, b); }
+  static float largest(F v) { return _mm512_reduce_max_ps(v); }
+  static float total(F v) { return _mm512_reduce_add_ps(v); }
+
+  /// e^x within 1 ulp for x <= 0, NaN kept: the fit of exp_of(), with a third of its instructions.
+  /// 0 below -87.33, where subnormals begin: each would cost an assist of some hundred cycles, and
+  /// all positions that a query does not see are there.
+  static F exp(F x) {
+    const __mmask16 large = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-87.33f), _CMP_NLT_UQ);
+    // Adding 1.5 * 2^23 rounds to the nearest integer.
+    const __m512 magic = _mm512_set1_ps(12582912.0f);
+    const __m512 n = _mm512_sub_ps(_mm512_fmadd_ps(x, _mm512_set1_ps(1.44269504f), magic), magic);
+    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
+    r = _mm512_fmadd_ps(n, _mm512_set1_ps(2.12194440e-4f), r);
+    __m512 q = _mm512_fmadd_ps(r, _mm512_set1_ps(1.392622492e-3f), _mm512_set1_ps(8.36321214e-3f));
+    q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(4.166655437e-2f));
+    q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(0.1666657679f));
+    q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(0.5f));
+    const __m512 p = _mm512_fmadd_ps(_mm512_mul_ps(q, r), r, r);
+    return _mm512_maskz_scalef_ps(large, _mm512_add_ps(p, _mm512_set1_ps(1.0f)), n);
+  }
 
   static void split(__m512i pairs, F& a, F& b) {
     a = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
@@ -56,35 +79,54 @@ struct Avx512 {
     return _mm_loadu_si128(reinterpret_cast<const __m128i_u*>(p));
   }
 
-  template <int bits, DType type>
-  static void codes2(const uint8_t* p, F& a, F& b) {
-    __m512i low, high;
-    if constexpr (bits == 8 && type == DType::bf16) {
-      const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(p));
-      const __m512i pairs = _mm512_cvtepu16_epi32(bytes);
-      low = _mm512_and_si512(pairs, _mm512_set1_epi32(255));
-      high = _mm512_srli_epi32(pairs, 8);
-    } else if constexpr (bits == 8) {
-      low = _mm512_cvtepu8_epi32(sixteen(p));
-      high = _mm512_cvtepu8_epi32(sixteen(p + 16));
-    } else if constexpr (type == DType::bf16) {
-      const __m512i pairs = _mm512_cvtepu8_epi32(sixteen(p));
-      low = _mm512_and_si512(pairs, _mm512_set1_epi32(15));
-      high = _mm512_srli_epi32(pairs, 4);
+  /// Two elements of a byte lie in one register and the next for bf16, side by side else: there
+  /// every byte goes to two places first, and the second is shifted.
+  template <DType type>
+  static void nibbles2(const uint8_t* p, __m512i& a, __m512i& b) {
+    if constexpr (type == DType::bf16) {
+      a = _mm512_cvtepu8_epi32(sixteen(p));
+      b = _mm512_srli_epi32(a, 4);
     } else {
-      const __m128i pairs = sixteen(p), nibble = _mm_set1_epi8(15);
-      const __m128i even = _mm_and_si128(pairs, nibble);
-      const __m128i odd = _mm_and_si128(_mm_srli_epi16(pairs, 4), nibble);
-      low = _mm512_cvtepu8_epi32(_mm_unpacklo_epi8(even, odd));
-      high = _mm512_cvtepu8_epi32(_mm_unpackhi_epi8(even, odd));
+      const __m512i twice =
+          _mm512_add_epi32(_mm512_setr4_epi32(0, 0, 1, 1),
+                           _mm512_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2, 4, 4, 4, 4, 6, 6, 6, 6));
+      const __m512i shift = _mm512_setr4_epi32(0, 4, 0, 4);
+      const __m512i bytes = _mm512_broadcast_i32x4(sixteen(p));
+      const __m512i later = _mm512_add_epi32(twice, _mm512_set1_epi32(8));
+      a = _mm512_srlv_epi32(_mm512_shuffle_epi8(bytes, twice), shift);
+      b = _mm512_srlv_epi32(_mm512_shuffle_epi8(bytes, later), shift);
     }
-    a = _mm512_cvtepi32_ps(low);
-    b = _mm512_cvtepi32_ps(high);
   }
 
   template <DType type>
-  static F decode(F codes, float scale, float bias) {
-    return _mm512_fmadd_ps(codes, _mm512_set1_ps(scale), _mm512_set1_ps(bias));
+  static void bytes2(const uint8_t* p, __m512i& a, __m512i& b) {
+    if constexpr (type == DType::bf16) {
+      const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(p));
+      const __m512i pairs = _mm512_cvtepu16_epi32(bytes);
+      a = _mm512_and_si512(pairs, _mm512_set1_epi32(255));
+      b = _mm512_srli_epi32(pairs, 8);
+    } else {
+      a = _mm512_cvtepu8_epi32(sixteen(p));
+      b = _mm512_cvtepu8_epi32(sixteen(p + 16));
+    }
+  }
+
+  /// The sixteen values of a 4-bit code are made first, then looked up by the low four bits.
+  template <int bits, DType type>
+  static void decode2(const uint8_t* p, float scale, float bias, F& a, F& b) {
+    const __m512 s = _mm512_set1_ps(scale), t = _mm512_set1_ps(bias);
+    __m512i low, high;
+    if constexpr (bits == 4) {
+      nibbles2<type>(p, low, high);
+      const __m512 codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+      const __m512 values = _mm512_fmadd_ps(codes, s, t);
+      a = _mm512_permutexvar_ps(low, values);
+      b = _mm512_permutexvar_ps(high, values);
+    } else {
+      bytes2<type>(p, low, high);
+      a = _mm512_fmadd_ps(_mm512_cvtepi32_ps(low), s, t);
+      b = _mm512_fmadd_ps(_mm512_cvtepi32_ps(high), s, t);
+    }
   }
 
   /// In all four 128-bit quarters: the sums of four vectors' lanes there.
@@ -97,6 +139,39 @@ struct Avx512 {
   /// Adds neighbouring quarters of a, then of b.
   static __m512 fold(__m512 a, __m512 b) {
     return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+  }
+
+  /// sums() adds lanes 0 and 2 of a quarter, 1 and 3, both, then quarters.
+  static constexpr int lane_at(int place) {
+    return (place & 12) | (place & 1) << 1 | (place >> 1 & 1);
+  }
+
+  static void turn(F* v) {
+    __m512 pairs[16], fours[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; i += 2) {
+      pairs[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
+      pairs[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
+    }
+    // fours[4 i + j]: in quarter c element 4 c + j of vectors 4 i .. 4 i + 3
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) {
+      fours[i] = _mm512_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
+      fours[i + 1] = _mm512_shuffle_ps(pairs[i], pairs[i + 2], 0xee);
+      fours[i + 2] = _mm512_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);
+      fours[i + 3] = _mm512_shuffle_ps(pairs[i + 1], pairs[i + 3], 0xee);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) {
+      const __m512 low01 = _mm512_shuffle_f32x4(fours[j], fours[4 + j], 0x88);
+      const __m512 high01 = _mm512_shuffle_f32x4(fours[j], fours[4 + j], 0xdd);
+      const __m512 low23 = _mm512_shuffle_f32x4(fours[8 + j], fours[12 + j], 0x88);
+      const __m512 high23 = _mm512_shuffle_f32x4(fours[8 + j], fours[12 + j], 0xdd);
+      v[j] = _mm512_shuffle_f32x4(low01, low23, 0x88);
+      v[8 + j] = _mm512_shuffle_f32x4(low01, low23, 0xdd);
+      v[4 + j] = _mm512_shuffle_f32x4(high01, high23, 0x88);
+      v[12 + j] = _mm512_shuffle_f32x4(high01, high23, 0xdd);
+    }
   }
 
   static void sums(const F* acc, float* out) {

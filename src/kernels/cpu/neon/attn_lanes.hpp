@@ -11,6 +11,7 @@ namespace {
 struct Neon : Portable {
   // Thirty-two registers: sixteen sums in flight.
   static constexpr int kDots = 16;
+  static constexpr int kTileQueries = 4, kTileVectors = 4;
   template <int Q>
   static constexpr int width() {
     return 8 / Q;
@@ -35,10 +36,15 @@ struct Neon : Portable {
     load2<type>(whole, a, b);
   }
 
-  template <DType type>
-  static F decode(F codes, float scale, float bias) {
-    return vfmaq_n_f32(vdupq_n_f32(bias), codes, scale);
+  template <int bits, DType type>
+  static void decode2(const uint8_t* p, float scale, float bias, F& a, F& b) {
+    codes2<bits, type>(p, a, b);
+    a = vfmaq_n_f32(vdupq_n_f32(bias), a, scale);
+    b = vfmaq_n_f32(vdupq_n_f32(bias), b, scale);
   }
+
+  /// sums() adds neighbours.
+  static constexpr int lane_at(int place) { return place; }
 
   static void sums(const F* acc, float* out) {
 #pragma GCC unroll 4

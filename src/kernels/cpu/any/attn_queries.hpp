@@ -1,0 +1,135 @@
+// Queries that walk a cache together, and the softmax of their scores, for attention on any vector
+// width. T is that of attn_frame.hpp. Everything of a query is computed from its own rows alone.
+#pragma once
+#include "kernels/cpu/any/attn_rows.hpp"
+#include "kernels/cpu/any/vector_math.hpp"
+
+namespace stepless::kernels {
+namespace {
+
+constexpr int kMostQueries = 128;
+/// Floats of all queries, and of their results: 128 of 128 elements, 17 of kMaxHeadDim.
+constexpr int64_t kPool = kMostQueries * (128 + 16);
+constexpr int64_t kScoreRow = kChunk + 16;
+
+/// Queries of one KV head and one sequence that read the same pages in the same form.
+struct Queries {
+  int count, most;
+  int64_t stride;  // floats between rows of q and y, no power of two: else rows meet in a few sets
+  int64_t kv_head;
+  SeqRow seq;  // of the first of them
+  int64_t row[kMostQueries], head[kMostQueries];
+  int64_t first[kMostQueries], resume[kMostQueries],
+      last[kMostQueries];                          // positions seen: first .. last, inclusive
+  float peak[kMostQueries];                        // largest score so far
+  double total[kMostQueries];                      // sum of e^(score - peak)
+  int64_t begin[kMostQueries], end[kMostQueries];  // of one chunk: what is seen of it,
+  float top[kMostQueries], sum[kMostQueries];      // the peak of its scores, the sum of its weights
+  float before[kMostQueries], now[kMostQueries];   // what becomes of y, what the chunk counts for
+  alignas(64) float q_rows[kPool];
+  alignas(64) float y_rows[kPool];                     // sum of e^(score - peak) * v
+  alignas(64) float scores[kMostQueries * kScoreRow];  // of one chunk; then its weights
+
+  float* q(int i) { return q_rows + i * stride; }
+  float* y(int i) { return y_rows + i * stride; }
+  float* score(int i) { return scores + i * kScoreRow; }
+  bool sees(int i) const { return begin[i] < end[i]; }
+
+  /// Room for heads of so many floats; no query yet.
+  void make_room(int64_t floats) {
+    count = 0;
+    stride = floats + 16;
+    most = static_cast<int>(least(kMostQueries, kPool / stride / 4 * 4));
+  }
+};
+
+/// Makes a query's scores -infinity in [from, to) outside of what it sees of the chunk.
+template <class T>
+void hide_unseen(Queries& all, int i, int64_t from, int64_t to) {
+  constexpr int L = T::L;
+  using I = typename Lanes<L>::I;
+  if (all.begin[i] <= from && all.end[i] >= to) return;
+  float* const score = all.score(i);
+  const I begin = static_cast<int32_t>(all.begin[i]) - I{};
+  const I end = static_cast<int32_t>(all.end[i]) - I{};
+  I at = static_cast<int32_t>(from) - I{};
+  for (int l = 0; l < L; ++l) at[l] += l;
+  for (int64_t j = from; j < to; j += L, at += L) {
+    const Floats<L> s = load<L>(score + j), low = splat<L>(-__builtin_inff());
+    const Floats<L> late = at < end ? s : low;
+    store<L>(score + j, at >= begin ? late : low);
+  }
+}
+
+/// Turns the scores of Q queries, computed for positions [begin, end) of the chunk, into weights
+/// e^(score - their maximum); sets that maximum and the sum of the weights. In step, as the
+/// exponential of one waits for the last: 139 cycles a query one after the other, 60 so (AVX-512).
+template <class T, int Q>
+void soften(const AttnArgs& args, Queries& all, int at_query, int64_t begin, int64_t end) {
+  constexpr int L = T::L;
+  using F = Floats<L>;
+  float* const score = all.score(at_query);
+  const int64_t from = begin / L * L, to = (end + L - 1) / L * L;
+  float scale = args.scale;
+  if (args.softcap != 0.0f) {
+    for (int q = 0; q < Q; ++q)
+      for (int64_t j = from; j < to; j += L) {
+        const F s = load<L>(score + q * kScoreRow + j) * scale;
+        store<L>(score + q * kScoreRow + j, tanh_of<L>(s / args.softcap) * args.softcap);
+      }
+    scale = 1.0f;
+  }
+  F top[Q], sum[Q];
+  float peak[Q];
+#pragma GCC unroll 4
+  for (int q = 0; q < Q; ++q) {
+    hide_unseen<T>(all, at_query + q, from, to);
+    top[q] = splat<L>(-__builtin_inff());
+    sum[q] = F{};
+  }
+  for (int64_t j = from; j < to; j += L)
+#pragma GCC unroll 4
+    for (int q = 0; q < Q; ++q)
+      top[q] = T::larger(load<L>(score + q * kScoreRow + j) * scale, top[q]);
+#pragma GCC unroll 4
+  for (int q = 0; q < Q; ++q) peak[q] = T::largest(top[q]);
+  for (int64_t j = from; j < to; j += L)
+#pragma GCC unroll 4
+    for (int q = 0; q < Q; ++q) {
+      float* const at = score + q * kScoreRow + j;
+      const F weight = T::exp(load<L>(at) * scale - peak[q]);
+      store<L>(at, weight);
+      sum[q] = sum[q] + weight;
+    }
+#pragma GCC unroll 4
+  for (int q = 0; q < Q; ++q) {
+    all.top[at_query + q] = peak[q];
+    all.sum[at_query + q] = T::total(sum[q]);
+  }
+}
+
+/// From the chunk's peaks: by what each query's sums are multiplied, and what the chunk counts for.
+template <class T>
+void weigh_chunk(Queries& all) {
+  constexpr int L = T::L;
+  using F = Floats<L>;
+  for (int i = 0; i < all.count; i += L) {
+    const F peak = load<L>(all.peak + i), top = load<L>(all.top + i);
+    // A chunk of NaN has no peak: infinity less infinity would be another NaN beside them, and
+    // which of the two a product keeps is the compiler's choice.
+    const F higher = T::larger(T::larger(peak, top), splat<L>(-3.4e38f));
+    const F before = T::exp(peak - higher), now = T::exp(top - higher);
+    store<L>(all.before + i, before);
+    store<L>(all.now + i, now);
+    for (int l = 0; l < L && i + l < all.count; ++l) {
+      const int q = i + l;
+      if (!all.sees(q)) continue;
+      all.total[q] = all.total[q] * static_cast<double>(all.before[q]) +
+                     static_cast<double>(all.sum[q]) * static_cast<double>(all.now[q]);
+      all.peak[q] = higher[l];
+    }
+  }
+}
+
+}  // namespace
+}  // namespace stepless::kernels

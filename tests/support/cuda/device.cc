@@ -174,4 +174,9 @@ void DeviceArrays::finish(std::int32_t error) const {
   check(cudaDeviceSynchronize(), "launch");
 }
 
+void DeviceArrays::release_last() {
+  cudaFree(arrays_.back());
+  arrays_.pop_back();
+}
+
 }  // namespace stepless::test

@@ -131,7 +131,12 @@ struct Attention {
       scale = exp_one(all.peak[q] - top);
       total = total * static_cast<double>(scale) + static_cast<double>(exp_one(sink - top));
     }
-    const float share = static_cast<float>(static_cast<double>(scale) / total);
+    float share = static_cast<float>(static_cast<double>(scale) / total);
+    if (total != total) {
+      // One NaN for all: which of several a sum keeps is the compiler's choice, in every tile anew.
+      for (int64_t i = 0; i < padded(dim); ++i) all.y(q)[i] = __builtin_nanf("");
+      share = 1.0f;
+    }
     uint8_t* const to = element(args.y, args.type, all.row[q] * args.y_stride + all.head[q] * dim);
     int64_t done = 0;
     if (type == DType::bf16 && args.type == type) done = store_pairs(all.y(q), share, dim, to);

@@ -3,6 +3,7 @@
 // has eight, two of each warp, which are what two neighbouring lanes hold.
 #pragma once
 #include "kernels/cuda/sm80/attention_merge.cuh"
+#include "kernels/cuda/sm80/team.cuh"
 
 namespace stepless::kernels::sm80 {
 
@@ -42,12 +43,6 @@ static __device__ __forceinline__ void meet_member() {
   asm volatile("bar.sync %0,%1;" ::"r"(member_of_block() + 1), "n"(kAttnThreads) : "memory");
 }
 
-/// Shared memory of another block of the team.
-static __device__ __forceinline__ uint32_t of_block(uint32_t at, int rank) {
-  uint32_t there;
-  asm("mapa.shared::cluster.u32 %0,%1,%2;" : "=r"(there) : "r"(at), "r"(rank));
-  return there;
-}
 /// Two numbers whose bytes a barrier beside them waits for.
 static __device__ __forceinline__ void send_two(uint32_t to, uint32_t barrier, float a, float b) {
   asm volatile(
@@ -73,14 +68,6 @@ static __device__ __forceinline__ void wait_for_sent(uint32_t barrier) {
       "@!done bra AGAIN_%=;\n}" ::"r"(barrier)
       : "memory");
 }
-/// Relaxed: a release would wait for all copies on their way.
-static __device__ __forceinline__ void tell_team() {
-  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
-}
-static __device__ __forceinline__ void wait_for_team() {
-  asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
-}
-
 static __device__ __forceinline__ void store_shared4(uint32_t to, uint32_t word) {
   asm volatile("st.shared.u32 [%0],%1;" ::"r"(to), "r"(word) : "memory");
 }

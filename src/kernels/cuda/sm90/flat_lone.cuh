@@ -3,16 +3,11 @@
 // hand its sums on in shared memory, where one more warp adds up the parts of finished tiles: no
 // barrier of the block stands in the loop. A k of more warps than a block has is a cluster's.
 #pragma once
+#include "kernels/cuda/sm80/team.cuh"
 #include "kernels/cuda/sm90/lone_norm.cuh"
 
 namespace stepless::kernels::sm90 {
 
-/// Shared memory of another block of the team.
-static __device__ __forceinline__ uint32_t of_block(uint32_t at, int rank) {
-  uint32_t there;
-  asm("mapa.shared::cluster.u32 %0,%1,%2;" : "=r"(there) : "r"(at), "r"(rank));
-  return there;
-}
 static __device__ __forceinline__ void arrive_at_block(uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cluster.b64 _,[%0];" ::"r"(barrier) : "memory");
 }
@@ -35,14 +30,6 @@ static __device__ __forceinline__ int team_index() {
   asm("mov.u32 %0,%%clusterid.x;" : "=r"(index));
   return index;
 }
-/// Relaxed: a release would wait for all copies on their way.
-static __device__ __forceinline__ void meet_team() {
-  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
-}
-static __device__ __forceinline__ void wait_for_team() {
-  asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
-}
-
 /// A warp's way through the slots, tile by tile: a block of the team owns each in turn.
 struct LoneSlot {
   uint32_t hand, total;  // past the first slot's
@@ -306,7 +293,7 @@ static __global__ void __launch_bounds__(kThreads, kBlocks)
     make_barriers<kTeam>(plan, room, shared);
     __syncthreads();
     if (kTeam) {
-      meet_team();
+      tell_team();
       wait_for_team();
     }
     wait_for_inputs();  // what y holds may still be read
@@ -332,7 +319,7 @@ static __global__ void __launch_bounds__(kThreads, kBlocks)
     norm_weight =
         *reinterpret_cast<const uint4*>(norm.weight + (copies.way * kUnitK + lane * 8) * 2);
   __syncthreads();
-  if (kTeam) meet_team();
+  if (kTeam) tell_team();
   wait_for_inputs();
   if (kTeam) wait_for_team();
   const uint32_t word =

@@ -2,8 +2,6 @@
 // position ends a context, and decode steps of some sequences over cold pages (a pool of 448 MB;
 // STEPLESS_BENCH_POOL_MB changes it). Read and f32 ceilings are measured turn by turn with it.
 // attn_bench [part of the row's name [part of the case's]]
-#include <time.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -14,31 +12,17 @@
 #include <vector>
 
 #include "base/large_buffer.hpp"
+#include "bench/kernels/thread_time.hpp"
 #include "kernels/ceilings.hpp"
 #include "kernels/roll_call.hpp"
 
 namespace stepless {
 namespace {
 
+using bench::median, bench::seconds_of;
+
 constexpr std::int64_t kHeads = 16, kKvHeads = 8, kDim = 128, kPageTokens = 64, kGroup = 64;
 constexpr std::int64_t kReadBytes = 64 << 20;
-
-/// Time this thread ran: on a shared computer the wall clock measures the neighbours.
-double seconds_of(const std::function<void()>& work) {
-  const auto now = [] {
-    timespec time = {};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-  };
-  const double start = now();
-  work();
-  return now() - start;
-}
-
-double middle(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
-}
 
 struct Case {
   bool prompt;
@@ -199,9 +183,9 @@ Times run(const Kernel& row, const Case& c) {
 
 void report(const Kernel& row, const Case& c) {
   const Times times = run(row, c);
-  const double us = middle(times.us);
-  const double compute_us = c.flops() / middle(times.flops) * 1e6;
-  const double memory_us = c.read_bytes() / middle(times.reads) * 1e6;
+  const double us = median(times.us);
+  const double compute_us = c.flops() / median(times.flops) * 1e6;
+  const double memory_us = c.read_bytes() / median(times.reads) * 1e6;
   static bool first = true;
   std::printf(
       "%s  {\"kernel\": \"%s\", \"case\": \"%s\", \"us\": %.1f, \"least\": %.1f, "
@@ -209,8 +193,8 @@ void report(const Kernel& row, const Case& c) {
       "\"gb_per_s\": %.2f, \"read\": %.2f, \"of_read\": %.3f, \"of_floor\": %.3f}",
       first ? "" : ",\n", std::string(row.name).c_str(), c.name().c_str(), us,
       std::ranges::min(times.us), std::ranges::max(times.us), c.flops() / us / 1e3,
-      middle(times.flops) / 1e9, compute_us / us, c.read_bytes() / us / 1e3,
-      middle(times.reads) / 1e9, memory_us / us, std::max(compute_us, memory_us) / us);
+      median(times.flops) / 1e9, compute_us / us, c.read_bytes() / us / 1e3,
+      median(times.reads) / 1e9, memory_us / us, std::max(compute_us, memory_us) / us);
   std::fflush(stdout);
   first = false;
 }

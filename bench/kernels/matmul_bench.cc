@@ -5,7 +5,6 @@
 #include <benchmark/benchmark.h>
 #include <immintrin.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -14,28 +13,13 @@
 #include <string>
 #include <vector>
 
+#include "bench/kernels/thread_time.hpp"
 #include "kernels/roll_call.hpp"
 
 namespace stepless {
 namespace {
 
-/// Time this thread ran: on a shared computer the wall clock measures the neighbours.
-double thread_seconds() {
-  timespec now = {};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-double seconds_of(const std::function<void()>& work) {
-  const double start = thread_seconds();
-  work();
-  return thread_seconds() - start;
-}
-
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
-}
+using bench::median, bench::seconds_of;
 
 /// What the pool's bytes are made to be: any code is valid, any float is not.
 enum class Fill { codes, floats };
@@ -155,6 +139,7 @@ bool machine_has(Isa isa) {
     case Isa::avxvnni:
       return __builtin_cpu_supports("avxvnni") != 0;
     case Isa::avx512vbmi:
+    case Isa::amx:
     case Isa::neon:
     case Isa::neondot:
     case Isa::neonbf16:

@@ -3,9 +3,6 @@
 // one before still runs, so what serves it there may lose where a kernel follows itself (qmm_flat),
 // and the other way around. `bits` are of all rows behind the last layer: equal where only the
 // speed of a kernel was changed. usage: step_device_bench [M ...]
-#include <cstring>
-#include <string>
-
 #include "bench/kernels/device_bench.cuh"
 
 namespace stepless::kernels {

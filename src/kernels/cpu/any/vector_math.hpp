@@ -36,6 +36,20 @@ inline Floats<L> splat(float value) {
   return value - Floats<L>{};
 }
 
+/// e^(x - n ln 2) for the whole number n next to x / ln 2. fma(a, b, c): a * b + c, fused or not.
+template <int L, class Fma>
+inline Floats<L> exp_of_rest(Floats<L> x, Floats<L> n, Fma fma) {
+  using F = Floats<L>;
+  // ln 2 in two parts; the first has 9 bits, so that its product is exact.
+  const F near = fma(n, splat<L>(-0.693359375f), x);
+  const F r = fma(n, splat<L>(2.12194440e-4f), near);
+  F q = fma(r, splat<L>(1.392622492e-3f), splat<L>(8.36321214e-3f));
+  q = fma(q, r, splat<L>(4.166655437e-2f));
+  q = fma(q, r, splat<L>(0.1666657679f));
+  q = fma(q, r, splat<L>(0.5f));
+  return fma(q * r, r, r) + 1.0f;
+}
+
 /// e^x within 1 ulp; 0 below -104, infinity above 88.73, NaN kept.
 template <int L>
 inline Floats<L> exp_of(Floats<L> x) {
@@ -48,13 +62,7 @@ inline Floats<L> exp_of(Floats<L> x) {
   const F shifted = x * 1.44269504f + 12582912.0f;
   const F whole = shifted - 12582912.0f;
   const I n = __builtin_bit_cast(I, shifted) - 0x4b400000;
-  // ln 2 in two parts; the first has 9 bits, so that its product is exact.
-  const F r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
-  F q = r * 1.392622492e-3f + 8.36321214e-3f;
-  q = q * r + 4.166655437e-2f;
-  q = q * r + 0.1666657679f;
-  q = q * r + 0.5f;
-  const F p = (q * r) * r + r + 1.0f;
+  const F p = exp_of_rest<L>(x, whole, [](F a, F b, F c) { return a * b + c; });
   // 2^n in two factors reaches subnormals and infinity.
   const I half = n >> 1;
   const F first = __builtin_bit_cast(F, __builtin_bit_cast(U, half + 127) << 23);

@@ -41,13 +41,7 @@ struct Avx2 {
     const __m256 magic = _mm256_set1_ps(12583039.0f);
     const __m256 shifted = _mm256_fmadd_ps(x, _mm256_set1_ps(1.44269504f), magic);
     const __m256 n = _mm256_sub_ps(shifted, magic);
-    __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), x);
-    r = _mm256_fmadd_ps(n, _mm256_set1_ps(2.12194440e-4f), r);
-    __m256 q = _mm256_fmadd_ps(r, _mm256_set1_ps(1.392622492e-3f), _mm256_set1_ps(8.36321214e-3f));
-    q = _mm256_fmadd_ps(q, r, _mm256_set1_ps(4.166655437e-2f));
-    q = _mm256_fmadd_ps(q, r, _mm256_set1_ps(0.1666657679f));
-    q = _mm256_fmadd_ps(q, r, _mm256_set1_ps(0.5f));
-    const __m256 p = _mm256_add_ps(_mm256_fmadd_ps(_mm256_mul_ps(q, r), r, r), _mm256_set1_ps(1));
+    const F p = exp_of_rest<L>(x, n, fma);
     const __m256i power = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
     return _mm256_andnot_ps(small, _mm256_mul_ps(p, _mm256_castsi256_ps(power)));
   }

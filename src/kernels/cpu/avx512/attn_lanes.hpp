@@ -30,14 +30,7 @@ struct Avx512 {
     // Adding 1.5 * 2^23 rounds to the nearest integer.
     const __m512 magic = _mm512_set1_ps(12582912.0f);
     const __m512 n = _mm512_sub_ps(_mm512_fmadd_ps(x, _mm512_set1_ps(1.44269504f), magic), magic);
-    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
-    r = _mm512_fmadd_ps(n, _mm512_set1_ps(2.12194440e-4f), r);
-    __m512 q = _mm512_fmadd_ps(r, _mm512_set1_ps(1.392622492e-3f), _mm512_set1_ps(8.36321214e-3f));
-    q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(4.166655437e-2f));
-    q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(0.1666657679f));
-    q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(0.5f));
-    const __m512 p = _mm512_fmadd_ps(_mm512_mul_ps(q, r), r, r);
-    return _mm512_maskz_scalef_ps(large, _mm512_add_ps(p, _mm512_set1_ps(1.0f)), n);
+    return _mm512_maskz_scalef_ps(large, exp_of_rest<L>(x, n, fma), n);
   }
 
   static void split(__m512i pairs, F& a, F& b) {

@@ -44,6 +44,7 @@ int32_t launch_group(const sm80::FlatCall& call, const CudaContext& context,
   if (norm.a != nullptr) return cudaErrorNotSupported;
   if (even)
     return sm80::launch_few<1, 1, EvenBits<kGroup>, 3, 384, 1>(call, context, {12, 48 << 10, 1});
+  // Eleven warps; as many registers as 17 may have do without spills.
   if (units > 16 && units <= 20)
     return launch_lone<kGroup, 1, true, 544, 1>(call, context, {10, 1, 2, 2});
   return launch_lone<kGroup, 2, true, 288, 2>(call, context, {8, 2, 2, 8});

@@ -287,27 +287,24 @@ static __device__ __forceinline__ void add_parts(const FlatWeights& w, const Lon
   }
 }
 
-/// One warp makes the barriers. A team's totals come as bytes, a lone block's by its warps.
+/// Every warp makes barriers, a lane that of a slot: by one of them it took a block 2 us from its
+/// start. A team's totals come as bytes, a lone block's by its warps.
 template <bool kTeam>
 static __device__ __forceinline__ void make_barriers(const LonePlan& plan, const LoneRoom& room,
-                                                     uint32_t shared) {
+                                                     uint32_t shared, int warp, int adder) {
   const int lane = threadIdx.x & 31;
+  if (lane < plan.slots) {
 #pragma unroll 1
-  for (int slot = 0; slot < plan.slots; ++slot)
-#pragma unroll 1
-    for (int i = lane; i <= room.own_chains; i += 32)
-      make_barrier(shared + slot * room.hand_bytes + room.half(i),
+    for (int i = warp; i <= room.own_chains; i += adder + 1)
+      make_barrier(shared + lane * room.hand_bytes + room.half(i),
                    kTeam && i == room.own_chains ? 1 : 32);
-  const uint32_t first = shared + room.totals + room.full() + lane * room.total_bytes;
-  const uint32_t end = shared + room.rings, step = 32 * room.total_bytes;
-#pragma unroll 1
-  for (uint32_t at = first; at < end; at += step) make_barrier(at, kTeam ? 1 : 32 * room.chains);
-  __syncwarp();
-  if (kTeam)
-#pragma unroll 1
-    for (uint32_t at = first; at < end; at += step) expect_bytes(at, room.full());
+  }
+  const uint32_t total = room.totals + lane * room.total_bytes;
+  if (warp == adder && total < static_cast<uint32_t>(room.rings)) {
+    make_barrier(shared + total + room.full(), kTeam ? 1 : 32 * room.chains);
+    if (kTeam) expect_bytes(shared + total + room.full(), room.full());
+  }
   if (kTeam) publish_barriers();
-  __syncwarp();
 }
 
 template <int kGroup, int kStages, int kTogether, bool kTeam, int kThreads, int kBlocks>
@@ -322,8 +319,9 @@ static __global__ void __launch_bounds__(kThreads, kBlocks)
   const uint32_t shared = shared_address(shared_bytes);
   const LoneTiles tiles(w, plan, team);
   let_next_start();
-  if (warp == plan.ways * plan.row_ways) {
-    make_barriers<kTeam>(plan, room, shared);
+  const int adder = plan.ways * plan.row_ways;
+  if (warp == adder) {
+    make_barriers<kTeam>(plan, room, shared, warp, adder);
     __syncthreads();
     if (kTeam) {
       tell_team();
@@ -353,6 +351,7 @@ static __global__ void __launch_bounds__(kThreads, kBlocks)
   if (!kTeam && norm.a != nullptr)
     norm_weight =
         *reinterpret_cast<const uint4*>(norm.weight + (copies.way * kUnitK + lane * 8) * 2);
+  make_barriers<kTeam>(plan, room, shared, warp, adder);
   __syncthreads();
   if (kTeam) tell_team();
   wait_for_inputs();

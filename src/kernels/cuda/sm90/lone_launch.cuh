@@ -7,6 +7,7 @@
 namespace stepless::kernels::sm90 {
 
 constexpr int kRoomOfMultiprocessor = 227 << 10, kAnyTeams = 1 << 20;
+constexpr int kMostSlots = 32;  // a lane makes the barriers of one
 // With so much there is one block to a multiprocessor. Kernels of a step start early, wherever
 // there is room: two blocks of a grid side by side leave other multiprocessors idle, and take twice
 // as long (a step of 3 billion weights at one row: 1.9 ms instead of 1.4 on an H200).
@@ -66,6 +67,7 @@ static LoneGrid lone_grid(const FlatCall& call, const CudaContext& context, Lone
   // One round of k: slots go around, x stays. Several: as many tiles as there is room for.
   const int turn = plan.row_ways * plan.team, turns = divided_up(tiles, turn);
   plan.slots = smaller(rounds > 1 ? turns : divided_up(4, turn) + 1, turns) * turn;
+  while (plan.slots > kMostSlots) plan.slots -= turn;
   LoneRoom room = lone_room(k, plan, rounds, stages, normed);
   while (plan.slots > turn && room.bytes > most_bytes)
     plan.slots -= turn, room = lone_room(k, plan, rounds, stages, normed);

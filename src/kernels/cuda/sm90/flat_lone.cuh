@@ -54,10 +54,9 @@ template <int kGroup, int kStages, int kTogether, bool kTeam>
 struct LoneWarp {
   /// Copies of weights that are sent before x is awaited. With all of the ring x comes behind them:
   /// a layer of 3 billion weights takes 34.6 us instead of 33.8 at one row, 42.4 instead of 41.8 at
-  /// eight; with none 35.4 and 44.6. A norm has to wait for all copies.
-  static __device__ __forceinline__ int early(const LoneNorm& norm) {
-    return norm.a != nullptr ? kStages - 1 : 1;
-  }
+  /// eight; with none 35.4 and 44.6.
+  static constexpr int kEarly = 1;
+
   const LonePlan& plan;
   const LoneRoom& room;
   LoneCopies<kGroup>& copies;
@@ -70,7 +69,7 @@ struct LoneWarp {
   uint32_t xf[kSteps][8];
 
   /// x of a unit as B operands. Behind the first loads go the copies that were left.
-  __device__ __forceinline__ void load_x(const uint8_t* x, int64_t x_row_bytes, int copied) {
+  __device__ __forceinline__ void load_x(const uint8_t* x, int64_t x_row_bytes, bool is_first) {
     const int g = (threadIdx.x & 31) >> 2, t = threadIdx.x & 3;
     uint4 p[kSteps], q[kSteps];
 #pragma unroll
@@ -80,10 +79,13 @@ struct LoneWarp {
       const uint8_t* const from = x + g * x_row_bytes + (i * kStepK + t * 16) * 2;
       p[i] = load_input16(from), q[i] = load_input16(from + 16);
     }
-#pragma unroll 1
-    for (; copied < kStages - 1; ++copied) copies.next(copied * kUnitBytes);
+    if (is_first) send_rest();
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) permute_x(p[i], q[i], xf[i]);
+  }
+  __device__ __forceinline__ void send_rest() {
+#pragma unroll 1
+    for (int i = kEarly; i < kStages - 1; ++i) copies.next(i * kUnitBytes);
   }
   /// The same of x that is not there yet. All of k is the block's, each unit a warp's of a row way.
   __device__ __forceinline__ void norm_x(const LoneNorm& norm, uint4 weight) {
@@ -98,6 +100,8 @@ struct LoneWarp {
                          ring + kStages * kUnitBytes,
                          all + group * NormedUnit::kSquaresBytes};
     own.fetch();
+    send_rest();
+    wait_copies<kStages - 1 - kEarly>();
     own.add_up(copies.row_way == 0);
     sync_threads(1, plan.ways * plan.row_ways * 32);
     own.to_operands(own.inverse(), weight, xf);
@@ -189,8 +193,7 @@ struct LoneWarp {
           if (!kTeam && norm.a != nullptr)
             norm_x(norm, norm_weight);
           else
-            load_x(x + unit * (kUnitK * 2), x_row_bytes,
-                   band == 0 && unit == copies.way ? early(norm) : kStages - 1);
+            load_x(x + unit * (kUnitK * 2), x_row_bytes, band == 0 && unit == copies.way);
           UnitSums<kGroup>::template of<kCodeOffset>(xf).keep(sums);
         }
         run_band(band, turn, unit, own);
@@ -346,7 +349,7 @@ static __global__ void __launch_bounds__(kThreads, kBlocks)
       kept(ring + kScalesAt + lane % 16 * kRowBytes + lane / 16 * LoneCopies<kGroup>::kScaleBytes)};
   using Warp = LoneWarp<kGroup, kStages, kTogether, kTeam>;
 #pragma unroll 1
-  for (int i = 0; i < Warp::early(norm); ++i) copies.next(i * kUnitBytes);
+  for (int i = 0; i < Warp::kEarly; ++i) copies.next(i * kUnitBytes);
   uint4 norm_weight{};
   if (!kTeam && norm.a != nullptr)
     norm_weight =

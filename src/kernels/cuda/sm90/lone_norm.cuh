@@ -59,6 +59,7 @@ struct NormedUnit {
   __device__ __forceinline__ uint32_t own_squares(int r) const {
     return spare + m * 512 + r * 256 + lane * 8;
   }
+  /// Starts the copies of the rows, one group.
   __device__ __forceinline__ void fetch() const {
     const int64_t at = unit * (kUnitK * 2) + lane * 16;
 #pragma unroll 1
@@ -67,7 +68,6 @@ struct NormedUnit {
       copy_async<16>(spare + r * 512 + lane * 16, norm.b + r * norm.b_row_bytes + at);
     }
     commit_copies();
-    wait_copies<0>();
   }
   /// a + b, which the block keeps of the rows that fall to it, and its squares.
   __device__ __forceinline__ void add_up(bool keeps) const {

@@ -5,6 +5,7 @@
 #include "kernels/cuda/any/eights.cuh"
 #include "kernels/cuda/any/launch.cuh"
 #include "kernels/cuda/any/numbers.cuh"
+#include "kernels/cuda/any/rms.cuh"
 
 namespace stepless::kernels {
 namespace {
@@ -16,6 +17,7 @@ struct NormShape {
   NormArgs norm;
   const void* b;
   void* sum;
+  double per_element = 1.0 / static_cast<double>(norm.k);
 };
 
 struct NormRoom {
@@ -25,12 +27,9 @@ struct NormRoom {
 
 /// 1 / rms of the block's run, of which this thread has `squares`. One thread divides for all: of
 /// many rows double arithmetic would cost more than memory does.
-inline __device__ float inverse_of(double squares, const NormArgs& args, NormRoom& room) {
+inline __device__ float inverse_of(double squares, const NormShape& shape, NormRoom& room) {
   const double total = block_sum(squares, room.squares);
-  if (threadIdx.x == 0) {
-    const double mean = total / static_cast<double>(args.k);
-    room.inverse = static_cast<float>(rsqrt(mean + static_cast<double>(args.epsilon)));
-  }
+  if (threadIdx.x == 0) room.inverse = inverse_rms(total, shape.per_element, shape.norm.epsilon);
   __syncthreads();
   return room.inverse;
 }
@@ -54,7 +53,7 @@ __global__ void __launch_bounds__(kMostNormThreads) norm_any(NormShape shape) {
     squares = fma(static_cast<double>(value), static_cast<double>(value), squares);
   }
   if (shape.b != nullptr) from = shape.sum;  // a thread reads back what it wrote itself
-  const float inverse = inverse_of(squares, args, room);
+  const float inverse = inverse_of(squares, shape, room);
   for (int64_t i = threadIdx.x; i < args.k; i += blockDim.x) {
     float value = load(from, args.x_type, x + i) * inverse;
     if (args.weight != nullptr)
@@ -113,7 +112,7 @@ __global__ void __maxnreg__(kVectors == 1 ? 32 : 64) norm_eights(NormShape shape
       squares = fma(value, value, squares);
     }
   }
-  const float inverse = inverse_of(squares, args, room);
+  const float inverse = inverse_of(squares, shape, room);
 #pragma unroll
   for (int v = 0; v < kVectors; ++v) {
     const int i = threadIdx.x + v * blockDim.x;

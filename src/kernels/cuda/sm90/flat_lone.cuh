@@ -68,43 +68,43 @@ struct LoneWarp {
   uint32_t taken = 0;  // the place of the ring that is multiplied next
   uint32_t xf[kSteps][8];
 
-  /// x of a unit as B operands. Behind the first loads go the copies that were left.
-  __device__ __forceinline__ void load_x(const uint8_t* x, int64_t x_row_bytes, bool is_first) {
+  /// x of a unit as B operands. Behind the first loads go the copies of weights that were left.
+  __device__ __forceinline__ void bring_x(const uint8_t* x, int64_t x_row_bytes,
+                                          const LoneNorm& norm, uint4 norm_weight, bool is_first) {
     const int g = (threadIdx.x & 31) >> 2, t = threadIdx.x & 3;
+    const bool is_normed = !kTeam && norm.a != nullptr;
+    // Copies have not been sent to the ring's last place yet.
+    const NormedUnit unit{
+        norm,
+        m,
+        copies.way,
+        plan.ways,
+        ring + (kStages - 1) * kUnitBytes,
+        ring + kStages * kUnitBytes,
+        shared + room.squares + copies.row_way * plan.ways * NormedUnit::kSquaresBytes};
     uint4 p[kSteps], q[kSteps];
+    if (is_normed) unit.fetch();
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
       p[i] = q[i] = make_uint4(0, 0, 0, 0);
-      if (g >= m) continue;
+      if (g >= m || is_normed) continue;
       const uint8_t* const from = x + g * x_row_bytes + (i * kStepK + t * 16) * 2;
       p[i] = load_input16(from), q[i] = load_input16(from + 16);
     }
-    if (is_first) send_rest();
+    if (is_first)
+#pragma unroll 1
+      for (int i = kEarly; i < kStages - 1; ++i) copies.next(i * kUnitBytes);
+    if (is_normed) return norm_x(unit, norm_weight);
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) permute_x(p[i], q[i], xf[i]);
   }
-  __device__ __forceinline__ void send_rest() {
-#pragma unroll 1
-    for (int i = kEarly; i < kStages - 1; ++i) copies.next(i * kUnitBytes);
-  }
-  /// The same of x that is not there yet. All of k is the block's, each unit a warp's of a row way.
-  __device__ __forceinline__ void norm_x(const LoneNorm& norm, uint4 weight) {
-    const uint32_t all = shared + room.squares;
-    const int group = copies.row_way * plan.ways;
-    // Copies have not been sent to the ring's last place yet.
-    const NormedUnit own{norm,
-                         m,
-                         copies.way,
-                         plan.ways,
-                         ring + (kStages - 1) * kUnitBytes,
-                         ring + kStages * kUnitBytes,
-                         all + group * NormedUnit::kSquaresBytes};
-    own.fetch();
-    send_rest();
+  /// The same of x that is not there yet, when its rows have been fetched. All of k is the block's,
+  /// each unit a warp's of a row way.
+  __device__ __forceinline__ void norm_x(const NormedUnit& unit, uint4 weight) {
     wait_copies<kStages - 1 - kEarly>();
-    own.add_up(copies.row_way == 0);
+    unit.add_up(copies.row_way == 0);
     sync_threads(1, plan.ways * plan.row_ways * 32);
-    own.to_operands(own.inverse(), weight, xf);
+    unit.to_operands(unit.inverse(), weight, xf);
   }
 
   /// The products of some steps side by side: those of one alone wait 33 cycles for each other.
@@ -190,10 +190,8 @@ struct LoneWarp {
 #pragma unroll 1
       for (int unit = copies.way, own = chain; unit < units; unit += each, own += step) {
         if (each < units || band == 0) {
-          if (!kTeam && norm.a != nullptr)
-            norm_x(norm, norm_weight);
-          else
-            load_x(x + unit * (kUnitK * 2), x_row_bytes, band == 0 && unit == copies.way);
+          bring_x(x + unit * (kUnitK * 2), x_row_bytes, norm, norm_weight,
+                  band == 0 && unit == copies.way);
           UnitSums<kGroup>::template of<kCodeOffset>(xf).keep(sums);
         }
         run_band(band, turn, unit, own);

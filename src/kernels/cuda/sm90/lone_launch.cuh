@@ -104,9 +104,11 @@ static bool norm_of(const AddArgs& add, const NormArgs& norm, const FlatCall& ca
   can = can && in_sixteens(add.a, add.a_stride) && in_sixteens(add.b, add.b_stride) &&
         in_sixteens(add.y, add.y_stride) && in_sixteens(norm.weight, 0);
   const auto bytes = [](const void* p) { return static_cast<const uint8_t*>(p); };
-  made = {bytes(add.a),      bytes(add.b),     norm.weight,      static_cast<uint8_t*>(add.y),
-          add.a_stride * 2,  add.b_stride * 2, add.y_stride * 2, norm.epsilon,
-          norm.weight_offset};
+  made = {bytes(add.a),       bytes(add.b),
+          norm.weight,        static_cast<uint8_t*>(add.y),
+          add.a_stride * 2,   add.b_stride * 2,
+          add.y_stride * 2,   norm.epsilon,
+          norm.weight_offset, 1.0 / static_cast<double>(norm.k)};
   return can;
 }
 

@@ -2,6 +2,7 @@
 // weights are on their way, in the order and with the bits of any/norm.cuh. A launch less stands
 // between two products, and 9 KB of cold code.
 #pragma once
+#include "kernels/cuda/any/rms.cuh"
 #include "kernels/cuda/sm90/lone_copies.cuh"
 
 namespace stepless::kernels::sm90 {
@@ -12,6 +13,7 @@ struct LoneNorm {
   uint8_t* sum;
   int64_t a_row_bytes, b_row_bytes, sum_row_bytes;
   float epsilon, weight_offset;
+  double per_element;  // 1 / elements of a row
 };
 
 /// A row's eight elements of a lane, 256 to a warp.
@@ -109,8 +111,7 @@ struct NormedUnit {
     double total = load_squares(squares + lane * 8);
 #pragma unroll 4
     for (int i = 1; i < units; ++i) total += load_squares(squares + i * kSquaresBytes + lane * 8);
-    const double mean = total / static_cast<double>(units * kUnitK);
-    return static_cast<float>(rsqrt(mean + static_cast<double>(norm.epsilon)));
+    return inverse_rms(total, norm.per_element, norm.epsilon);
   }
   /// x as B operands; `weight`: the lane's eight.
   __device__ __forceinline__ void to_operands(float inverse, const uint4& weight,

@@ -39,9 +39,11 @@ int32_t launch_group(const sm80::FlatCall& call, const CudaContext& context,
                      const sm90::LoneNorm& norm) {
   const bool even = are_even(call, context);
   const int64_t units = call.first().k / sm80::kUnitK;
-  if (!even && (units <= 12 || (units > 20 && units <= 32)))
+  if (!even && units <= 12)
     return launch_lone<kGroup, 4, false, 544, 1>(call, context, {16, 1, 1, 1}, norm);
   if (norm.a != nullptr) return cudaErrorNotSupported;
+  if (!even && units > 20 && units <= 32)
+    return launch_lone<kGroup, 4, true, 544, 1>(call, context, {16, 1, 1, 2});
   if (even)
     return sm80::launch_few<1, 1, EvenBits<kGroup>, 3, 384, 1>(call, context, {12, 48 << 10, 1});
   // Eleven warps; as many registers as 17 may have do without spills.

@@ -4,19 +4,17 @@
 // warp and become A operands in registers, so that no barrier stands in the loop. Chains meet warp
 // by warp in shared memory, parts in global memory, where the blocks of a tile share the adding up.
 #pragma once
-#include "kernels/cuda/sm90/wgmma.cuh"
+#include "kernels/cuda/sm90/mid_copies.cuh"
 
 namespace stepless::kernels::sm90 {
-
-using namespace sm80;
-
-constexpr int kMidTiles = 4;  // of 16 outputs, a warpgroup's
-constexpr int kMidSteps = kPartK / kStepK, kMidChainUnits = kChainK / kUnitK;
 
 /// Shared memory of a block: x of a part, its units' sums, rings.
 template <int kCols, int kPairs, int kGroup, int kStages>
 struct MidRoom {
   static constexpr int kWarps = kPairs * 8, kThreads = kWarps * 32;
+  /// What __launch_bounds__ is told: up to 32 columns the registers of more threads, 96 each, which
+  /// leave norms and attention room beside a block.
+  static constexpr int kBound = kCols <= 32 && kThreads == 512 ? 640 : kThreads;
   static constexpr int kStepBytes = kCols * 128;
   static constexpr int kSumBytes = kCols * SumBlock<kGroup>::kBytes / 8;  // of a unit
   static constexpr int kSums = kMidSteps * kStepBytes;
@@ -24,79 +22,11 @@ struct MidRoom {
   static constexpr int kBytes = kRing + kWarps * kStages * kUnitBytes;
 };
 
-/// The rows that a warp reads of its 16: two runs of 8, which are a gate's and an up's or one
-/// weight's neighbours. The lane's places in them, past the first unit.
-template <int kGroup>
-struct MidSource {
-  const uint8_t* codes[4];
-  const uint8_t* scales;
-  int rows, left;  // of a jump to the pair's next tile; rows of the weight behind this one's
-
-  __device__ __forceinline__ void aim(const FlatWeights& w, int tile, int jump, int lane) {
-    const int r = lane >> 3, s = lane & 15;
-    const TilePlace place = w.gated ? TilePlace{0, tile} : find_tile(w, tile);
-    const FlatWeight& low = w.one[place.weight];
-    const FlatWeight& high = w.one[w.gated ? 1 : place.weight];
-    const int row0 = place.tile * (w.gated ? 8 : 16), row8 = row0 + (w.gated ? 0 : 8);
-    rows = jump * (w.gated ? 8 : 16);
-    left = min(low.n, high.n) - (w.gated ? 8 : 16) - row0;
-    const int64_t row_bytes = w.k / 2;
-    const int at = (lane & 7) * 16;
-    codes[0] = low.codes + min(row0 + r, low.n - 1) * row_bytes + at;
-    codes[1] = low.codes + min(row0 + r + 4, low.n - 1) * row_bytes + at;
-    codes[2] = high.codes + min(row8 + r, high.n - 1) * row_bytes + at;
-    codes[3] = high.codes + min(row8 + r + 4, high.n - 1) * row_bytes + at;
-    const FlatWeight& own = s < 8 ? low : high;
-    const int row = min((s < 8 ? row0 : row8) + (s & 7), own.n - 1);
-    scales = (lane < 16 ? own.scales : own.biases) + row * static_cast<int64_t>(w.k / kGroup * 2);
-  }
-  __device__ __forceinline__ void advance(const FlatWeights& w) {
-    left -= rows;
-#pragma unroll
-    for (int j = 0; j < 4; ++j) codes[j] += rows * static_cast<int64_t>(w.k / 2);
-    scales += rows * static_cast<int64_t>(w.k / kGroup * 2);
-  }
-  __device__ __forceinline__ void copy(int unit, uint32_t to, int lane) const {
-    constexpr int kScaleBytes = kUnitK / kGroup * 2;
-    const uint32_t at = to + static_cast<uint32_t>((lane >> 3) * kRowBytes + (lane & 7) * 16);
-#pragma unroll
-    for (int j = 0; j < 4; ++j)
-      copy_async<16>(at + j * 4 * kRowBytes, codes[j] + unit * (kUnitK / 2));
-    copy_async<kScaleBytes>(
-        to + static_cast<uint32_t>((lane & 15) * kRowBytes + (lane < 16 ? kScalesAt : kBiasesAt)),
-        scales + unit * kScaleBytes);
-  }
+/// How a call goes over blocks (part, way, slot): a slot has `each` wide tiles, the first `more` of
+/// them one more.
+struct MidPlan {
+  int each, more, tiles;  // tiles: of 16 outputs; of a gate and its partner, 8 of each
 };
-
-/// x of the block's part as B operands, and its units' sums. A warp takes 8 columns of a unit at a
-/// time.
-template <int kCols, int kGroup>
-static __device__ __forceinline__ void stage_mid(const uint8_t* x, int64_t x_row_bytes, int m,
-                                                 int step0, int steps, uint32_t operands,
-                                                 uint32_t sums, int lane, int warp, int warps) {
-  constexpr int kBlocks = kCols / 8, kItems = kPartK / kUnitK * kBlocks;
-  const int g = lane >> 2, t = lane & 3;
-  for (int item = warp; item < kItems; item += warps) {
-    const int block = item % kBlocks, unit = item / kBlocks, step1 = step0 + unit * kSteps;
-    uint32_t b[kSteps][8];
-#pragma unroll
-    for (int i = 0; i < kSteps; ++i)
-      load_operands(x, x_row_bytes, block * 8 + g, step1 < steps ? m : 0, step1 + i, t, b[i]);
-#pragma unroll
-    for (int i = 0; i < kSteps; ++i) {
-      const uint32_t to =
-          operands + ((unit * kSteps + i) * kBlocks + block) * 1024 + g * 128 + t * 4;
-#pragma unroll
-      for (int j = 0; j < 8; ++j)
-        asm volatile("st.shared.u32 [%0],%1;" ::"r"(to + (j ^ g) * 16), "r"(b[i][j]) : "memory");
-    }
-    const uint32_t to = sums + item * SumBlock<kGroup>::kBytes + lane * 4;
-    SumBlock<kGroup>::each(
-        UnitSums<kGroup>::template of<kCodeOffset>(b), [&](int at, uint32_t word) {
-          asm volatile("st.shared.u32 [%0],%1;" ::"r"(to + at), "r"(word) : "memory");
-        });
-  }
-}
 
 /// Stores rows g and g + 8 at two columns of a tile; one after the other, for the sake of less
 /// code: a step's kernels find theirs cold.
@@ -105,18 +35,28 @@ static __device__ __forceinline__ void store_four(const FlatWeights& w, int tile
   const TilePlace place = w.gated ? TilePlace{0, tile} : find_tile(w, tile);
   const int n = w.one[place.weight].n, row0 = place.tile * (w.gated ? 8 : kTileRows) + g;
   const int end = min(column + 2, m);
+  if (w.gated) {
+    const float2 y = gated_two(w, v);
+    if (row0 >= n) return;
+    float one = y.x;
+#pragma unroll 1
+    for (; column < end; ++column, one = y.y)
+      store(w.glu.y, w.y_type, column * w.glu.y_stride + row0, one);
+    return;
+  }
   float low = v[0], high = v[2];
 #pragma unroll 1
   for (; column < end; ++column, low = v[1], high = v[3]) {
-    if (w.gated) {
-      if (row0 < n) store_gated(w, column, row0, low, high);
-      continue;
-    }
     void* const y = w.y[place.weight];
     const int64_t at = column * w.y_stride[place.weight] + row0;
     if (row0 < n) store(y, w.y_type, at, low);
     if (row0 + 8 < n) store(y, w.y_type, at + 8, high);
   }
+}
+
+/// Counts as count_in() does, and tells nothing by it: waits for no store of this thread's.
+static __device__ __forceinline__ void count_relaxed(unsigned* ticket, unsigned count) {
+  asm volatile("red.relaxed.gpu.global.inc.u32 [%0],%1;" ::"l"(ticket), "r"(count - 1) : "memory");
 }
 
 /// A warp of the block: 16 outputs of one chain at a time.
@@ -290,12 +230,12 @@ struct MidWarp {
     __syncwarp();
     const int count = rounds * kVectors;
     for (int item = part; item < count; item += kTogether * parts) add_parts(item, count);
-    __syncwarp();
-    if (lane == 0) count_in(ticket, 2 * all);
+    // A release here waits until y is written: 2 us a layer of a step at 16 to 64 rows.
+    if (lane == 0) count_relaxed(ticket, 2 * all);
   }
   /// Of kTogether items of the share.
   __device__ __forceinline__ void add_parts(int item, int count) const {
-    constexpr int kAtOnce = 8;
+    constexpr int kAtOnce = 4;
     float total[kTogether][4] = {};
     for (int p0 = 0; p0 < parts; p0 += kAtOnce) {
       float4 v[kTogether][kAtOnce];
@@ -348,29 +288,25 @@ struct MidWarp {
 };
 
 template <int kCols, int kPairs, int kGroup, int kStages>
-static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, kGroup, kStages>::kThreads, 1)
+static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, kGroup, kStages>::kBound, 1)
     flat_mid(const __grid_constant__ FlatWeights w, const uint8_t* x, int64_t x_row_bytes, int m,
-             int tiles, float4* partials, unsigned* tickets) {
+             const __grid_constant__ MidPlan plan, float4* partials, unsigned* tickets) {
   using Room = MidRoom<kCols, kPairs, kGroup, kStages>;
   extern __shared__ __align__(1024) uint8_t shared[];
   const int lane = threadIdx.x & 31;
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0);  // visibly the same in all lanes
   let_next_start();
-  const unsigned parts = (w.k + kPartK - 1) / kPartK, ways = (m + kCols - 1) / kCols;
-  const unsigned column = blockIdx.x / parts, part = blockIdx.x - column * parts;
-  const unsigned slots = gridDim.x / parts / ways, slot = ways == 1 ? column : column / ways;
-  const unsigned way = column - slot * ways;
-  const unsigned wide_tiles = (tiles + kMidTiles - 1) / kMidTiles;
-  const auto first = static_cast<int>(wide_tiles * slot / slots);
-  const auto end = static_cast<int>(wide_tiles * (slot + 1) / slots);
+  const int part = blockIdx.x, way = blockIdx.y, slot = blockIdx.z;
+  const int first = slot * plan.each + min(slot, plan.more);
+  const int end = first + plan.each + (slot < plan.more ? 1 : 0);
   const uint32_t base = shared_address(shared);
   MidWarp<kCols, kPairs, kGroup, kStages> mine{
       w,
       m,
-      static_cast<int>(way * kCols),
-      tiles,
-      static_cast<int>(part),
-      static_cast<int>(parts),
+      way * kCols,
+      plan.tiles,
+      part,
+      static_cast<int>(gridDim.x),
       first + (warp >> 3),
       end,
       warp >> 2 & 1,
@@ -378,14 +314,23 @@ static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, kGroup, kStages>
       warp >> 3,
       warp,
       base,
-      partials + static_cast<int64_t>(way) * tiles * parts * (kCols * 4),
-      tickets + column * Room::kWarps + warp};
+      partials + static_cast<int64_t>(way) * plan.tiles * gridDim.x * (kCols * 4),
+      tickets + (slot * gridDim.y + way) * Room::kWarps + warp};
+  // More than one unit's copies in front of x's would delay it.
+  const auto fetch = [&] {
+    wait_for_inputs();
+    fetch_mid<kCols>(x + way * kCols * x_row_bytes, x_row_bytes, m - way * kCols, part * kMidSteps,
+                     w.k / kStepK, base, lane, warp, Room::kWarps);
+  };
 #pragma unroll 1
-  for (int i = 0; i < kStages - 1; ++i) mine.copy_next();
-  wait_for_inputs();
-  stage_mid<kCols, kGroup>(x + way * kCols * x_row_bytes, x_row_bytes, m - way * kCols,
-                           part * kMidSteps, w.k / kStepK, base, base + Room::kSums, lane, warp,
-                           Room::kWarps);
+  for (int i = 0; i < kStages - 1; ++i) {
+    if (i == 1) fetch();
+    mine.copy_next();
+  }
+  if (kStages == 2) fetch();
+  wait_copies<kStages - 2>();
+  __syncwarp();
+  stage_mid<kCols, kGroup>(base, base + Room::kSums, lane, warp, Room::kWarps);
   show_to_products();
   __syncthreads();
   mine.run();

@@ -31,12 +31,18 @@ int32_t launch_mid(const FlatCall& call, const CudaContext& context) {
   const MidGrid grid = grid_of<kCols>(call, weights, context);
   using Room = sm90::MidRoom<kCols, kPairs, kGroup, kStages>;
   const MatmulArgs& a = call.first();
-  return sm80::launch(sm90::flat_mid<kCols, kPairs, kGroup, kStages>,
-                      grid.slots * grid.parts * grid.ways, Room::kThreads, Room::kBytes, context,
-                      weights, static_cast<const uint8_t*>(a.x), a.x_stride * 2,
-                      static_cast<int>(a.m), grid.tiles,
-                      reinterpret_cast<float4*>(context.workspace + kTicketBytes),
-                      reinterpret_cast<unsigned*>(context.workspace));
+  const auto kernel = sm90::flat_mid<kCols, kPairs, kGroup, kStages>;
+  const cudaError_t error =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Room::kBytes);
+  if (error != cudaSuccess) return error;
+  const int wide = divided_up(grid.tiles, sm90::kMidTiles);
+  const sm90::MidPlan plan{wide / grid.slots, wide % grid.slots, grid.tiles};
+  const dim3 blocks(static_cast<unsigned>(grid.parts), static_cast<unsigned>(grid.ways),
+                    static_cast<unsigned>(grid.slots));
+  return launch_grid(kernel, {blocks, Room::kThreads, Room::kBytes}, context, weights,
+                     static_cast<const uint8_t*>(a.x), a.x_stride * 2, static_cast<int>(a.m), plan,
+                     reinterpret_cast<float4*>(context.workspace + kTicketBytes),
+                     reinterpret_cast<unsigned*>(context.workspace));
 }
 
 /// Two pairs of warpgroups: on an H200 three or four with shorter rings gain 5 % where outputs are

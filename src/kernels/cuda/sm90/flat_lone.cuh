@@ -223,12 +223,31 @@ static __device__ __forceinline__ void store_lone(const FlatWeights& w, const Lo
   }
 }
 
-/// The warp that adds up: a part is a chain's sum plus its neighbour's, y the sum of the parts.
+/// A part is a chain's sum plus its neighbour's, y the sum of the parts.
+template <int kAtOnce>
+static __device__ __forceinline__ void add_chains(uint32_t sums, int chains, float (&total)[4]) {
+#pragma unroll 1
+  for (int chain0 = 0; chain0 < chains; chain0 += kAtOnce) {
+    float v[kAtOnce][4];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i)
+      if (chain0 + i < chains) load_sums(sums + (chain0 + i) * LoneRoom::kSumBytes, v[i]);
+#pragma unroll
+    for (int i = 0; i < kAtOnce; i += 2)
+      if (chain0 + i < chains)
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          const float part = chain0 + i + 1 < chains ? v[i][e] + v[i + 1][e] : v[i][e];
+          total[e] = chain0 + i == 0 ? part : total[e] + part;
+        }
+  }
+}
+
+/// The warp that adds up.
 template <bool kTeam>
 static __device__ __forceinline__ void add_parts(const FlatWeights& w, const LonePlan& plan,
                                                  const LoneTiles& tiles, const LoneRoom& room,
                                                  uint32_t shared, int rank, int m) {
-  constexpr int kAtOnce = 6;
   const int lane = threadIdx.x & 31;
   LoneSlot slot(room, 0, 0);
 #pragma unroll 1
@@ -238,22 +257,7 @@ static __device__ __forceinline__ void add_parts(const FlatWeights& w, const Lon
       const uint32_t sums = shared + room.totals + slot.total;
       wait(sums + room.full(), slot.parity);
       float total[4] = {0, 0, 0, 0};
-#pragma unroll 1
-      for (int chain0 = 0; chain0 < room.chains; chain0 += kAtOnce) {
-        float v[kAtOnce][4];
-#pragma unroll
-        for (int i = 0; i < kAtOnce; ++i)
-          if (chain0 + i < room.chains)
-            load_sums(sums + (chain0 + i) * LoneRoom::kSumBytes + lane * 16, v[i]);
-#pragma unroll
-        for (int i = 0; i < kAtOnce; i += 2)
-          if (chain0 + i < room.chains)
-#pragma unroll
-            for (int e = 0; e < 4; ++e) {
-              const float part = chain0 + i + 1 < room.chains ? v[i][e] + v[i + 1][e] : v[i][e];
-              total[e] = chain0 + i == 0 ? part : total[e] + part;
-            }
-      }
+      add_chains<6>(sums + lane * 16, room.chains, total);
       if constexpr (!kTeam) {
         arrive(shared + slot.hand + room.free());
       } else if (index + plan.slots < tiles.count) {  // else nobody waits, and they may be gone

@@ -112,6 +112,36 @@ static bool norm_of(const AddArgs& add, const NormArgs& norm, const FlatCall& ca
   return can;
 }
 
+/// A launch of clusters of `team` blocks. It stays where it is made: the configuration points to
+/// it.
+struct TeamLaunch {
+  cudaLaunchAttribute attributes[2]{};
+  cudaLaunchConfig_t config{};
+
+  TeamLaunch(int blocks, int threads, int shared_bytes, int team, const CudaContext& context) {
+    attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[0].val.programmaticStreamSerializationAllowed = context.early_start ? 1 : 0;
+    attributes[1].id = cudaLaunchAttributeClusterDimension;
+    attributes[1].val.clusterDim.x = static_cast<unsigned>(team);
+    attributes[1].val.clusterDim.y = attributes[1].val.clusterDim.z = 1;
+    config.gridDim = dim3(static_cast<unsigned>(blocks));
+    config.blockDim = dim3(static_cast<unsigned>(threads));
+    config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes);
+    config.stream = stream_of(context);
+    config.attrs = attributes;
+    config.numAttrs = team > 1 ? 2 : 1;
+  }
+  TeamLaunch(const TeamLaunch&) = delete;
+  TeamLaunch& operator=(const TeamLaunch&) = delete;
+};
+
+static FlatWeights lone_weights(const FlatCall& call) {
+  FlatWeights weights = weights_of(call, 1);
+  for (int64_t i = call.glu != nullptr ? 0 : call.count; i < kMostTogether; ++i)
+    weights.end[i] = 0x7fffffff;  // no tile is of weights behind it
+  return weights;
+}
+
 /// kTeam: whether blocks share rows; kThreads, kBlocks: what __launch_bounds__ is told. `norm`:
 /// what x is made of.
 template <int kGroup, int kTogether, bool kTeam, int kThreads, int kBlocks>
@@ -128,19 +158,9 @@ static int32_t launch_lone(const FlatCall& call, const CudaContext& context, Lon
                            grid.most_bytes > kMoreThanHalf ? grid.most_bytes : kMoreThanHalf);
   if (error == cudaSuccess) error = take_all_shared(kernel);
   if (error != cudaSuccess) return error;
-  cudaLaunchAttribute attributes[2]{};
-  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed = context.early_start ? 1 : 0;
-  attributes[1].id = cudaLaunchAttributeClusterDimension;
-  attributes[1].val.clusterDim.x = static_cast<unsigned>(grid.plan.team);
-  attributes[1].val.clusterDim.y = attributes[1].val.clusterDim.z = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(grid.blocks));
-  config.blockDim = dim3(static_cast<unsigned>(grid.threads));
-  config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes_of(grid, shape));
-  config.stream = stream_of(context);
-  config.attrs = attributes;
-  config.numAttrs = kTeam ? 2 : 1;
+  TeamLaunch started(grid.blocks, grid.threads, shared_bytes_of(grid, shape), grid.plan.team,
+                     context);
+  cudaLaunchConfig_t& config = started.config;
   // A cluster lies in one group of multiprocessors, whose number need not be a multiple of it.
   int fit = 0;
   if (grid.plan.team > 2) error = cudaOccupancyMaxActiveClusters(&fit, kernel, &config);
@@ -150,9 +170,7 @@ static int32_t launch_lone(const FlatCall& call, const CudaContext& context, Lon
     config.gridDim = dim3(static_cast<unsigned>(grid.blocks));
     config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes_of(grid, shape));
   }
-  FlatWeights weights = weights_of(call, 1);
-  for (int64_t i = call.glu != nullptr ? 0 : call.count; i < kMostTogether; ++i)
-    weights.end[i] = 0x7fffffff;  // no tile is of weights behind it
+  const FlatWeights weights = lone_weights(call);
   const MatmulArgs& a = call.first();
   return cudaLaunchKernelEx(&config, kernel, weights, static_cast<const uint8_t*>(a.x),
                             static_cast<int64_t>(a.x_stride * 2), static_cast<int>(a.m), grid.plan,

@@ -356,7 +356,7 @@ TEST_P(EachMatmul, RowsOfOneOrderGiveEqualBytes) {
       continue;
     for (const Format& f : some_formats(row(), 7)) {
       if (!accepts(*other, f)) continue;
-      for (const std::int64_t k : {1, 300, 700}) {
+      for (const std::int64_t k : {1, 300, 700, 3300, 5000}) {
         const Operands o = random_operands(row().is.op, f, 19, outputs_for(row(), f, 37),
                                            inner_for(row(), f, k), 41);
         EXPECT_TRUE(same_bytes(run_matmul(row(), o), run_matmul(*other, o)))

@@ -1,10 +1,10 @@
 // y = x · wᵀ for m = 1..8 on Hopper, in the order and with the bits of the flat kernels.
-#include "kernels/cuda/sm90/lone_launch.cuh"
+#include "kernels/cuda/sm90/pair_launch.cuh"
 
 namespace stepless::kernels {
 namespace {
 
-using sm90::launch_lone;
+using sm90::launch_lone, sm90::launch_pair;
 
 template <int kGroup>
 struct EvenBits : sm80::FourBits<kGroup> {};  // an instance of this file's own
@@ -15,14 +15,13 @@ struct EvenBits : sm80::FourBits<kGroup> {};  // an instance of this file's own
 // share k 705 and 5290, and 525 and 4180 where two of those may lie side by side. Of a long k two
 // blocks of eight warps to each, up to eight sharing k: 5120 x 13824 takes 17.6 us, 21 by blocks
 // that go through k in rounds and load x anew; the products of a layer of 8 billion weights take 52
-// us at one row and 53.5 at eight, 54 and 58.5 where kinds of blocks take turns. A k of up to 5120
-// would take 20 warps, beside which no norm has room: 13824 x 5120 takes 18.4 us at eight rows
-// then, and took 15.4 by half blocks, two sharing k.
+// us at one row and 53.5 at eight, 54 and 58.5 where kinds of blocks take turns. A k of 13 to 20
+// units is that of pairs of blocks (flat_pair.cuh) where every tile's totals have room.
 //
 // Blocks of whole tiles (flat_few) meet once and hand nothing on: where they have two to four each
-// and few are idle, 4096 x 4096 takes 5.5 us instead of 6.7, 4096 x 14336 15.3 instead of 16.2.
-// With one each 2048 x 2048 takes 4.3 instead of 3.6, with seven gate and up of 14336 x 4096 24.6
-// instead of 20.0. A shorter k stays with what steps of 3 billion weights were measured by.
+// and few are idle, 4096 x 14336 takes 15.3 us instead of 16.2. With one each 2048 x 2048 takes 4.3
+// instead of 3.6, with seven gate and up of 14336 x 4096 24.6 instead of 20.0. A shorter k stays
+// with what steps of 3 billion weights were measured by.
 bool are_even(const sm80::FlatCall& call, const CudaContext& context) {
   constexpr int64_t kShort = 4096;
   constexpr int64_t kStays = 24;  // units of k whose x a block's warps read once
@@ -42,6 +41,10 @@ int32_t launch_group(const sm80::FlatCall& call, const CudaContext& context,
   if (!even && units <= 12)
     return launch_lone<kGroup, 4, false, 544, 1>(call, context, {16, 1, 1, 1}, norm);
   if (norm.a != nullptr) return cudaErrorNotSupported;
+  if (units > 12 && units <= 20) {
+    const int32_t error = launch_pair<kGroup, 352>(call, context);
+    if (error != cudaErrorNotSupported) return error;
+  }
   if (!even && units > 20 && units <= 32)
     return launch_lone<kGroup, 4, true, 544, 1>(call, context, {16, 1, 1, 2});
   if (even)

@@ -1,7 +1,8 @@
 // Every row of attention this computer can run, one thread, as JSON: prompts of 512 rows whose last
 // position ends a context, and decode steps of some sequences over cold pages (a pool of 448 MB;
-// STEPLESS_BENCH_POOL_MB changes it). Read and f32 ceilings are measured turn by turn with it.
-// attn_bench [part of the row's name [part of the case's]]
+// STEPLESS_BENCH_POOL_MB changes it). Ceilings are measured turn by turn with it: of reading, and
+// of the row's arithmetic, which is fma or, of codes by VPDPBUSD, two planes of bytes. attn_bench
+// [part of the row's name [part of the case's]]
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -136,17 +137,28 @@ struct Step {
   }
 };
 
-const kernels::CeilingEntry& ceilings_of(Isa isa) {
-  const kernels::CeilingEntry* found = nullptr;
+using Loop = std::int64_t (*)(std::int64_t);
+
+const kernels::CeilingEntry* ceilings_of(Isa isa) {
   for (const CeilingLoops& loops : ceiling_loops())
-    if (loops.entry != nullptr && loops.entry->f32 != nullptr &&
-        (loops.isa == isa || found == nullptr))
-      found = loops.entry;
-  return *found;
+    if (loops.entry != nullptr && loops.isa == isa) return loops.entry;
+  return nullptr;
+}
+
+/// The loop of a row's arithmetic, and how often it does the work of one exact product.
+struct Arithmetic {
+  Loop loop;
+  double planes;
+};
+
+Arithmetic arithmetic_of(const Kernel& row) {
+  if (row.fields.order == Order::avx512_i16) return {ceilings_of(Isa::avx512vnni)->int8, 2};
+  return {ceilings_of(row.is.isa)->f32, 1};
 }
 
 bool machine_has(Isa isa) {
   if (isa == Isa::avx512) return __builtin_cpu_supports("avx512bw") != 0;
+  if (isa == Isa::avx512vnni) return __builtin_cpu_supports("avx512vnni") != 0;
   if (isa == Isa::avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   return isa == Isa::cpu;
 }
@@ -155,11 +167,17 @@ struct Times {
   std::vector<double> us, flops, reads;
 };
 
+const kernels::CeilingEntry& widest_ceilings() {
+  for (const Isa isa : {Isa::avx512, Isa::avx2})
+    if (machine_has(isa)) return *ceilings_of(isa);
+  return *ceilings_of(Isa::cpu);
+}
+
 /// Some 20 ms of steps at least, then both ceilings, in turn.
 Times run(const Kernel& row, const Case& c) {
   constexpr int kTurns = 9;
-  const kernels::CeilingEntry& ceilings = ceilings_of(row.is.isa);
-  const kernels::CeilingEntry& reader = ceilings_of(Isa::avx512);
+  const Arithmetic arithmetic = arithmetic_of(row);
+  const kernels::CeilingEntry& reader = widest_ceilings();
   Step step(c);
   const int steps = c.prompt ? 1 : static_cast<int>(2e7 / c.read_bytes()) + 1;
   Times times;
@@ -170,12 +188,12 @@ Times run(const Kernel& row, const Case& c) {
       seconds += seconds_of([&] { row.entry->run(&step.args, {0, c.rows() * kHeads}); });
     }
     std::int64_t operations = 0;
-    const double peak = seconds_of([&] { operations = ceilings.f32(200000); });
+    const double peak = seconds_of([&] { operations = arithmetic.loop(200000); });
     const std::uint8_t* const other = pool().next(kReadBytes);
     const double read = seconds_of([&] { reader.read(other, kReadBytes); });
     if (turn < 0) continue;
     times.us.push_back(seconds / steps * 1e6);
-    times.flops.push_back(static_cast<double>(operations) / peak);
+    times.flops.push_back(static_cast<double>(operations) / arithmetic.planes / peak);
     times.reads.push_back(static_cast<double>(kReadBytes) / read);
   }
   return times;

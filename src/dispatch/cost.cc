@@ -125,7 +125,8 @@ double best_rate(const Problem& p, const Machine& machine, Precision precision) 
     rate = std::max(rate, machine.bf16_gflops / 3);  // a float32 is three bf16
   // Codes are integers, and 16 bits hold what either x is rounded to; E4M3 needs more.
   // Two planes of bytes hold them as well.
-  if (p.op == KernelOp::qmm && p.x_type != DType::f32 && p.quant.mode != Mode::mxfp8)
+  const bool codes = p.op == KernelOp::qmm || (p.op == KernelOp::attn && p.packed);
+  if (codes && p.x_type != DType::f32 && p.quant.mode != Mode::mxfp8)
     rate = std::max({rate, machine.int16_gops, machine.int8_gops / 2});
   if (p.op == KernelOp::qmm && precision == Precision::int8)
     rate = std::max(rate, int8_rate(machine));

@@ -437,12 +437,17 @@ TEST_P(EachPackedAttn, RowsOfATileReadAPageInBothForms) {
   }
 }
 
-/// Rows of one order that have no packed page to read give the bytes of the plain row.
+/// Whether a plain row serves what has no packed page where this one serves the rest.
+bool stands_beside(const Kernel& plain, const Kernel& row) {
+  if (plain.is.op != KernelOp::attn || plain.is.mode) return false;
+  if (row.is.isa == Isa::avx512vnni) return plain.is.isa == Isa::avx512;  // plain pages are its own
+  return plain.is.isa == row.is.isa && plain.fields.order == row.fields.order;
+}
+
+/// Rows that have no packed page to read give the bytes of the plain row.
 TEST_P(EachPackedAttn, WithoutPackedPagesItIsThePlainRow) {
   for (const Kernel& plain : roll_call()) {
-    if (plain.is.op != KernelOp::attn || plain.is.mode || plain.is.isa != row().is.isa ||
-        plain.fields.order != row().fields.order)
-      continue;
+    if (!stands_beside(plain, row())) continue;
     for (const DType cache_type : kFloatTypes) {
       const PackedShape shape = fitting({.type = DType::bf16,
                                          .cache_type = cache_type,

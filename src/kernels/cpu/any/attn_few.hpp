@@ -23,6 +23,15 @@ struct Ahead {
   }
 };
 
+/// Calls visit<Q>(first query): four queries at a time, then two, then one.
+template <class Visit>
+void by_fours(const Queries& all, Visit visit) {
+  int q = 0;
+  for (; q + 4 <= all.count; q += 4) visit.template operator()<4>(q);
+  if (q + 2 <= all.count) visit.template operator()<2>(q), q += 2;
+  if (q < all.count) visit.template operator()<1>(q);
+}
+
 template <class T, DType type, From from>
 struct Few {
   static constexpr int L = T::L;
@@ -68,7 +77,7 @@ struct Few {
         for (int p = 0; p < P; ++p) {
           F a, b;
           Read::load2(keys, k[p], i, a, b);
-          fetch(keys.next + Read::bytes(at * keys.dim + i * P + p * kStep));
+          fetch(keys.next.at + Read::bytes(at * keys.dim + i * P + p * kStep));
           add_products<Q>(a, b, queries, i, acc + p, P);
         }
       }
@@ -93,7 +102,7 @@ struct Few {
   __attribute__((noinline)) static void values(Queries& all, int at_query, const Chunk& chunk,
                                                int64_t begin, int64_t end, int64_t at) {
     const Rows& rows = chunk.v;
-    const int64_t to_next = rows.next - rows.at;
+    const int64_t to_next = rows.next.at - rows.here.at;
     const float* weights[Q];
     for (int q = 0; q < Q; ++q) weights[q] = all.score(at_query + q);
     F acc[Q * W * 2];
@@ -142,13 +151,8 @@ struct Few {
   /// Weights of queries [at_query, at_query + Q).
   template <int Q>
   static void weigh(const AttnArgs& args, Queries& all, int at_query, const Chunk& chunk) {
-    int64_t low = kChunk, high = 0;
-    for (int q = at_query; q < at_query + Q; ++q) {
-      if (!all.sees(q)) continue;
-      low = least(low, all.begin[q]);
-      high = most(high, all.end[q]);
-    }
-    if (low >= high) return;
+    int64_t low, high;
+    if (!all.seen_by(at_query, Q, low, high)) return;
     scores<Q>(all, at_query, chunk, low, high);
     soften<T, Q>(args, all, at_query, low, high);
   }
@@ -170,15 +174,6 @@ struct Few {
       gather<Q / 2>(all, at_query, chunk);
       gather<Q / 2>(all, at_query + Q / 2, chunk);
     }
-  }
-
-  /// Calls weigh<Q> or gather<Q>: four queries at a time, then two, then one.
-  template <class Visit>
-  static void by_fours(const Queries& all, Visit visit) {
-    int q = 0;
-    for (; q + 4 <= all.count; q += 4) visit.template operator()<4>(q);
-    if (q + 2 <= all.count) visit.template operator()<2>(q), q += 2;
-    if (q < all.count) visit.template operator()<1>(q);
   }
 
   static void weigh_all(const AttnArgs& args, Queries& all, const Chunk& chunk) {

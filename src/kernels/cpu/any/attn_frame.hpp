@@ -10,7 +10,7 @@
 // kTileQueries, kTileVectors: registers of a tile; exp(x) for x <= 0; larger(a, b): b where either
 // is NaN; largest(v), total(v): of all lanes; width<Q>(): steps of values for Q queries;
 // decode2<bits, type>(p, scale, bias, a, b): the values of 2 L codes in the order of load2<type>,
-// rounded once.
+// rounded once. Where T has a PackedReader<type>, chunks of packed pages are that one's.
 //
 // Few queries read the cache as it lies (attn_few.hpp). From kManyQueries on, a chunk is decoded to
 // float32 rows once for all of them, and its keys are turned (attn_tiles.hpp): the bits are the
@@ -48,9 +48,23 @@ struct Decoded {
   alignas(64) float scales[2][kChunkGroups], biases[2][kChunkGroups];
 };
 
-/// What is read after a chunk.
-struct Next {
-  const uint8_t *k, *v;
+/// T::PackedReader<type>, or none: packed pages are decoded to float32. Of a reader:
+/// keys.take(cache, all, q) when query q is there; visit(); settle() before anything else is added
+/// to y.
+struct NoReader {};
+template <class T, DType type, Cache form>
+struct PackedReaderOf {
+  using Type = NoReader;
+};
+template <class T, DType type>
+requires requires { typename T::template PackedReader<type>; }
+struct PackedReaderOf<T, type, Cache::mixed> {
+  using Type = typename T::template PackedReader<type>;
+};
+
+/// A position's key and value.
+struct Places {
+  Place k, v;
 };
 
 template <class T, DType type, Cache cache_form>
@@ -61,6 +75,12 @@ struct Attention {
   static constexpr int64_t kStep = 2 * L;
   static constexpr int64_t kSize = type == DType::f32 ? 4 : 2;
   static constexpr int kTile = T::kTileQueries;
+  using PackedReader = typename PackedReaderOf<T, type, cache_form>::Type;
+  static constexpr bool kDecodes = __is_same(PackedReader, NoReader);
+
+  struct Room : Decoded {
+    PackedReader packed;
+  };
 
   static int64_t padded(int64_t dim) { return (dim + kStep - 1) / kStep * kStep; }
 
@@ -92,14 +112,17 @@ struct Attention {
     const int64_t dim = args.cache.k_dim;
     const uint8_t* const from =
         element(args.q, args.type, all.row[q] * args.q_stride + all.head[q] * dim);
-    if (args.type == type) return Reader<T, type, From::cache>::decode({from, from, dim}, 0, 1, to);
+    if (args.type == type)
+      return Reader<T, type, From::cache>::decode({{from}, {from}, dim}, 0, 1, to);
     alignas(64) float plain[kMaxHeadDim];
     widen(from, args.type, dim, plain);
     for (int64_t i = 0; i < padded(dim); ++i) to[slot(i)] = i < dim ? plain[i] : 0.0f;
   }
 
-  static void start(const AttnArgs& args, Queries& all, int q) {
+  static void start(const AttnArgs& args, Queries& all, Room& room, int q) {
     read_query(args, all, q, all.q(q));
+    if constexpr (!kDecodes)
+      if (all.seq.packed_begin < all.seq.packed_end) room.packed.keys.take(args.cache, all, q);
     for (int64_t i = 0; i < padded(args.cache.v_dim); ++i) all.y(q)[i] = 0.0f;
     all.peak[q] = -__builtin_inff();
     all.total[q] = 0;
@@ -152,41 +175,28 @@ struct Attention {
     return at < all.seq.kept ? least(end, all.seq.kept) : end;
   }
 
-  /// The position's place among the positions of all pages.
-  static int64_t place_of(const KvLayer& cache, int64_t kv_head, const int32_t* pages, int64_t at) {
-    const int64_t page = pages[at / cache.page_tokens];
-    return (page * cache.kv_heads + kv_head) * cache.page_tokens + at % cache.page_tokens;
-  }
-
-  static bool is_packed(const KvLayer& cache, const SeqRow& seq, int64_t at) {
-    if constexpr (cache_form == Cache::plain) return false;
-    const int64_t page = at / cache.page_tokens;
-    return page >= seq.packed_begin && page < seq.packed_end;
-  }
-
   /// Key and value of a position, in the form in which they are read.
-  static Next lies_at(const KvLayer& cache, int64_t kv_head, const SeqRow& seq, int64_t at) {
-    const bool packed = is_packed(cache, seq, at);
-    const int64_t place = place_of(cache, kv_head, packed ? seq.packed : seq.pages, at);
+  static Places lies_at(const KvLayer& cache, int64_t kv_head, const SeqRow& seq, int64_t at) {
+    const int64_t page = at / cache.page_tokens;
+    const bool packed =
+        cache_form != Cache::plain && page >= seq.packed_begin && page < seq.packed_end;
+    const int64_t id = (packed ? seq.packed : seq.pages)[page];
+    const int64_t place = (id * cache.kv_heads + kv_head - page) * cache.page_tokens + at;
     const int64_t k = place * cache.k_dim, v = place * cache.v_dim;
-    if (!packed) return {cache.k + k * kSize, cache.v + v * kSize};
-    return {cache.packed.k + k * cache.packed.bits / 8, cache.packed.v + v * cache.packed.bits / 8};
+    if (!packed) return {{cache.k + k * kSize}, {cache.v + v * kSize}};
+    const PackedKv& from = cache.packed;
+    const int64_t k_group = k / from.group_size * kSize, v_group = v / from.group_size * kSize;
+    return {{from.k + k * from.bits / 8, from.k_scales + k_group, from.k_biases + k_group},
+            {from.v + v * from.bits / 8, from.v_scales + v_group, from.v_biases + v_group}};
   }
 
-  /// Positions [at, end) of a page, before what is read `next`.
-  static Chunk chunk_of(const KvLayer& cache, const Queries& all, int64_t at, int64_t end,
-                        Next next) {
-    const Next here = lies_at(cache, all.kv_head, all.seq, at);
+  /// Positions [at, end) of a page.
+  static Chunk chunk_of(const KvLayer& cache, int64_t at, int64_t end, const Places& here,
+                        const Places& next) {
     Chunk chunk = {at, end, {here.k, next.k, cache.k_dim}, {here.v, next.v, cache.v_dim}};
-    if (!is_packed(cache, all.seq, at)) return chunk;
-    const PackedKv& from = cache.packed;
-    const int64_t place = place_of(cache, all.kv_head, all.seq.packed, at);
-    const int64_t k_group = place * cache.k_dim / from.group_size * kSize;
-    const int64_t v_group = place * cache.v_dim / from.group_size * kSize;
-    chunk.k.scale_codes = from.k_scales + k_group, chunk.k.bias_codes = from.k_biases + k_group;
-    chunk.v.scale_codes = from.v_scales + v_group, chunk.v.bias_codes = from.v_biases + v_group;
-    chunk.k.bits = chunk.v.bits = from.bits;
-    chunk.k.group = chunk.v.group = from.group_size;
+    if (here.k.scales == nullptr) return chunk;
+    chunk.k.bits = chunk.v.bits = cache.packed.bits;
+    chunk.k.group = chunk.v.group = cache.packed.group_size;
     return chunk;
   }
 
@@ -198,7 +208,7 @@ struct Attention {
     for (int64_t at = low / L * L; at < high; at += L) {
       const int64_t begin = most(low, at), end = least(high, at + L);
       if (from == From::cache && type == DType::bf16 && end - begin == L && width == keys.dim) {
-        Tiles<T>::turn_pairs(keys.at + at * width * kSize, width, at, decoded.keys);
+        Tiles<T>::turn_pairs(keys.here.at + at * width * kSize, width, at, decoded.keys);
         continue;
       }
       // What fills the vectors must be a number, no matter which.
@@ -214,14 +224,10 @@ struct Attention {
                           Ahead values) {
     const int64_t width = padded(args.cache.k_dim);
     for (int tile = 0; tile < all.count; tile += kTile) {
-      int64_t from = kChunk, to = 0;
-      for (int q = tile; q < tile + kTile; ++q) {
-        if (!all.sees(q)) continue;
-        from = least(from, all.begin[q]);
-        to = most(to, all.end[q]);
-      }
+      int64_t from, to;
+      const bool seen = all.seen_by(tile, kTile, from, to);
       values.fetch();
-      if (from >= to) continue;
+      if (!seen) continue;
       Tiles<T>::all_scores(all.q(tile), all.stride, decoded.keys, width, from, to, all.score(tile),
                            kScoreRow);
       soften<T, kTile>(args, all, tile, from, to);
@@ -242,12 +248,13 @@ struct Attention {
     using Read = Reader<T, type, from>;
     const int64_t width = padded(chunk.v.dim), positions = chunk.end - chunk.begin;
     turn_keys<from>(chunk.k, low, high, decoded);
-    weigh_tiles(args, all, decoded, ahead(all, chunk.k.next, Read::bytes(positions * chunk.k.dim)));
+    weigh_tiles(args, all, decoded,
+                ahead(all, chunk.k.next.at, Read::bytes(positions * chunk.k.dim)));
     Read::decode(chunk.v, low, high, decoded.rows + low * width);
     const uint8_t* const rows = reinterpret_cast<const uint8_t*>(decoded.rows);
-    const Chunk plain = {chunk.begin, chunk.end, {}, {rows, rows, width}};
+    const Chunk plain = {chunk.begin, chunk.end, {}, {{rows}, {rows}, width}};
     Few<T, type, From::decoded>::gather_panels(
-        all, plain, ahead(all, chunk.v.next, Read::bytes(positions * chunk.v.dim)));
+        all, plain, ahead(all, chunk.v.next.at, Read::bytes(positions * chunk.v.dim)));
   }
 
   template <From from>
@@ -257,47 +264,51 @@ struct Attention {
     Reading::gather_all(all, chunk);
   }
 
-  static void visit_packed(const AttnArgs& args, Queries& all, Decoded& decoded, Chunk& chunk,
+  static void visit_packed(const AttnArgs& args, Queries& all, Room& room, Chunk& chunk,
                            int64_t low, int64_t high) {
-    widen_groups(chunk.k, type, low, high, decoded.scales[0], decoded.biases[0]);
-    widen_groups(chunk.v, type, low, high, decoded.scales[1], decoded.biases[1]);
+    if constexpr (!kDecodes) return room.packed.visit(args, all, chunk, room);
+    widen_groups(chunk.k, type, low, high, room.scales[0], room.biases[0]);
+    widen_groups(chunk.v, type, low, high, room.scales[1], room.biases[1]);
     by_bits(chunk.k.bits, [&]<From from>() {
-      if (all.count >= kManyPacked) return visit_many<from>(args, all, decoded, chunk, low, high);
+      if (all.count >= kManyPacked) return visit_many<from>(args, all, room, chunk, low, high);
       visit_few<from>(args, all, chunk);
     });
   }
 
-  /// Positions [at, end) of a page, before what is read `next`.
-  static void visit(const AttnArgs& args, Queries& all, Decoded& decoded, int64_t at, int64_t end,
-                    Next next) {
+  static void visit(const AttnArgs& args, Queries& all, Room& room, Chunk& chunk) {
     int64_t low, high;
-    if (!look(all, at, end, low, high)) return;
-    Chunk chunk = chunk_of(args.cache, all, at, end, next);
+    if (!look(all, chunk.begin, chunk.end, low, high)) return;
     if constexpr (cache_form == Cache::mixed)
-      if (chunk.k.bits != 0) return visit_packed(args, all, decoded, chunk, low, high);
+      if (chunk.k.bits != 0) return visit_packed(args, all, room, chunk, low, high);
+    if constexpr (!kDecodes) room.packed.settle(all);
     if (all.count >= kManyQueries)
-      return visit_many<From::cache>(args, all, decoded, chunk, low, high);
+      return visit_many<From::cache>(args, all, room, chunk, low, high);
     visit_few<From::cache>(args, all, chunk);
   }
 
   /// Computes the batch and empties it; `after` is what the next one reads first.
-  static void flush(const AttnArgs& args, Queries& all, Decoded& decoded, Next after) {
+  static void flush(const AttnArgs& args, Queries& all, Room& room, const Places& after) {
     const KvLayer& cache = args.cache;
     int64_t first = all.first[0], last = all.last[0], resume = all.resume[0];
     for (int q = 0; q < all.count; ++q) {
-      start(args, all, q);
+      start(args, all, room, q);
       first = least(first, all.first[q]);
       last = most(last, all.last[q]);
       resume = least(resume, all.resume[q]);
     }
     int64_t at = first / cache.page_tokens * cache.page_tokens;
     while (chunk_end(cache, all, at) <= first) at = chunk_end(cache, all, at);
+    Places here = lies_at(cache, all.kv_head, all.seq, at);
     for (int64_t end; at <= last; at = end) {
       end = chunk_end(cache, all, at);
-      if (at >= all.seq.kept && end <= resume) continue;
-      const bool more = end <= last;
-      visit(args, all, decoded, at, end, more ? lies_at(cache, all.kv_head, all.seq, end) : after);
+      const Places next = end <= last ? lies_at(cache, all.kv_head, all.seq, end) : after;
+      if (at < all.seq.kept || end > resume) {
+        Chunk chunk = chunk_of(cache, at, end, here, next);
+        visit(args, all, room, chunk);
+      }
+      here = next;
     }
+    if constexpr (!kDecodes) room.packed.settle(all);
     for (int q = 0; q < all.count; ++q) finish(args, all, q);
     all.count = 0;
   }
@@ -314,8 +325,7 @@ struct Attention {
   }
 
   /// Units of one KV head in the slice, row by row; neighbours of one sequence share a batch.
-  static void walk(const AttnArgs& args, Slice units, int64_t kv_head, Queries& all,
-                   Decoded& decoded) {
+  static void walk(const AttnArgs& args, Slice units, int64_t kv_head, Queries& all, Room& room) {
     const int64_t shared = args.heads / args.cache.kv_heads;
     const int64_t first_row = units.begin / args.heads;
     const auto first_of_row = [&](int64_t head, int64_t row) {
@@ -331,7 +341,7 @@ struct Attention {
       const int64_t end = least(units.end, base + (kv_head + 1) * shared);
       for (int64_t unit = begin; unit < end; ++unit) {
         if (all.count == all.most || (all.count > 0 && !same_pages(all.seq, seq)))
-          flush(args, all, decoded, first_of_row(kv_head, row));
+          flush(args, all, room, first_of_row(kv_head, row));
         const int q = all.count++;
         if (q == 0) all.seq = seq;
         all.row[q] = row;
@@ -342,15 +352,15 @@ struct Attention {
       }
     }
     const int64_t next_head = least(kv_head + 1, args.cache.kv_heads - 1);
-    if (all.count > 0) flush(args, all, decoded, first_of_row(next_head, first_row));
+    if (all.count > 0) flush(args, all, room, first_of_row(next_head, first_row));
   }
 
   static void run(const AttnArgs& args, Slice units) {
     Queries all;
-    Decoded decoded;
+    Room room;
     all.make_room(padded(most(args.cache.k_dim, args.cache.v_dim)));
     for (int64_t kv_head = 0; kv_head < args.cache.kv_heads; ++kv_head)
-      walk(args, units, kv_head, all, decoded);
+      walk(args, units, kv_head, all, room);
   }
 };
 

@@ -35,6 +35,17 @@ struct Queries {
   float* score(int i) { return scores + i * kScoreRow; }
   bool sees(int i) const { return begin[i] < end[i]; }
 
+  /// What `number` queries from `at` on see of the chunk, together; false: nothing.
+  bool seen_by(int at, int number, int64_t& low, int64_t& high) const {
+    low = kChunk, high = 0;
+    for (int i = at; i < at + number; ++i) {
+      if (!sees(i)) continue;
+      low = least(low, begin[i]);
+      high = ::stepless::kernels::most(high, end[i]);
+    }
+    return low < high;
+  }
+
   /// Room for heads of so many floats; no query yet.
   void make_room(int64_t floats) {
     count = 0;

@@ -17,14 +17,18 @@ constexpr int64_t kChunkGroups = kChunk * kMaxHeadDim / kLeastGroup;
 /// to whole steps.
 enum class From : uint8_t { cache, decoded, packed4, packed8 };
 
+/// Where a position's keys or values of one head lie, those of the next positions behind them.
+struct Place {
+  const uint8_t* at;
+  const uint8_t *scales = nullptr, *biases = nullptr;  // packed: (positions, dim / group)
+};
+
 /// Keys or values of one head, from the first position of a chunk on.
 struct Rows {
-  const uint8_t* at;
-  const uint8_t* next;  // what is read after them: values after keys, then the next keys
-  int64_t dim;          // elements of a row
-  const uint8_t *scale_codes = nullptr, *bias_codes = nullptr;  // packed, (positions, dim / group)
-  const float *scales = nullptr, *biases = nullptr;             // the same as float32
-  int32_t bits = 0, group = 0;
+  Place here, next;                                  // and what is read after them
+  int64_t dim;                                       // elements of a row
+  const float *scales = nullptr, *biases = nullptr;  // as float32
+  int32_t bits = 0, group = 0;                       // packed, else zeros
 };
 
 struct Row {
@@ -47,7 +51,7 @@ struct Reader {
   static int64_t bytes(int64_t elements) { return elements * kBits >> 3; }
 
   static Row row(const Rows& rows, int64_t j) {
-    const uint8_t* const at = rows.at + bytes(j * rows.dim);
+    const uint8_t* const at = rows.here.at + bytes(j * rows.dim);
     if constexpr (!kPacked) return {at, nullptr, nullptr};
     const int64_t groups = rows.dim / rows.group;
     return {at, rows.scales + j * groups, rows.biases + j * groups};
@@ -95,8 +99,8 @@ void by_bits(int32_t bits, Visit visit) {
 inline void widen_groups(Rows& rows, DType type, int64_t begin, int64_t end, float* scales,
                          float* biases) {
   const int64_t groups = rows.dim / rows.group, at = begin * groups, count = (end - begin) * groups;
-  widen(element(rows.scale_codes, type, at), type, count, scales + at);
-  widen(element(rows.bias_codes, type, at), type, count, biases + at);
+  widen(element(rows.here.scales, type, at), type, count, scales + at);
+  widen(element(rows.here.biases, type, at), type, count, biases + at);
   rows.scales = scales, rows.biases = biases;
 }
 

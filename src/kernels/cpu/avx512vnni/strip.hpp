@@ -3,16 +3,11 @@
 #pragma once
 #include "kernels/cpu/any/streams.hpp"
 #include "kernels/cpu/avx512vnni/planes.hpp"
+#include "kernels/cpu/avx512vnni/products.hpp"
 
 namespace stepless::kernels {
 
 static constexpr int64_t kStrip = 16;
-
-/// Codes times x, four neighbours in every lane. From the intrinsic gcc 12 makes loops that keep
-/// most of 24 sums in memory.
-static inline void add_products(__m512i& sums, __m512i codes, __m512i x) {
-  asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(codes), "v"(x));
-}
 
 /// An array's rows n0 to n0 + 15: lane 4 q + j reads from base[q] + step[j]. No pointer per row: to
 /// load those as well costs a third of the speed at m = 1.

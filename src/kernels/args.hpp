@@ -249,9 +249,10 @@ struct KvPackArgs {
 inline constexpr int64_t kMaxHeadDim = 1024;
 
 /// softmax(scale * q·kᵀ) · v over positions max(0, p - window + 1) .. p of the row's own sequence,
-/// less those that the row does not read. Pages that it reads packed are decoded to fma(scale,
-/// code, bias) in float32. The KV axis is cut at fixed positions counted from 0 and merged in
-/// order. Unit: row * heads + head.
+/// less those that the row does not read. Elements that it reads packed are scale * code + bias,
+/// decoded in float32 or, in orders of integers, met as codes by queries and weights of 16 bits.
+/// The KV axis is cut at fixed positions counted from 0 and merged in order. Unit: row * heads +
+/// head.
 struct AttnArgs {
   const void* q;  // (rows, heads * k_dim)
   void* y;        // (rows, heads * v_dim)

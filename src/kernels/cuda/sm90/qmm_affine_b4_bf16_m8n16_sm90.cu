@@ -16,7 +16,9 @@ struct EvenBits : sm80::FourBits<kGroup> {};  // an instance of this file's own
 // blocks of eight warps to each, up to eight sharing k: 5120 x 13824 takes 17.6 us, 21 by blocks
 // that go through k in rounds and load x anew; the products of a layer of 8 billion weights take 52
 // us at one row and 53.5 at eight, 54 and 58.5 where kinds of blocks take turns. A k of 13 to 20
-// units is that of pairs of blocks (flat_pair.cuh) where every tile's totals have room.
+// units is that of pairs of blocks (flat_pair.cuh) where every tile's totals have room. One of 21
+// to 32 is shared by two blocks of 16 warps, which go through it once: a layer of 3 billion weights
+// takes 31.7 us at one row and 39.6 at eight, by one block in two rounds 32.7 and 40.4.
 //
 // Blocks of whole tiles (flat_few) meet once and hand nothing on: where they have two to four each
 // and few are idle, 4096 x 14336 takes 15.3 us instead of 16.2. With one each 2048 x 2048 takes 4.3

@@ -49,6 +49,21 @@ struct LoneSlot {
   }
 };
 
+/// The products of some steps side by side: those of one alone wait 33 cycles for each other.
+template <int kTogether>
+static __device__ __forceinline__ void multiply_steps(const StepCodes (&c)[kTogether],
+                                                      const uint32_t (*x)[8],
+                                                      float (&dot)[kTogether][4]) {
+#pragma unroll
+  for (int j = 0; j < 4; ++j)
+#pragma unroll
+    for (int i = 0; i < kTogether; ++i) {
+      uint32_t a[4];
+      operand<kCodeOffset>(c[i], j, a);
+      add_product(dot[i], j == 0, a, x[i][2 * j], x[i][2 * j + 1]);
+    }
+}
+
 /// A warp of the block that multiplies.
 template <int kGroup, int kStages, int kTogether, bool kTeam>
 struct LoneWarp {
@@ -107,20 +122,12 @@ struct LoneWarp {
     unit.to_operands(unit.inverse(), weight, xf);
   }
 
-  /// The products of some steps side by side: those of one alone wait 33 cycles for each other.
+  /// The products of steps i0 and on.
   __device__ __forceinline__ void multiply(int i0, float (&dot)[kTogether][4]) const {
     StepCodes c[kTogether];
 #pragma unroll
     for (int i = 0; i < kTogether; ++i) c[i] = load_codes(codes + taken, i0 + i, 0);
-#pragma unroll
-    for (int j = 0; j < 4; ++j)
-#pragma unroll
-      for (int i = 0; i < kTogether; ++i) {
-        uint32_t a[4];
-        operand<kCodeOffset>(c[i], j, a);
-        const uint32_t* const b = xf[i0 + i];
-        add_product(dot[i], j == 0, a, b[2 * j], b[2 * j + 1]);
-      }
+    multiply_steps(c, xf + i0, dot);
   }
 
   /// The warp's unit of all tiles of a band: a chain's second half goes on from what the first has
@@ -323,14 +330,14 @@ static __global__ void __launch_bounds__(kThreads, kBlocks)
   const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
   int way = warp, row_way = 0;  // a division would take longer
   for (; way >= plan.ways; way -= plan.ways) ++row_way;
-  LoneCopies<kGroup> copies{
-      w,
-      plan,
-      tiles,
-      rank * plan.ways + way,
-      row_way,
-      kept(ring + lane / 8 * kRowBytes + lane % 8 * 16),
-      kept(ring + kScalesAt + lane % 16 * kRowBytes + lane / 16 * LoneCopies<kGroup>::kScaleBytes)};
+  using Copies = LoneCopies<kGroup>;
+  Copies copies{w,
+                plan,
+                tiles,
+                rank * plan.ways + way,
+                row_way,
+                Copies::codes_in(ring, lane),
+                Copies::scales_in(ring, lane)};
   using Warp = LoneWarp<kGroup, kStages, kTogether, kTeam>;
 #pragma unroll 1
   for (int i = 0; i < Warp::kEarly; ++i) copies.next(i * kUnitBytes);

@@ -89,19 +89,6 @@ struct PairWarp {
   __device__ __forceinline__ void copy_next() {
     copies.next(taken == 0 ? (kStages - 1) * kUnitBytes : taken - kUnitBytes);
   }
-  /// The products of all steps, side by side.
-  __device__ __forceinline__ void multiply(const StepCodes (&c)[kSteps],
-                                           float (&dot)[kSteps][4]) const {
-#pragma unroll
-    for (int j = 0; j < 4; ++j)
-#pragma unroll
-      for (int i = 0; i < kSteps; ++i) {
-        uint32_t a[4];
-        operand<kCodeOffset>(c[i], j, a);
-        add_product(dot[i], j == 0, a, xf[i][2 * j], xf[i][2 * j + 1]);
-      }
-  }
-
   /// The warp's unit of all tiles, `tiles` of them.
   __device__ __forceinline__ void run(int tiles) {
     const uint32_t lane16 = (threadIdx.x & 31) * 16;
@@ -122,7 +109,7 @@ struct PairWarp {
 #pragma unroll
       for (int i = 0; i < kSteps; ++i) c[i] = load_codes(codes + taken, i, 0);
       copy_next();
-      multiply(c, dot);
+      multiply_steps(c, xf, dot);
       const uint32_t low_row = rows + taken, high_row = low_row + 8 * kRowBytes;
       const uint32_t low_word = load_shared4(words + taken);
       const uint32_t high_word = load_shared4(words + taken + 8 * kRowBytes);
@@ -202,19 +189,13 @@ static __global__ void __launch_bounds__(kThreads, 1)
   const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
   const uint32_t sums = shared + room.rings + warp * room.warp_bytes;
   const uint32_t ring = sums + LoneRoom::kXBytes;
-  constexpr int kScaleBytes = LoneCopies<kGroup>::kScaleBytes;
-  LoneCopies<kGroup> copies{
-      w,
-      plan,
-      tiles,
-      unit,
-      0,
-      kept(ring + lane / 8 * kRowBytes + lane % 8 * 16),
-      kept(ring + kScalesAt + lane % 16 * kRowBytes + lane / 16 * kScaleBytes)};
+  using Copies = LoneCopies<kGroup>;
+  Copies copies{
+      w, plan, tiles, unit, 0, Copies::codes_in(ring, lane), Copies::scales_in(ring, lane)};
 #pragma unroll 1
   for (int i = 0; i < kEarly; ++i) copies.next(i * kUnitBytes);
   tell_team();
-  const uint32_t word = UnitSums<kGroup>::word_at(t, kScalesAt, kScalesAt + kScaleBytes);
+  const uint32_t word = UnitSums<kGroup>::word_at(t, kScalesAt, kScalesAt + Copies::kScaleBytes);
   PairWarp<kGroup, kStages> mine{room,
                                  copies,
                                  warp,

@@ -88,6 +88,14 @@ struct LoneCopies {
   int whole = 0;  // tiles with all their rows that follow by mere jumps
   int left = 0;   // rows of the tile; 0: there is none
 
+  /// The lane's places, of codes and of scales or biases, in the first unit of a warp's ring.
+  static __device__ __forceinline__ uint32_t codes_in(uint32_t ring, int lane) {
+    return kept(ring + lane / 8 * kRowBytes + lane % 8 * 16);
+  }
+  static __device__ __forceinline__ uint32_t scales_in(uint32_t ring, int lane) {
+    return kept(ring + kScalesAt + lane % 16 * kRowBytes + lane / 16 * kScaleBytes);
+  }
+
   /// Onto the next unit's tile.
   __device__ __forceinline__ void aim() {
     const int units = w.k / kUnitK;

@@ -67,9 +67,8 @@ static LoneGrid lone_grid(const FlatCall& call, const CudaContext& context, Lone
   // One round of k: slots go around, x stays. Several: as many tiles as there is room for.
   const int turn = plan.row_ways * plan.team, turns = divided_up(tiles, turn);
   plan.slots = smaller(rounds > 1 ? turns : divided_up(4, turn) + 1, turns) * turn;
-  while (plan.slots > kMostSlots) plan.slots -= turn;
   LoneRoom room = lone_room(k, plan, rounds, stages, normed);
-  while (plan.slots > turn && room.bytes > most_bytes)
+  while (plan.slots > turn && (plan.slots > kMostSlots || room.bytes > most_bytes))
     plan.slots -= turn, room = lone_room(k, plan, rounds, stages, normed);
   plan.band = rounds > 1 ? plan.slots : divided_up(tiles, plan.slots) * plan.slots;
   plan.odd_turns = plan.band / plan.slots & 1;

@@ -106,6 +106,10 @@ struct EngineStats {
 class Engine {
  public:
   using Listener = std::function<void(const Event&)>;
+  struct Submission {
+    Request request;
+    Listener listener;
+  };
 
   /// Starts the engine's thread. Throws Error: exhausted (weights, step or pages do not fit, the
   /// draft model's included, with the bytes), invalid_argument (also: another vocabulary).
@@ -118,6 +122,9 @@ class Engine {
   /// beyond the vocabulary, prompt beyond the context or the page pool (with both counts),
   /// parameters out of range.
   std::int64_t submit(Request request, Listener listener);
+  /// Queues them together: no step begins between two of them, however late this thread is. All or,
+  /// with the same errors, none.
+  std::vector<std::int64_t> submit(std::vector<Submission> together);
   /// The request ends at the next step boundary with FinishReason::cancelled. Unknown and finished
   /// numbers: nothing.
   void cancel(std::int64_t id);

@@ -75,16 +75,22 @@ class Engine::Impl {
     thread_.join();
   }
 
-  std::int64_t submit(Request request, Listener listener) {
-    Sequence sequence =
-        make_sequence(core_.model(), std::move(request), core_.context(), core_.room());
-    sequence.listener = std::move(listener);
+  std::vector<std::int64_t> submit(std::vector<Submission> together) {
+    std::vector<Sequence> sequences;
+    for (Submission& each : together) {
+      sequences.push_back(
+          make_sequence(core_.model(), std::move(each.request), core_.context(), core_.room()));
+      sequences.back().listener = std::move(each.listener);
+    }
+    std::vector<std::int64_t> ids;
     const std::lock_guard lock(mutex_);
-    sequence.id = ++last_id_;
-    added_.push_back(std::move(sequence));
-    idle_ = false;
+    for (Sequence& sequence : sequences) {
+      ids.push_back(sequence.id = ++last_id_);
+      added_.push_back(std::move(sequence));
+      idle_ = false;
+    }
     wake_.notify_all();
-    return last_id_;
+    return ids;
   }
 
   void cancel(std::int64_t id) {
@@ -184,7 +190,12 @@ Engine::Engine(const Model& model, const EngineOptions& options)
 Engine::~Engine() = default;
 
 std::int64_t Engine::submit(Request request, Listener listener) {
-  return impl_->submit(std::move(request), std::move(listener));
+  std::vector<Submission> alone;
+  alone.push_back({std::move(request), std::move(listener)});
+  return impl_->submit(std::move(alone))[0];
+}
+std::vector<std::int64_t> Engine::submit(std::vector<Submission> together) {
+  return impl_->submit(std::move(together));
 }
 void Engine::cancel(std::int64_t id) { impl_->cancel(id); }
 void Engine::wait_idle() { impl_->wait_idle(); }

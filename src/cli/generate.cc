@@ -61,11 +61,12 @@ class Generation {
 };
 
 void Generation::submit(Engine& engine) {
+  std::vector<Engine::Submission> all;
   for (std::size_t i = 0; i < prompts_.size(); ++i) {
     prompt_tokens_ += static_cast<std::int64_t>(prompts_[i].request.tokens.size());
-    ids_.push_back(engine.submit(prompts_[i].request,
-                                 [this, i](const Event& event) { inbox_.put(i, event); }));
+    all.push_back({prompts_[i].request, [this, i](const Event& event) { inbox_.put(i, event); }});
   }
+  ids_ = engine.submit(std::move(all));
 }
 
 void Generation::print_event(std::size_t index, const Event& event) {

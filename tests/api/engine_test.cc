@@ -168,6 +168,34 @@ TEST(Engine, EndingTheEngineCancelsWhatRuns) {
   EXPECT_EQ(queued.reason, FinishReason::cancelled);
 }
 
+TEST(Engine, SubmitsTogetherOrNotAtAll) {
+  EngineOptions options;
+  options.context = 64;
+  options.sequences = 8;
+  Engine engine(demo("tale-draft-4bit"), options);
+  std::vector<Answer> answers(8);
+  const auto eight = [&](std::int32_t last) {
+    std::vector<Engine::Submission> all;
+    for (std::size_t i = 0; i < 8; ++i) {
+      Request r;
+      r.tokens = {i == 7 ? last : 5};
+      r.max_tokens = 6;
+      r.ignore_eos = true;
+      all.push_back({r, [&, i](const Event& event) { answers[i].take(event); }});
+    }
+    return all;
+  };
+  expect_error(ErrorCode::invalid_argument, "token 4096", [&] { engine.submit(eight(4096)); });
+  engine.wait_idle();
+  EXPECT_EQ(engine.stats().generated_tokens, 0);
+  const std::vector<std::int64_t> ids = engine.submit(eight(6));
+  engine.wait_idle();
+  EXPECT_TRUE(std::ranges::is_sorted(ids)) << testing::PrintToString(ids);
+  for (const Answer& each : answers) EXPECT_EQ(each.finished, 1);
+  EXPECT_EQ(engine.stats().generated_tokens, 8 * 6);
+  EXPECT_EQ(engine.stats().steps, 6);  // one more if one of them had come late
+}
+
 TEST(Engine, SubmittingFromSeveralThreads) {
   const Model model = demo("tale-draft-4bit", 1, 32);
   EngineOptions options;

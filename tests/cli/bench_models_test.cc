@@ -186,6 +186,7 @@ TEST(BatchBench, PrintsLlamasColumnsAndAddsUp) {
   }
   const Finished shared = stepless(
       {"batch-bench", "-m", model(), "-t", "1", "-npp", "8", "-ntg", "4", "-npl", "2", "-pps"});
+  EXPECT_EQ(shared.exit, 0) << shared.err;
   EXPECT_THAT(shared.out, AllOf(HasSubstr("T_PP s |"), HasSubstr("S_TG t/s |"), HasSubstr("N_KV |"),
                                 HasSubstr("|   16 |")));
 }

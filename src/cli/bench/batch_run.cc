@@ -19,8 +19,6 @@ std::int64_t longest(const BatchCase& asked, std::int64_t rows) {
   return asked.prompt + asked.gen + most_stagger(asked, rows) + 1;
 }
 
-constexpr int kAttempts = 4;  // a busy machine may keep this thread from sending for a while
-
 [[noreturn]] void no_room(const BatchCase& asked, const std::string& why) {
   throw ExitError(Exit::memory, ErrorCode::exhausted,
                   fmt::format("{} sequences of {} tokens: {}; fewer at once, shorter ones, or "
@@ -38,7 +36,7 @@ std::vector<Ask> prompts_of(const BatchCase& asked, std::int64_t vocabulary, std
 }
 
 /// From the moment at which every sequence has its first token until each has `gen` more; none if
-/// one has ended before: memory holds fewer at once, or the last request came late.
+/// one has ended before: memory holds fewer at once.
 std::optional<double> together_s(const BatchCase& asked, const std::vector<Told>& told) {
   double from = 0, to = 0;
   for (const Told& each : told) from = std::max(from, each.at.at(0));
@@ -80,12 +78,10 @@ BatchTimes time_batch(EngineRun& engine, const Model& model, const BatchCase& as
   BatchCase left = asked;
   if (reused) left.prompt = std::min(asked.prompt, kKvPageTokens);
   for (Ask& ask : asks) ask.draws = asked.gen + most_stagger(left, rows) + 1;
-  for (int attempt = 0; attempt < kAttempts; ++attempt)
-    if (const auto seconds = together_s(asked, engine.run(asks))) {
-      times.gen_s = *seconds;
-      return times;
-    }
-  no_room(asked, "they did not run together");
+  const std::optional<double> seconds = together_s(asked, engine.run(asks));
+  if (!seconds) no_room(asked, "they did not run together");
+  times.gen_s = *seconds;
+  return times;
 }
 
 StepFloor prompt_floor_of(const Model& model, const BatchCase& asked, std::int64_t rows,

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <iterator>
+#include <utility>
 
 #include "base/error.hpp"
 #include "cli/terminal.hpp"
@@ -35,6 +37,21 @@ void EngineRun::take(std::size_t index, const Event& event) {
   changed_.notify_all();
 }
 
+/// Together: a step that began between two of them would draw tokens of the first alone.
+void EngineRun::send_up_to(std::int64_t most, const std::vector<Ask>& asks) {
+  std::vector<Engine::Submission> now;
+  for (std::size_t index = ids_.size(); std::cmp_less(index, most); ++index) {
+    Request request;
+    request.tokens = asks[index].tokens;
+    request.max_tokens = asks[index].draws;
+    request.ignore_eos = true;
+    told_[index].sent = now_s() - start_;
+    told_[index].at.reserve(static_cast<std::size_t>(asks[index].draws));
+    now.push_back({std::move(request), [this, index](const Event& event) { take(index, event); }});
+  }
+  std::ranges::copy(engine_.submit(std::move(now)), std::back_inserter(ids_));
+}
+
 void EngineRun::cancel_all() {
   for (const std::int64_t id : ids_) engine_.cancel(id);
   engine_.wait_idle();
@@ -49,20 +66,10 @@ std::vector<Told> EngineRun::run(const std::vector<Ask>& asks, std::int64_t at_o
   start_ = now_s();
   std::unique_lock lock(mutex_);
   while (finished_ < all) {
-    while (std::ssize(ids_) < all && (at_once == 0 || std::ssize(ids_) - finished_ < at_once)) {
-      const std::size_t index = ids_.size();
-      Request request;
-      request.tokens = asks[index].tokens;
-      request.max_tokens = asks[index].draws;
-      request.ignore_eos = true;
-      told_[index].sent = now_s() - start_;
-      told_[index].at.reserve(static_cast<std::size_t>(asks[index].draws));
-      lock.unlock();
-      const std::int64_t id =
-          engine_.submit(request, [this, index](const Event& event) { take(index, event); });
-      lock.lock();
-      ids_.push_back(id);
-    }
+    const std::int64_t most = at_once == 0 ? all : std::min(all, finished_ + at_once);
+    lock.unlock();
+    send_up_to(most, asks);
+    lock.lock();
     changed_.wait_for(lock, kSignalsSeen);
     if (pending_signal() == 0) continue;
     lock.unlock();

@@ -34,6 +34,7 @@ class EngineRun {
 
  private:
   void take(std::size_t index, const Event& event);
+  void send_up_to(std::int64_t most, const std::vector<Ask>& asks);
   void cancel_all();
 
   std::mutex mutex_;

@@ -5,6 +5,42 @@
 
 namespace stepless::kernels {
 
+/// What a unit of four-bit codes takes of every row, copied from the mapped rows two units ahead.
+/// Products take both ports that 512-bit vectors have; copies take others. (Four rows to a vector
+/// by VINSERTI32X4: 8 % slower at m = 8, 7 at 12. Copies of 8 or 4 bytes, which would spare turn()
+/// half its shuffles and all: 6 and 25 % slower; more stores than a cycle takes.)
+struct Queue {
+  static constexpr int64_t kAhead = 2;  // copies must have left the store buffer: none is forwarded
+  static constexpr int64_t kPlaces = 4;  // a power of two
+  alignas(64) uint8_t places[kPlaces][4][64];
+
+  __attribute__((always_inline)) inline void put(const Rows& rows, int64_t unit) {
+    uint8_t* to = places[unit % kPlaces][0];
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j)
+#pragma GCC unroll 4
+      for (int q = 0; q < 4; ++q, to += 16) {
+        const uint8_t* const from = rows.base[q] + 16 * unit + rows.step[j];
+        // As asm, or gcc 12 joins four copies to a vector, by VINSERTI32X4.
+        __m128i bytes;
+        asm("vmovdqu %1, %0" : "=x"(bytes) : "m"(*reinterpret_cast<const __m128i_u*>(from)));
+        asm("vmovdqa %1, %0" : "=m"(*reinterpret_cast<__m128i*>(to)) : "x"(bytes));
+      }
+  }
+
+  __attribute__((always_inline)) inline void take(int64_t unit, __m512i* v) const {
+    __m512i a[4];
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) a[j] = _mm512_load_si512(places[unit % kPlaces][j]);
+    turn(a, v);
+  }
+};
+
+/// Where integer sums of two planes begin: 1.5 * 2^23 as a float32, whose last bit is worth one. As
+/// long as no sum reaches 2^22, here 2^18, their bits are this number plus the sum.
+static constexpr int32_t kMagicBits = 0x4B400000;
+static constexpr float kMagic = 12582912;
+
 /// The integer sums of a group. A VPDPBUSD takes five cycles and two begin in one: few rows of x
 /// keep halves apart.
 template <class F, int kM>
@@ -13,15 +49,28 @@ struct FusedSums {
   static constexpr int kHalves = kPlanes * kM <= 4 ? 2 : 1;
   __m512i acc[kPlanes][kHalves][kM];
 
+  /// Affine sums of two planes are floats from the start: one instruction less a row and group.
+  static constexpr bool kFloats = F::kAffine && kPlanes == 2 && kHalves == 1;
+
   __attribute__((always_inline)) inline void start(const int32_t* x_starts) {
 #pragma GCC unroll 2
     for (int p = 0; p < kPlanes; ++p)
 #pragma GCC unroll 2
       for (int h = 0; h < kHalves; ++h)
 #pragma GCC unroll 12
-        for (int i = 0; i < kM; ++i)
-          acc[p][h][i] = !F::kAffine && p == kPlanes - 1 && h == 0 ? _mm512_set1_epi32(x_starts[i])
-                                                                   : _mm512_setzero_si512();
+        for (int i = 0; i < kM; ++i) acc[p][h][i] = first_of_sum(x_starts, p, h, i);
+  }
+
+  __attribute__((always_inline)) static inline __m512i first_of_sum(const int32_t* x_starts, int p,
+                                                                    int h, int i) {
+    if constexpr (kFloats) {
+      // Loaded again and again: a copy from register to register takes a port of the products.
+      __m512i magic;
+      asm("vpbroadcastd %1, %0" : "=v"(magic) : "m"(kMagicBits));
+      return magic;
+    }
+    if (!F::kAffine && p == kPlanes - 1 && h == 0) return _mm512_set1_epi32(x_starts[i]);
+    return _mm512_setzero_si512();
   }
 
   __attribute__((always_inline)) inline __m512i plane(int p, int i) const {
@@ -29,9 +78,17 @@ struct FusedSums {
     return _mm512_add_epi32(acc[p][0][i], acc[p][kHalves - 1][i]);
   }
 
-  __attribute__((always_inline)) inline __m512i whole(int i) const {
-    if (kPlanes == 1) return plane(0, i);
-    return _mm512_add_epi32(_mm512_slli_epi32(plane(0, i), 8), plane(kPlanes - 1, i));
+  /// 256 times the sum of the high plane plus that of the low one, rounded to float32 once: the
+  /// first of two steps is exact.
+  __attribute__((always_inline)) inline __m512 value(int i) const {
+    if constexpr (kFloats) {
+      const __m512 high = _mm512_fmadd_ps(_mm512_castsi512_ps(plane(0, i)), _mm512_set1_ps(256),
+                                          _mm512_set1_ps(-257 * kMagic));
+      return _mm512_add_ps(high, _mm512_castsi512_ps(plane(1, i)));
+    }
+    if constexpr (kPlanes == 1) return _mm512_cvtepi32_ps(plane(0, i));
+    return _mm512_cvtepi32_ps(
+        _mm512_add_epi32(_mm512_slli_epi32(plane(0, i), 8), plane(kPlanes - 1, i)));
   }
 
   /// Four codes of every row times what dword j of x holds.
@@ -39,11 +96,8 @@ struct FusedSums {
 #pragma GCC unroll 12
     for (int i = 0; i < kM; ++i)
 #pragma GCC unroll 2
-      for (int p = 0; p < kPlanes; ++p) {
-        const __m512i four = _mm512_set1_epi32(
-            *reinterpret_cast<const int32_t*>(x + (i * kPlanes + p) * F::kPlane + 4 * j));
-        add_products(acc[p][j % kHalves][i], codes, four);
-      }
+      for (int p = 0; p < kPlanes; ++p)
+        add_products_of(acc[p][j % kHalves][i], codes, x + (i * kPlanes + p) * F::kPlane + 4 * j);
   }
 };
 
@@ -51,6 +105,7 @@ struct FusedSums {
 template <class F>
 struct Nibbles {
   static constexpr int kBits = 4;
+  static constexpr bool kQueued = F::kPlane == kUnit;  // else a row's last unit may be a half
   /// The dwords of a unit from byte `at` on; of the last of a row `left` elements.
   __attribute__((always_inline)) static inline void load(const Rows& rows, int64_t at, int64_t left,
                                                          __m512i* v) {
@@ -91,7 +146,7 @@ __attribute__((always_inline)) static inline void end_group(const FusedSums<F, k
     const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(x.scales[i]));
     if constexpr (F::kAffine)
       acc[i] = _mm512_fmadd_ps(_mm512_load_ps(biases), _mm512_set1_ps(x.sums[i]), acc[i]);
-    acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums.whole(i)), both, acc[i]);
+    acc[i] = _mm512_fmadd_ps(sums.value(i), both, acc[i]);
   }
   x.scales += kM, x.sums += kM, x.starts += kM;
 }
@@ -110,6 +165,10 @@ static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
   __m512 acc[kM];
 #pragma GCC unroll 12
   for (int i = 0; i < kM; ++i) acc[i] = _mm512_setzero_ps();
+  const int64_t last_unit = args.k / kUnit - 1;
+  Queue queue;
+  if constexpr (Codes::kQueued)
+    for (int64_t u = 0; u < Queue::kAhead; ++u) queue.put(strip.codes, least(u, last_unit));
   for (int64_t g = 0, unit = 0; g < groups; g += kTogether) {
     if (g % kRun == 0) {
       const int64_t left = least(groups - g, kRun);
@@ -128,7 +187,12 @@ static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
         ahead.codes.ask(64 * unit);
       else
         ahead.codes.ask_piece(unit);
-      Codes::load(strip.codes, unit * (kUnit * Codes::kBits / 8), args.k - unit * kUnit, v);
+      if constexpr (Codes::kQueued) {
+        queue.put(strip.codes, least(unit + Queue::kAhead, last_unit));
+        queue.take(unit, v);
+      } else {
+        Codes::load(strip.codes, unit * (kUnit * Codes::kBits / 8), args.k - unit * kUnit, v);
+      }
 #pragma GCC unroll 8
       for (int j = 0; j < 8; ++j) {
         if (kTogether > 1 && j == 4) {

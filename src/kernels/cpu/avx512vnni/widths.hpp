@@ -50,6 +50,7 @@ __attribute__((always_inline)) static inline __m512i four_codes(__m512i v) {
 template <int bits>
 struct Naturals {
   static constexpr int kBits = bits;
+  static constexpr bool kQueued = false;
   __attribute__((always_inline)) static inline void load(const Rows& rows, int64_t at,
                                                          int64_t /*left*/, __m512i* v) {
     constexpr int kBytes = 4 * kBits, kSecond = kBytes > 16 ? kBytes - 16 : 0;  // where it begins
@@ -67,6 +68,7 @@ struct Naturals {
 template <>
 struct Naturals<8> {
   static constexpr int kBits = 8;
+  static constexpr bool kQueued = false;
   __attribute__((always_inline)) static inline void load(const Rows& rows, int64_t at,
                                                          int64_t /*left*/, __m512i* v) {
     turn_rows<false>(rows, at, 0xFFFF, v);

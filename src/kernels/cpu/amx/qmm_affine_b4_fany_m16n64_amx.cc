@@ -8,7 +8,7 @@ namespace stepless::kernels {
 using X = Words<Mode::affine>;
 
 static void run(const void* opaque, Slice units) {
-  run_tiles<X, Nibbles<X>>(*static_cast<const MatmulArgs*>(opaque), units);
+  run_tiles<X, Codes<X, 4>>(*static_cast<const MatmulArgs*>(opaque), units);
 }
 
 STEPLESS_KERNEL(qmm_affine_b4_fany_m16n64_amx) = {prepare_tiles<X, Elements::nibbles, word_scale>,

@@ -6,7 +6,7 @@
 namespace stepless::kernels {
 
 static void run(const void* opaque, Slice units) {
-  run_tiles<Bytes, Nibbles<Bytes>>(*static_cast<const MatmulArgs*>(opaque), units);
+  run_tiles<Bytes, Codes<Bytes, 4>>(*static_cast<const MatmulArgs*>(opaque), units);
 }
 
 STEPLESS_KERNEL(qmm_affine_b4_i8_m16n64_amx) = {prepare_tiles<Bytes, Elements::nibbles, byte_scale>,

@@ -30,7 +30,7 @@ static inline Block tile_block_of_row(const MatmulArgs& args, int64_t i) {
 template <class F, Elements kElements, GroupScale (*kScale)(uint32_t largest)>
 static void prepare_tiles(const void* opaque, Slice rows) {
   const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
-  const __m512i order = order_of_planes(kElements);
+  const __m512i order = order_of_planes(kElements, args);
   const int64_t piece = piece_of(args);
   for (int64_t i = rows.begin; i < rows.end; ++i) {
     const Block block = tile_block_of_row(args, i);

@@ -3,8 +3,9 @@
 // what vectors do is scale them, with the bits of avx512vnni, and split the next chunk meanwhile.
 // Static only: nothing here is exported.
 #pragma once
+#include "kernels/cpu/amx/naturals.hpp"
 #include "kernels/cpu/amx/tile_planes.hpp"
-#include "kernels/cpu/avx512vnni/widths.hpp"
+#include "kernels/cpu/avx512vnni/panel.hpp"
 
 namespace stepless::kernels {
 

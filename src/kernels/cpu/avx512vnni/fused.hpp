@@ -1,43 +1,73 @@
 // Few rows of x: a strip's codes go from the mapped rows through registers into the sums.
 // Static only: nothing here is exported.
 #pragma once
-#include "kernels/cpu/avx512vnni/strip.hpp"
+#include "kernels/cpu/avx512vnni/codes.hpp"
 
 namespace stepless::kernels {
 
-/// What a unit of four-bit codes takes of every row, copied from the mapped rows two units ahead.
-/// Products take both ports that 512-bit vectors have; copies take others. (Four rows to a vector
+/// Dwords of a strip's rows on their way: copied from the mapped rows two units ahead. Products
+/// take both ports that 512-bit vectors have; copies take others. (Four bits, four rows to a vector
 /// by VINSERTI32X4: 8 % slower at m = 8, 7 at 12. Copies of 8 or 4 bytes, which would spare turn()
 /// half its shuffles and all: 6 and 25 % slower; more stores than a cycle takes.)
+template <int kBytes>
 struct Queue {
   static constexpr int64_t kAhead = 2;  // copies must have left the store buffer: none is forwarded
   static constexpr int64_t kPlaces = 4;  // a power of two
-  alignas(64) uint8_t places[kPlaces][4][64];
+  static constexpr int kSixteens = kBytes / 16, kEights = kBytes / 8 % 2, kFours = kBytes / 4 % 2;
+  alignas(64) uint8_t places[kPlaces][kBytes / 4][64];
+
+  /// As asm, or gcc 12 joins copies to a vector, by VINSERTI32X4.
+  __attribute__((always_inline)) static inline void copy16(const uint8_t* from, uint8_t* to) {
+    __m128i bytes;
+    asm("vmovdqu %1, %0" : "=x"(bytes) : "m"(*reinterpret_cast<const __m128i_u*>(from)));
+    asm("vmovdqa %1, %0" : "=m"(*reinterpret_cast<__m128i*>(to)) : "x"(bytes));
+  }
+  template <class Word>
+  __attribute__((always_inline)) static inline void copy(const uint8_t* from, uint8_t* to) {
+    Word word;
+    asm("mov %1, %0" : "=r"(word) : "m"(*reinterpret_cast<const Word*>(from)));
+    asm("mov %1, %0" : "=m"(*reinterpret_cast<Word*>(to)) : "r"(word));
+  }
 
   __attribute__((always_inline)) inline void put(const Rows& rows, int64_t unit) {
-    uint8_t* to = places[unit % kPlaces][0];
+    uint8_t* const to = places[unit % kPlaces][0];
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j)
 #pragma GCC unroll 4
-      for (int q = 0; q < 4; ++q, to += 16) {
-        const uint8_t* const from = rows.base[q] + 16 * unit + rows.step[j];
-        // As asm, or gcc 12 joins four copies to a vector, by VINSERTI32X4.
-        __m128i bytes;
-        asm("vmovdqu %1, %0" : "=x"(bytes) : "m"(*reinterpret_cast<const __m128i_u*>(from)));
-        asm("vmovdqa %1, %0" : "=m"(*reinterpret_cast<__m128i*>(to)) : "x"(bytes));
+      for (int q = 0; q < 4; ++q) {
+        const uint8_t* const from = rows.base[q] + kBytes * unit + rows.step[j];
+#pragma GCC unroll 2
+        for (int s = 0; s < kSixteens; ++s) copy16(from + 16 * s, to + 256 * s + 64 * j + 16 * q);
+        constexpr int kDone = 16 * kSixteens;
+        if constexpr (kEights == 1)
+          copy<uint64_t>(from + kDone, to + 16 * kDone + 64 * (j / 2) + 16 * q + 8 * (j % 2));
+        if constexpr (kFours == 1)
+          copy<uint32_t>(from + kBytes - 4, to + 16 * (kBytes - 4) + 16 * q + 4 * j);
       }
   }
 
+  /// Vector d gets dword d of every row.
   __attribute__((always_inline)) inline void take(int64_t unit, __m512i* v) const {
-    __m512i a[4];
+    const uint8_t(*const from)[64] = places[unit % kPlaces];
+#pragma GCC unroll 2
+    for (int s = 0; s < kSixteens; ++s) {
+      __m512i a[4];
 #pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) a[j] = _mm512_load_si512(places[unit % kPlaces][j]);
-    turn(a, v);
+      for (int j = 0; j < 4; ++j) a[j] = _mm512_load_si512(from[4 * s + j]);
+      turn(a, v + 4 * s);
+    }
+    if constexpr (kEights == 1) {
+      const __m512 a = _mm512_load_ps(from[4 * kSixteens]);
+      const __m512 b = _mm512_load_ps(from[4 * kSixteens + 1]);
+      v[4 * kSixteens] = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0x88));
+      v[4 * kSixteens + 1] = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0xDD));
+    }
+    if constexpr (kFours == 1) v[kBytes / 4 - 1] = _mm512_load_si512(from[kBytes / 4 - 1]);
   }
 };
 
 /// Where integer sums of two planes begin: 1.5 * 2^23 as a float32, whose last bit is worth one. As
-/// long as no sum reaches 2^22, here 2^18, their bits are this number plus the sum.
+/// long as no sum reaches 2^22 (255 * 128 * 128 does not), their bits are this number plus the sum.
 static constexpr int32_t kMagicBits = 0x4B400000;
 static constexpr float kMagic = 12582912;
 
@@ -101,25 +131,6 @@ struct FusedSums {
   }
 };
 
-/// Four bits. Of 32 codes vector 2 t + h holds codes 8 t + h + {0, 2, 4, 6} of every row.
-template <class F>
-struct Nibbles {
-  static constexpr int kBits = 4;
-  static constexpr bool kQueued = F::kPlane == kUnit;  // else a row's last unit may be a half
-  /// The dwords of a unit from byte `at` on; of the last of a row `left` elements.
-  __attribute__((always_inline)) static inline void load(const Rows& rows, int64_t at, int64_t left,
-                                                         __m512i* v) {
-    if (F::kPlane < kUnit && left < kUnit)
-      turn_rows<true>(rows, at, 0xFF, v);
-    else
-      turn_rows<false>(rows, at, 0xFFFF, v);
-  }
-  __attribute__((always_inline)) static inline __m512i four(const __m512i* v, int j) {
-    const __m512i low = j % 2 == 0 ? v[j / 2] : _mm512_srli_epi16(v[j / 2], 4);
-    return bytes_of<F>(_mm512_and_si512(low, _mm512_set1_epi8(15)));
-  }
-};
-
 /// A block of x from some group on.
 struct Part {
   const uint8_t* planes;
@@ -151,8 +162,8 @@ __attribute__((always_inline)) static inline void end_group(const FusedSums<F, k
   x.scales += kM, x.sums += kM, x.starts += kM;
 }
 
-/// Outputs n0 .. n0 + count - 1. Codes: four(v, j), as bytes, of what load() makes of a unit.
-template <class F, class Codes, int kM>
+/// Outputs n0 .. n0 + count - 1.
+template <class F, class C, int kM>
 static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
   constexpr int64_t kTogether = kUnit / F::kPlane, kRun = kScaleRun<F>;  // groups
   constexpr int kDwords = F::kPlane / 4;
@@ -166,9 +177,11 @@ static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
 #pragma GCC unroll 12
   for (int i = 0; i < kM; ++i) acc[i] = _mm512_setzero_ps();
   const int64_t last_unit = args.k / kUnit - 1;
-  Queue queue;
-  if constexpr (Codes::kQueued)
-    for (int64_t u = 0; u < Queue::kAhead; ++u) queue.put(strip.codes, least(u, last_unit));
+  // nvfp4's last unit of a row may be a half. More copies than one a row cost few rows of x 3 %.
+  constexpr bool kQueued = kTogether == 1 && (C::kBytes <= 16 || kM > 4);
+  Queue<C::kBytes> queue;
+  if constexpr (kQueued)
+    for (int64_t u = 0; u < queue.kAhead; ++u) queue.put(strip.codes, least(u, last_unit));
   for (int64_t g = 0, unit = 0; g < groups; g += kTogether) {
     if (g % kRun == 0) {
       const int64_t left = least(groups - g, kRun);
@@ -183,15 +196,15 @@ static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
     sums.start(x.starts);
     for (const int64_t end = unit + units; unit < end; ++unit) {
       __m512i v[8];
-      if constexpr (Codes::kBits == 4)
+      if constexpr (C::kBits == 4)
         ahead.codes.ask(64 * unit);
       else
         ahead.codes.ask_piece(unit);
-      if constexpr (Codes::kQueued) {
-        queue.put(strip.codes, least(unit + Queue::kAhead, last_unit));
+      if constexpr (kQueued) {
+        queue.put(strip.codes, least(unit + queue.kAhead, last_unit));
         queue.take(unit, v);
       } else {
-        Codes::load(strip.codes, unit * (kUnit * Codes::kBits / 8), args.k - unit * kUnit, v);
+        C::load(strip.codes, unit * C::kBytes, args.k - unit * kUnit, v);
       }
 #pragma GCC unroll 8
       for (int j = 0; j < 8; ++j) {
@@ -199,7 +212,7 @@ static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
           end_group<F, kM>(sums, scales[g % kRun], nullptr, x, acc);
           sums.start(x.starts);
         }
-        sums.add_codes(Codes::four(v, j), j % kDwords, x.planes);
+        sums.add_codes(C::four(v, j), j % kDwords, x.planes);
         if ((j + 1) % kDwords == 0) x.planes += kM * F::kPlanes * F::kPlane;
       }
     }

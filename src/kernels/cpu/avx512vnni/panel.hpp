@@ -33,15 +33,15 @@ static inline void read_panel_scales(const MatmulArgs& args, const Strip& strip,
 }
 
 /// The same elements, codes and all.
-template <class F, class Codes>
+template <class F, class C>
 static inline void decode(const MatmulArgs& args, const Strip& strip, int64_t k0, int64_t length,
                           Ahead& ahead, Panel& panel) {
   read_panel_scales<F>(args, strip, k0, length, ahead, panel);
   for (int64_t u = 0; u * kUnit < length; ++u) {
     __m512i v[8];
-    Codes::load(strip.codes, (k0 + u * kUnit) * Codes::kBits / 8, length - u * kUnit, v);
+    C::load(strip.codes, (k0 + u * kUnit) * C::kBits / 8, length - u * kUnit, v);
 #pragma GCC unroll 8
-    for (int j = 0; j < 8; ++j) _mm512_store_si512(panel.codes[8 * u + j], Codes::four(v, j));
+    for (int j = 0; j < 8; ++j) _mm512_store_si512(panel.codes[8 * u + j], C::four(v, j));
   }
 }
 
@@ -136,7 +136,7 @@ static inline Multiply multiply_of(int64_t rows) {
 }
 
 /// Outputs n0 .. n0 + count - 1 of the rows of x in blocks [begin, end).
-template <class F, class Codes>
+template <class F, class C>
 static void run_strips(const MatmulArgs& args, int64_t begin, int64_t end, int64_t n0,
                        int64_t count) {
   alignas(64) float sums[kMostBlocks * kMostRows * kWide * kStrip];
@@ -153,7 +153,7 @@ static void run_strips(const MatmulArgs& args, int64_t begin, int64_t end, int64
     const int64_t length = least(args.k - k0, kChunk);
     chunk.first = k0 / F::kPlane;
     for (int s = 0; s < kWide; ++s)
-      decode<F, Codes>(args, strips[s], k0, length, chunk.ahead[s], chunk.panels[s]);
+      decode<F, C>(args, strips[s], k0, length, chunk.ahead[s], chunk.panels[s]);
     for (int64_t b = begin; b < end; ++b) {
       const Block block = block_at(args, b);
       multiply_of<F>(block.rows)(chunk, part_at<F>(args, block, k0), length / args.group_size,
@@ -169,14 +169,13 @@ static void run_strips(const MatmulArgs& args, int64_t begin, int64_t end, int64
 
 /// All rows of x: as many at a time as stay in L2 while the slice of weights passes, 1 MiB of
 /// planes.
-template <class F, class Codes>
+template <class F, class C>
 static void run_panels(const MatmulArgs& args, Slice units) {
   const int64_t fit = (1 << 20) / (F::kPlanes * kMostRows * padded(args.k));
   const int64_t step = fit < 1 ? 1 : least(fit, kMostBlocks), blocks = count_blocks(args);
   for (int64_t b = 0; b < blocks; b += step)
     for (int64_t n = units.begin; n < units.end; n += kWide * kStrip)
-      run_strips<F, Codes>(args, b, least(b + step, blocks), n,
-                           least(units.end - n, kWide * kStrip));
+      run_strips<F, C>(args, b, least(b + step, blocks), n, least(units.end - n, kWide * kStrip));
 }
 
 }  // namespace stepless::kernels

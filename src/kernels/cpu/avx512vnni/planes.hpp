@@ -48,8 +48,8 @@ static inline Block block_of_row(const MatmulArgs& args, int64_t i) {
 // The workspace: the blocks of x, in each for every kPlane elements and each row kPlane bytes of
 // the high plane, then of the low one; where x is one plane (bytes.hpp), of that. Dword 2 t + h of
 // either holds elements 8 t + h + {0, 2, 4, 6}, as the low (h = 0) or high nibbles of dword t of
-// the codes do. Then the scales of the groups, in the same blocks, for each group and row one
-// float; then the sums of x over the groups likewise.
+// the codes do; Elements tells of other widths. Then the scales of the groups, in the same blocks,
+// for each group and row one float; then the sums of x over the groups likewise.
 template <class F>
 static inline uint8_t* planes_of(const MatmulArgs& args, Block block) {
   return args.workspace + F::kPlanes * block.first * padded(args.k);
@@ -86,15 +86,24 @@ static inline uint32_t largest_bits(const MatmulArgs& args, int64_t at) {
   return _mm512_reduce_max_epu32(most);
 }
 
-/// In which order planes hold 32 elements: as the nibbles of dwords come, or the checkpoint's.
-enum class Elements { nibbles, naturals };
+/// In which order planes hold 32 elements: as nibbles of dwords come, as fields of the weight's
+/// width come where that divides a byte, or as in the checkpoint, which are fields of eight bits.
+enum class Elements { nibbles, fields, naturals };
 
-/// What gives a lane of 32 elements the one that planes hold there.
-static inline __m512i order_of_planes(Elements elements) {
+static inline int field_bits(Elements elements, const MatmulArgs& args) {
+  if (elements == Elements::nibbles) return 4;
+  return elements == Elements::fields && 8 % args.bits == 0 ? args.bits : 8;
+}
+
+/// What gives a lane of 32 elements the one that planes hold there: byte e of the dword that meets
+/// field f of the codes' dword t.
+static inline __m512i order_of_planes(Elements elements, const MatmulArgs& args) {
+  const int bits = field_bits(elements, args), fields = 8 / bits;
   alignas(64) uint16_t places[kUnit];
-  for (int i = 0; i < kUnit; ++i)
-    places[i] = static_cast<uint16_t>(
-        elements == Elements::naturals ? i : i / 8 * 8 + i / 4 % 2 + i % 4 * 2);
+  for (int i = 0; i < kUnit; ++i) {
+    const int e = i % 4, f = i / 4 % fields, t = i / 4 / fields;
+    places[i] = static_cast<uint16_t>(32 / bits * t + f + fields * e);
+  }
   return _mm512_load_si512(places);
 }
 
@@ -131,7 +140,7 @@ template <class F, Elements kElements, GroupScale (*kScale)(uint32_t largest),
           void (*kStore)(__m512i words, uint8_t* to)>
 static void prepare_planes(const void* opaque, Slice rows) {
   const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
-  const __m512i order = order_of_planes(kElements);
+  const __m512i order = order_of_planes(kElements, args);
   for (int64_t i = rows.begin; i < rows.end; ++i) {
     const Block block = block_of_row(args, i);
     const int64_t place = i - block.first, step = block.rows * F::kPlanes * F::kPlane;

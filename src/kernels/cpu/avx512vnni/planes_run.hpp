@@ -1,24 +1,27 @@
-// The product of 4-bit weights with x in planes. Static only: nothing here is exported.
+// The product of weights with x in planes. Static only: nothing here is exported.
 #pragma once
 #include "kernels/cpu/avx512vnni/fused.hpp"
 #include "kernels/cpu/avx512vnni/panel.hpp"
 
 namespace stepless::kernels {
 
-template <class F>
-static void run_planes(const void* opaque, Slice units) {
-  const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
+/// A tile of up to twelve rows is fused, more go by panels.
+template <class F, int kBits>
+static void run_planes(const MatmulArgs& args, Slice units) {
+  using C = Codes<F, kBits>;
   static constexpr void (*kFused[kMostRows])(const MatmulArgs&, int64_t, int64_t) = {
-      run_fused<F, Nibbles<F>, 1>,  run_fused<F, Nibbles<F>, 2>,  run_fused<F, Nibbles<F>, 3>,
-      run_fused<F, Nibbles<F>, 4>,  run_fused<F, Nibbles<F>, 5>,  run_fused<F, Nibbles<F>, 6>,
-      run_fused<F, Nibbles<F>, 7>,  run_fused<F, Nibbles<F>, 8>,  run_fused<F, Nibbles<F>, 9>,
-      run_fused<F, Nibbles<F>, 10>, run_fused<F, Nibbles<F>, 11>, run_fused<F, Nibbles<F>, 12>};
-  if (args.m <= kMostRows) {
-    for (int64_t n = units.begin; n < units.end; n += kStrip)
-      kFused[args.m - 1](args, n, least(units.end - n, kStrip));
-    return;
-  }
-  run_panels<F, Nibbles<F>>(args, units);
+      run_fused<F, C, 1>, run_fused<F, C, 2>,  run_fused<F, C, 3>,  run_fused<F, C, 4>,
+      run_fused<F, C, 5>, run_fused<F, C, 6>,  run_fused<F, C, 7>,  run_fused<F, C, 8>,
+      run_fused<F, C, 9>, run_fused<F, C, 10>, run_fused<F, C, 11>, run_fused<F, C, 12>};
+  if (args.m > kMostRows) return run_panels<F, C>(args, units);
+  for (int64_t n = units.begin; n < units.end; n += kStrip)
+    kFused[args.m - 1](args, n, least(units.end - n, kStrip));
+}
+
+/// Of four bits, as an entry.
+template <class F>
+static void run_nibbles(const void* opaque, Slice units) {
+  run_planes<F, 4>(*static_cast<const MatmulArgs*>(opaque), units);
 }
 
 }  // namespace stepless::kernels

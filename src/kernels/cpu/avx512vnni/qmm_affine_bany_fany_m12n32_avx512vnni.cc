@@ -11,7 +11,7 @@ static void run(const void* opaque, Slice units) {
 }
 
 STEPLESS_KERNEL(qmm_affine_bany_fany_m12n32_avx512vnni) = {
-    prepare_planes<Words<Mode::affine>, Elements::naturals, word_scale,
+    prepare_planes<Words<Mode::affine>, Elements::fields, word_scale,
                    store_words<Words<Mode::affine>>>,
     run, nullptr};
 

@@ -10,6 +10,6 @@ static void run(const void* opaque, Slice units) {
 }
 
 STEPLESS_KERNEL(qmm_affine_bany_i8_m12n32_avx512vnni) = {
-    prepare_planes<Bytes, Elements::naturals, byte_scale, store_bytes>, run, nullptr};
+    prepare_planes<Bytes, Elements::fields, byte_scale, store_bytes>, run, nullptr};
 
 }  // namespace stepless::kernels

@@ -71,7 +71,8 @@ std::vector<Isa> probe_isas() {
   isas.push_back(Isa::avx512);
   if (bit(seven.ecx, 11)) isas.push_back(Isa::avx512vnni);
   if (bit(seven_1.eax, 5)) isas.push_back(Isa::avx512bf16);
-  if (bit(seven.ecx, 1)) isas.push_back(Isa::avx512vbmi);
+  // VBMI, VBMI2 and VNNI together, as the folder's flags.
+  if (bit(seven.ecx, 1) && bit(seven.ecx, 6) && bit(seven.ecx, 11)) isas.push_back(Isa::avx512vbmi);
   // Tiles, their bytes, and the VNNI that the folder's flags have as well.
   const bool saves_tiles = (xcr0 & 0x60000u) == 0x60000u;
   if (saves_tiles && bit(seven.edx, 24) && bit(seven.edx, 25) && bit(seven.ecx, 11) &&

@@ -29,6 +29,11 @@
 #else
 #define STEPLESS_BUILT_avx512bf16(entry) nullptr
 #endif
+#ifdef STEPLESS_HAS_avx512vbmi
+#define STEPLESS_BUILT_avx512vbmi(entry) entry
+#else
+#define STEPLESS_BUILT_avx512vbmi(entry) nullptr
+#endif
 #ifdef STEPLESS_HAS_amx
 #define STEPLESS_BUILT_amx(entry) entry
 #else
@@ -72,6 +77,7 @@
 #define STEPLESS_ENTRY_avx512 CpuEntry
 #define STEPLESS_ENTRY_avx512vnni CpuEntry
 #define STEPLESS_ENTRY_avx512bf16 CpuEntry
+#define STEPLESS_ENTRY_avx512vbmi CpuEntry
 #define STEPLESS_ENTRY_amx CpuEntry
 #define STEPLESS_ENTRY_neon CpuEntry
 #define STEPLESS_ENTRY_neondot CpuEntry

@@ -138,7 +138,8 @@ TEST(ThisMachine, KnowsWhatTheCompilerKnows) {
   EXPECT_EQ(has(Isa::avxvnni), has(Isa::avx2) && __builtin_cpu_supports("avxvnni"));
   EXPECT_EQ(has(Isa::avx512vnni), has(Isa::avx512) && __builtin_cpu_supports("avx512vnni"));
   EXPECT_EQ(has(Isa::avx512bf16), has(Isa::avx512) && __builtin_cpu_supports("avx512bf16"));
-  EXPECT_EQ(has(Isa::avx512vbmi), has(Isa::avx512) && __builtin_cpu_supports("avx512vbmi"));
+  EXPECT_EQ(has(Isa::avx512vbmi), has(Isa::avx512vnni) && __builtin_cpu_supports("avx512vbmi") &&
+                                      __builtin_cpu_supports("avx512vbmi2"));
   EXPECT_EQ(has(Isa::amx), test::runs_here(Isa::amx));
 #elif defined(__aarch64__)
   const std::vector<Isa> probed = probe_isas();

@@ -111,7 +111,7 @@ constexpr Debt kDebts[] = {
     {KernelOp::qmm, Isa::neon, kAssumed},      {KernelOp::mm, Isa::neon, kAssumed},
     {KernelOp::qmm, Isa::neondot, kAssumed},   {KernelOp::qmm, Isa::neonbf16, kAssumed},
     {KernelOp::norm, Isa::cpu, kPortable},     {KernelOp::qmm, Isa::sm90, kSplit},
-    {KernelOp::mm, Isa::sm80, kFloats},
+    {KernelOp::mm, Isa::sm80, kFloats},        {KernelOp::qmm, Isa::avx512vbmi, kAssumed},
 };
 
 const Debt* debt_of(const Kernel& kernel) {

@@ -36,7 +36,8 @@ inline bool runs_here(Isa isa) {
     case Isa::avx512bf16:
       return avx512 && __builtin_cpu_supports("avx512bf16");
     case Isa::avx512vbmi:
-      return avx512 && __builtin_cpu_supports("avx512vbmi");
+      return runs_here(Isa::avx512vnni) && __builtin_cpu_supports("avx512vbmi") &&
+             __builtin_cpu_supports("avx512vbmi2");
     case Isa::amx:  // which Linux gives to who asks: dispatch/probe.cc
       return avx512 && __builtin_cpu_supports("amx-int8") &&
              ::syscall(SYS_arch_prctl, 0x1023, 18) == 0;

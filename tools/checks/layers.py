@@ -41,6 +41,7 @@ KERNEL_HEADERS = {"kernels/args.hpp", "kernels/ceiling_entry.hpp", "kernels/phil
 # Folders under kernels/cpu whose headers wider sets may include; the first line that fits.
 NARROWER = (
     ("kernels/cpu/avxvnni", ("kernels/cpu/avx2/",)),
+    ("kernels/cpu/avx512vbmi", ("kernels/cpu/avx512/", "kernels/cpu/avx512vnni/")),
     ("kernels/cpu/avx512", ("kernels/cpu/avx512/",)),
     ("kernels/cpu/amx", ("kernels/cpu/avx512/", "kernels/cpu/avx512vnni/")),
     ("kernels/cpu/neondot", ("kernels/cpu/neon/",)),

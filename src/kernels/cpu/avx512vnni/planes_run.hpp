@@ -18,10 +18,9 @@ static void run_planes(const MatmulArgs& args, Slice units) {
     kFused[args.m - 1](args, n, least(units.end - n, kStrip));
 }
 
-/// Of four bits, as an entry.
-template <class F>
-static void run_nibbles(const void* opaque, Slice units) {
-  run_planes<F, 4>(*static_cast<const MatmulArgs*>(opaque), units);
+template <class F, int kBits>
+static void run_entry(const void* opaque, Slice units) {
+  run_planes<F, kBits>(*static_cast<const MatmulArgs*>(opaque), units);
 }
 
 }  // namespace stepless::kernels

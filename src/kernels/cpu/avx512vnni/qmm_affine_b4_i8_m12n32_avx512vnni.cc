@@ -7,6 +7,7 @@
 namespace stepless::kernels {
 
 STEPLESS_KERNEL(qmm_affine_b4_i8_m12n32_avx512vnni) = {
-    prepare_planes<Bytes, Elements::nibbles, byte_scale, store_bytes>, run_nibbles<Bytes>, nullptr};
+    prepare_planes<Bytes, Elements::nibbles, byte_scale, store_bytes>, run_entry<Bytes, 4>,
+    nullptr};
 
 }  // namespace stepless::kernels

@@ -9,6 +9,6 @@ namespace stepless::kernels {
 using X = Words<Mode::nvfp4>;
 
 STEPLESS_KERNEL(qmm_nvfp4_b4_bf16_m12n32_avx512vnni) = {
-    prepare_planes<X, Elements::nibbles, word_scale, store_words<X>>, run_nibbles<X>, nullptr};
+    prepare_planes<X, Elements::nibbles, word_scale, store_words<X>>, run_entry<X, 4>, nullptr};
 
 }  // namespace stepless::kernels

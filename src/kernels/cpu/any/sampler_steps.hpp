@@ -259,15 +259,18 @@ inline bool reaches(const float* block, int64_t n, float low) {
   return false;
 }
 
-/// body(i) for every kept i but blocks of which no logit is at least `low`: most of them, where few
-/// tokens are likely.
-template <class Body>
-inline void for_near(const Logits& row, const Kept& kept, float low, Body body) {
-  for (int64_t at = 0; at < kept.count; at += kSpan) {
-    const int64_t n = kept.count - at < kSpan ? kept.count - at : kSpan;
-    if (kept.ids == nullptr && n == kSpan && !reaches(row.z + at, n, low)) continue;
-    for (int64_t i = at; i < at + n; ++i) body(i);
-  }
+/// Kept tokens [begin, end), at most kSpan.
+struct Stretch {
+  int64_t begin, end;
+};
+
+/// The next stretch from `at` on, without blocks of which no logit is at least `low`: most of them,
+/// where few tokens are likely. Empty: there is none. (As a function that calls another for every
+/// token, gcc 12 keeps what that counts in memory: twice as slow where all are likely.)
+inline Stretch next_near(const Logits& row, const Kept& kept, float low, int64_t at) {
+  while (kept.ids == nullptr && at + kSpan <= kept.count && !reaches(row.z + at, kSpan, low))
+    at += kSpan;
+  return {at, kept.count - at < kSpan ? kept.count : at + kSpan};
 }
 
 /// Kept logits in [low, top], sorted into bins from the top down.
@@ -316,10 +319,12 @@ inline float walk_down(const Logits& row, const Kept& kept, float low, float top
                        double above, double target) {
   float values[kSortable];
   int64_t n = 0;
-  for_near(row, kept, low, [&](int64_t i) {
-    const float z = row.z[id_at(kept, i)];
-    if (z >= low && z <= top) values[n++] = z;
-  });
+  Stretch some = next_near(row, kept, low, 0);
+  for (; some.begin < some.end; some = next_near(row, kept, low, some.end))
+    for (int64_t i = some.begin; i < some.end; ++i) {
+      const float z = row.z[id_at(kept, i)];
+      if (z >= low && z <= top) values[n++] = z;
+    }
   sort_down(values, n);
   float threshold = top;
   for (int64_t i = 0; i < n && above < target; ++i) {
@@ -366,21 +371,24 @@ inline float threshold_of(const Logits& row, const Kept& kept, Weight kind, doub
 inline Kept keep_over(const Logits& row, const Kept& kept, float threshold, int64_t ties,
                       int32_t* ids) {
   int64_t n = 0;
-  for_near(row, kept, threshold, [&](int64_t i) {
-    const int32_t id = id_at(kept, i);
-    const float z = row.z[id];
-    const bool tie = z == threshold && ties > 0;
-    ties -= tie ? 1 : 0;
-    ids[n] = id;
-    n += z > threshold || tie ? 1 : 0;
-  });
+  Stretch some = next_near(row, kept, threshold, 0);
+  for (; some.begin < some.end; some = next_near(row, kept, threshold, some.end))
+    for (int64_t i = some.begin; i < some.end; ++i) {
+      const int32_t id = id_at(kept, i);
+      const float z = row.z[id];
+      const bool tie = z == threshold && ties > 0;
+      ties -= tie ? 1 : 0;
+      ids[n] = id;
+      n += z > threshold || tie ? 1 : 0;
+    }
   return {ids, n};
 }
 
 inline int64_t count_over(const Logits& row, const Kept& kept, float threshold) {
   int64_t n = 0;
-  for_near(row, kept, threshold,
-           [&](int64_t i) { n += row.z[id_at(kept, i)] > threshold ? 1 : 0; });
+  Stretch some = next_near(row, kept, threshold, 0);
+  for (; some.begin < some.end; some = next_near(row, kept, threshold, some.end))
+    for (int64_t i = some.begin; i < some.end; ++i) n += row.z[id_at(kept, i)] > threshold ? 1 : 0;
   return n;
 }
 

@@ -117,7 +117,8 @@ TEST_P(EachNorm, RowAloneEqualsRowInCompany) {
 /// and those that are left. What is not a number is in one run alone.
 TEST_P(EachNorm, BitsAreThoseOfOtherWidths) {
   for (const DType type : kFloatTypes)
-    for (const std::int64_t k : {1, 7, 8, 15, 16, 17, 33, 128, 257, 1023, 1024, 1025, 2051})
+    for (const std::int64_t k :
+         {1, 7, 8, 15, 16, 17, 32, 33, 128, 256, 257, 1023, 1024, 1025, 2051})
       for (const std::int64_t groups : {1, 2, 3, 5, 9}) {
         const NormCase c = {.x_type = type,
                             .weight_type = type,

@@ -1,6 +1,7 @@
 // Sums of rows, and the rows taken for sampling.
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <optional>
 
 #include "tests/support/each_row.hpp"
@@ -19,7 +20,7 @@ struct AddCase {
 class EachAdd : public EachRow {
  protected:
   static void run(const AddCase& c, const TypedRows& a, const TypedRows& b, const TypedRows& y,
-                  kernels::Slice slice) {
+                  kernels::Slice slice, const Kernel& kernel = row()) {
     kernels::AddArgs args = {};
     args.a = a.data();
     args.b = c.with_b ? b.data() : nullptr;
@@ -36,7 +37,7 @@ class EachAdd : public EachRow {
     args.a_scale = static_cast<float>(c.a_scale);
     args.b_scale = static_cast<float>(c.b_scale);
     args.softcap = static_cast<float>(c.softcap);
-    row().entry->run(&args, slice);
+    kernel.entry->run(&args, slice);
   }
 
   static void check(const AddCase& c) {
@@ -126,6 +127,36 @@ TEST_P(EachAdd, InPlaceOntoEitherSide) {
   run(c, a, b, y, {0, 2});
   run(c, a, b, b, {0, 2});
   for (std::int64_t i = 0; i < 2; ++i) EXPECT_EQ(b.row_bytes(i), y.row_bytes(i));
+}
+
+/// Every code of two bytes is widened, and sums that lie anywhere between two codes are rounded, in
+/// widths that end anywhere in a vector. A NaN keeps what it carries or, as f16, its sign.
+TEST_P(EachAdd, BitsAreThoseOfOtherWidths) {
+  for (const DType type : kFloatTypes)
+    for (const DType y_type : kFloatTypes)
+      for (const std::int64_t width : {4096, 4097, 4103, 4127}) {
+        const AddCase c = {.type = type,
+                           .b_type = type,
+                           .y_type = y_type,
+                           .rows = 16,
+                           .width = width,
+                           .b_scale = 0x1p-9};
+        TypedRows a(type, 16, width), b(type, 16, width), y(y_type, 16, width);
+        TypedRows other(y_type, 16, width);
+        for (std::int64_t i = 0; i < 16; ++i)
+          for (std::int64_t j = 0; j < width; ++j) {
+            const auto code = static_cast<std::uint16_t>(i * 4096 + j);
+            std::uint8_t* const to = a.data() + (i * a.stride() + j) * size_of(type);
+            const std::uint32_t word = code * 0x10001u;
+            std::memcpy(to, type == DType::f32 ? static_cast<const void*>(&word) : &code,
+                        static_cast<std::size_t>(size_of(type)));
+            b.set(i, j, static_cast<double>(j % 7) - 3);
+          }
+        run(c, a, b, y, {0, 16});
+        run(c, a, b, other, {0, 16}, *find_kernel("add_fany_r1_cpu"));
+        for (std::int64_t i = 0; i < 16; ++i)
+          EXPECT_EQ(y.row_bytes(i), other.row_bytes(i)) << width << ", row " << i;
+      }
 }
 
 TEST_P(EachAdd, RowAloneEqualsRowInCompany) {

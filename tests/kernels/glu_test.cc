@@ -48,7 +48,7 @@ struct Shift {
 class EachGlu : public EachRow {
  protected:
   static void run(Activation which, const TypedRows& gate, const TypedRows& up, const TypedRows& y,
-                  kernels::Slice slice, Shift shift = {}) {
+                  kernels::Slice slice, Shift shift = {}, const Kernel& kernel = row()) {
     kernels::GluArgs args = {};
     args.gate = gate.data();
     args.up = up.data();
@@ -63,7 +63,7 @@ class EachGlu : public EachRow {
     args.alpha = kAlpha;
     args.limit = shift.limit;
     args.up_offset = shift.up_offset;
-    row().entry->run(&args, slice);
+    kernel.entry->run(&args, slice);
   }
 };
 
@@ -193,6 +193,27 @@ TEST_P(EachGlu, OneGateForTheWholeRow) {
                        std::abs(ref));
       }
   }
+}
+
+/// From where e^-x is zero to where it is infinite, subnormal numbers of every type between.
+TEST_P(EachGlu, BitsAreThoseOfOtherWidths) {
+  for (const DType type : kFloatTypes)
+    for (const Activation which : kActivations)
+      for (const std::int64_t width : {1, 15, 16, 17, 31, 33, 255, 257, 4001}) {
+        Random random(static_cast<std::uint64_t>(width));
+        TypedRows gate(type, 2, width), up(type, 2, width), y(type, 2, width),
+            other(type, 2, width);
+        up.fill(random);
+        for (std::int64_t j = 0; j < width; ++j) {
+          gate.set(0, j, (static_cast<double>(j) / 2000 - 1) * 110);
+          gate.set(1, j, random.normal() * 3);
+        }
+        gate.set(1, width / 2, -INFINITY);
+        run(which, gate, up, y, {0, 2});
+        run(which, gate, up, other, {0, 2}, {}, *find_kernel("glu_fany_r1_cpu"));
+        for (std::int64_t i = 0; i < 2; ++i)
+          EXPECT_EQ(y.row_bytes(i), other.row_bytes(i)) << width << ", row " << i;
+      }
 }
 
 TEST_P(EachGlu, RowAloneEqualsRowInCompany) {

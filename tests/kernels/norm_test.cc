@@ -19,7 +19,7 @@ struct NormCase {
 class EachNorm : public EachRow {
  protected:
   static void run(const NormCase& c, const TypedRows& x, const TypedRows& weight,
-                  const TypedRows& y, kernels::Slice slice) {
+                  const TypedRows& y, kernels::Slice slice, const Kernel& kernel = row()) {
     kernels::NormArgs args = {};
     args.x = x.data();
     args.y = y.data();
@@ -34,7 +34,7 @@ class EachNorm : public EachRow {
     args.y_stride = y.stride();
     args.epsilon = static_cast<float>(c.epsilon);
     args.weight_offset = static_cast<float>(c.offset);
-    row().entry->run(&args, slice);
+    kernel.entry->run(&args, slice);
   }
 
   static void check(const NormCase& c) {
@@ -111,6 +111,40 @@ TEST_P(EachNorm, RowAloneEqualsRowInCompany) {
     EXPECT_EQ(std::isnan(together.get(i, 0)), i == 4) << i;  // a NaN stays in its row
     EXPECT_FALSE(std::isnan(together.get(i, 399))) << i;     // and in its head
   }
+}
+
+/// Both sides of a vector, of a block and of what is kept of a run; runs that are normed together
+/// and those that are left. What is not a number is in one run alone.
+TEST_P(EachNorm, BitsAreThoseOfOtherWidths) {
+  for (const DType type : kFloatTypes)
+    for (const std::int64_t k :
+         {1, 7, 8, 15, 16, 17, 32, 33, 128, 256, 257, 1023, 1024, 1025, 2051})
+      for (const std::int64_t groups : {1, 2, 3, 5, 9}) {
+        const NormCase c = {.x_type = type,
+                            .weight_type = type,
+                            .y_type = type,
+                            .rows = 3,
+                            .k = k,
+                            .groups = groups,
+                            .weighted = k % 2 != 0,
+                            .offset = groups == 2 ? 1.0 : 0.0};
+        Random random(static_cast<std::uint64_t>(k + groups));
+        TypedRows x(type, 3, k * groups), weight(type, 1, k);
+        TypedRows y(type, 3, k * groups), other(type, 3, k * groups);
+        x.fill(random);
+        weight.fill(random);
+        x.set(0, 0, 1e-40);
+        x.set(1, k * groups - 1, INFINITY);
+        x.set(2, k / 2, NAN);
+        run(c, x, weight, y, {0, 3});
+        run(c, x, weight, other, {0, 3}, *find_kernel("norm_fany_r1_cpu"));
+        for (std::int64_t i = 0; i < 3; ++i)
+          EXPECT_EQ(y.row_bytes(i), other.row_bytes(i)) << k << " x " << groups << ", row " << i;
+        for (std::int64_t g = 0; g < groups; ++g) {
+          EXPECT_EQ(std::isnan(y.get(2, g * k)), g == 0) << g;
+          EXPECT_EQ(std::isnan(y.get(1, (g + 1) * k - 1)), g == groups - 1) << g;
+        }
+      }
 }
 
 TEST_P(EachNorm, InPlace) {

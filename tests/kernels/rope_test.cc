@@ -63,7 +63,8 @@ class EachRope : public EachRow {
     return all;
   }
 
-  static void run(const RopeCase& c, const TypedRows& x, const TypedRows& y, kernels::Slice slice) {
+  static void run(const RopeCase& c, const TypedRows& x, const TypedRows& y, kernels::Slice slice,
+                  const Kernel& kernel = row()) {
     const auto angles =
         angles_of(*find_kernel("angles_fany_r1_cpu"), positions(c.rows), frequencies(c.pairs), 1);
     kernels::RopeArgs args = {};
@@ -78,7 +79,7 @@ class EachRope : public EachRow {
     args.x_stride = x.stride();
     args.y_stride = y.stride();
     args.interleaved = c.interleaved;
-    row().entry->run(&args, slice);
+    kernel.entry->run(&args, slice);
   }
 
   static void check(const RopeCase& c) {
@@ -114,6 +115,21 @@ TEST_P(EachRope, EveryTypeAndShape) {
       check({type, 17, 3, 64, 16, interleaved});  // partial: the rest is copied
       check({type, 2, 1, 65, 32, interleaved});
     }
+}
+
+TEST_P(EachRope, BitsAreThoseOfOtherWidths) {
+  for (const DType type : kFloatTypes)
+    for (const bool interleaved : {false, true})
+      for (const std::int64_t pairs : {1, 4, 15, 16, 17, 20, 33, 64, 127, 129}) {
+        const RopeCase c = {type, 3, 2, 2 * pairs + 5, pairs, interleaved};
+        Random random(static_cast<std::uint64_t>(pairs));
+        TypedRows x(type, 3, 2 * c.head_dim), y(type, 3, 2 * c.head_dim);
+        TypedRows other(type, 3, 2 * c.head_dim);
+        x.fill(random);
+        run(c, x, y, {0, 3});
+        run(c, x, other, {0, 3}, *find_kernel("rope_fany_r1_cpu"));
+        for (std::int64_t i = 0; i < 3; ++i) EXPECT_EQ(y.row_bytes(i), other.row_bytes(i)) << pairs;
+      }
 }
 
 TEST_P(EachRope, RowAloneEqualsRowInCompany) {

@@ -353,6 +353,27 @@ TEST_P(EachSampler, BlocksOfARowLeaveNoTrace) {
   }
 }
 
+/// Both sides of a block, of blocks that are summed together and of the logits whose best is found
+/// at once; masked tokens anywhere.
+TEST_P(EachSampler, BitsAreThoseOfOtherWidths) {
+  if (row().device != nullptr) GTEST_SKIP() << "a sampler of GPUs";
+  for (const std::int64_t vocab : {1, 5, 17, 255, 256, 257, 1023, 1024, 1025, 4095, 4097, 9001}) {
+    std::vector<std::vector<float>> rows;
+    std::vector<SampleRow> params;
+    for (std::uint64_t i = 0; i < 6; ++i) {
+      rows.push_back(random_logits(vocab, i % 2 == 0 ? 1 : 6, 70 + i));
+      params.push_back(plain(i < 2 ? 0 : 0.8, i));
+      params.back().logprobs = static_cast<std::int32_t>(i % 3);
+      if (i == 3) params.back().top_p = 0.9f;
+      if (i == 4) params.back().top_k = 1 + static_cast<std::int32_t>(vocab / 3);
+      for (std::size_t j = i; j < rows.back().size() && i > 3; j += 5) rows.back()[j] = -kInfinity;
+    }
+    EXPECT_TRUE(same_bits(run(rows, params, 2),
+                          run_on_cpu(*find_kernel("sample_f32_r1_cpu"), {rows, params, 2})))
+        << vocab;
+  }
+}
+
 TEST(SamplerFilters, AgreeWithSortingOnOrdinaryRows) {
   compare_filters(random_logits(97, 3, 1), 0);
   compare_filters(random_logits(5000, 3, 2), 0);

@@ -128,9 +128,7 @@ struct Attention {
     all.total[q] = 0;
   }
 
-  static Words rounded(F value) {
-    return rounded_bf16s<typename Lanes<L>::I>(__builtin_bit_cast(Words, value));
-  }
+  static Words rounded(F value) { return rounded_bf16s<F>(__builtin_bit_cast(Words, value)); }
 
   /// y * share where even and odd elements lie apart; how many elements, whole vectors.
   static int64_t store_pairs(const float* y, float share, int64_t dim, uint8_t* to) {

@@ -14,6 +14,7 @@ namespace {
 
 constexpr int kL = kNativeLanes;     // no bit depends on it
 constexpr int64_t kSpan = 256;       // logits of one block
+constexpr int64_t kLook = 4096;      // logits whose largest is found before it is placed
 constexpr int64_t kSortable = 2048;  // values that are sorted on the stack
 constexpr int kBins = 1024;
 constexpr float kNear = 8.0f;
@@ -48,23 +49,67 @@ inline int64_t fetch(const Logits& row, const Kept& kept, int64_t at, float* blo
   return n;
 }
 
-/// weight = e^((z - top) / temperature), in place allowed; returns their sum.
+/// e^((z - top) / temperature).
+inline Floats<kL> weight_of(Floats<kL> z, float top, float temperature) {
+  const Floats<kL> below = z - top;
+  return exp_of<kL>(temperature == 1.0f ? below : below / temperature);
+}
+
+/// Four sums, side by side, that a block of weights is added to.
+inline double sum_of(const float* four) {
+  return (static_cast<double>(four[0]) + static_cast<double>(four[1])) +
+         (static_cast<double>(four[2]) + static_cast<double>(four[3]));
+}
+
+/// weight = weight_of(z), in place allowed; returns their sum.
 inline double weigh(const float* z, int64_t n, float top, float temperature, float* weight) {
   Floats<4> sums = {};
   for (int64_t i = 0; i < n; i += kL) {
-    const Floats<kL> w = exp_of<kL>((load<kL>(z + i) - top) / temperature);
-    store<kL>(weight + i, w);
+    store<kL>(weight + i, weight_of(load<kL>(z + i), top, temperature));
     for (int q = 0; q < kL; q += 4) sums = sums + load<4>(weight + i + q);
   }
-  return (static_cast<double>(sums[0]) + static_cast<double>(sums[1])) +
-         (static_cast<double>(sums[2]) + static_cast<double>(sums[3]));
+  float four[4];
+  store<4>(four, sums);
+  return sum_of(four);
+}
+
+/// Blocks whose logits share a vector, four of each: so lane by lane they add up as weigh() adds.
+constexpr int kTogether = kL / 4;
+
+inline Floats<kL> load_together(const float* z) {
+#if defined(__AVX512F__)
+  const __m512 first = _mm512_castps128_ps512(_mm_loadu_ps(z));
+  const __m512 two = _mm512_insertf32x4(first, _mm_loadu_ps(z + kSpan), 1);
+  const __m512 three = _mm512_insertf32x4(two, _mm_loadu_ps(z + 2 * kSpan), 2);
+  return _mm512_insertf32x4(three, _mm_loadu_ps(z + 3 * kSpan), 3);
+#elif defined(__AVX2__)
+  const __m256 first = _mm256_castps128_ps256(_mm_loadu_ps(z));
+  return _mm256_insertf128_ps(first, _mm_loadu_ps(z + kSpan), 1);
+#else
+  return load<kL>(z);
+#endif
+}
+
+/// The sums of kTogether whole blocks, added to the total as if one by one.
+inline double weigh_together(const float* z, float top, float temperature, double total) {
+  Floats<kL> sums = {};
+  for (int64_t i = 0; i < kSpan; i += 4)
+    sums = sums + weight_of(load_together(z + i), top, temperature);
+  float four[kL];
+  store<kL>(four, sums);
+  for (int b = 0; b < kTogether; ++b) total += sum_of(four + 4 * b);
+  return total;
 }
 
 /// Sum of the weights of the kept tokens.
 inline double total_of(const Logits& row, const Kept& kept, float temperature) {
   alignas(64) float block[kSpan];
   double total = 0;
-  for (int64_t at = 0; at < kept.count; at += kSpan) {
+  int64_t at = 0;
+  if (kept.ids == nullptr)
+    for (; at + kTogether * kSpan <= kept.count; at += kTogether * kSpan)
+      total = weigh_together(row.z + at, row.top, temperature, total);
+  for (; at < kept.count; at += kSpan) {
     const int64_t n = fetch(row, kept, at, block);
     total += weigh(block, n, row.top, temperature, block);
   }
@@ -132,38 +177,55 @@ inline void penalise(const SampleRow& row, const float* logits, int64_t vocab, f
 
 // ---- the best token and the log-softmax
 
-/// Largest value of a padded block; NaN is passed over. Lowers `low` to the smallest finite one.
-inline float block_top(const float* block, int64_t n, Floats<kL>& low) {
-  const float infinity = __builtin_inff();
-  Floats<kL> top = splat<kL>(-infinity);
-  for (int64_t i = 0; i < n; i += kL) {
-    const Floats<kL> z = load<kL>(block + i);
-    top = z > top ? z : top;
-    const Floats<kL> finite = z > -infinity ? z : low;
-    low = finite < low ? finite : low;
+/// The largest and the smallest finite of some logits, lane by lane; NaN is passed over.
+struct Ends {
+  Floats<kL> top, low;
+};
+
+inline void extend(Ends& ends, Floats<kL> z) {
+  ends.top = z > ends.top ? z : ends.top;
+  const Floats<kL> finite = z > -__builtin_inff() ? z : ends.low;
+  ends.low = finite < ends.low ? finite : ends.low;
+}
+
+/// Extends low by n logits and returns the largest of them. Four chains, as one waits for itself.
+inline float look(const float* z, int64_t n, Floats<kL>& low) {
+  const Floats<kL> infinity = splat<kL>(__builtin_inff());
+  Ends ends[4] = {{-infinity, low}, {-infinity, low}, {-infinity, low}, {-infinity, low}};
+  int64_t i = 0;
+  for (; i + 4 * kL <= n; i += 4 * kL)
+#pragma GCC unroll 4
+    for (int e = 0; e < 4; ++e) extend(ends[e], load<kL>(z + i + e * kL));
+  for (; i + kL <= n; i += kL) extend(ends[0], load<kL>(z + i));
+  if (i < n) {
+    alignas(64) float rest[kL];
+    for (int64_t l = 0; l < kL; ++l) rest[l] = z[i + l < n ? i + l : n - 1];
+    extend(ends[0], load<kL>(rest));
   }
-  float best = top[0];
-  for (int l = 1; l < kL; ++l) best = top[l] > best ? top[l] : best;
+  for (int e = 1; e < 4; ++e) {
+    ends[0].top = ends[e].top > ends[0].top ? ends[e].top : ends[0].top;
+    ends[0].low = ends[e].low < ends[0].low ? ends[e].low : ends[0].low;
+  }
+  low = ends[0].low;
+  float best = ends[0].top[0];
+  for (int l = 1; l < kL; ++l) best = ends[0].top[l] > best ? ends[0].top[l] : best;
   return best;
 }
 
 inline Logits survey(const float* z, int64_t vocab) {
   const float infinity = __builtin_inff();
-  alignas(64) float block[kSpan];
   Logits row = {z, vocab, -1, -infinity, infinity, 0};
-  const Kept all = {nullptr, vocab};
   Floats<kL> low = splat<kL>(infinity);
   int64_t place = -1;
-  for (int64_t at = 0; at < vocab; at += kSpan) {
-    const int64_t n = fetch(row, all, at, block);
-    const float best = block_top(block, n, low);
+  for (int64_t at = 0; at < vocab; at += kLook) {
+    const float best = look(z + at, vocab - at < kLook ? vocab - at : kLook, low);
     if (!(best > row.top)) continue;
     row.top = best;
     place = at;
   }
   if (place < 0 || row.top == infinity) return row;
   for (int l = 0; l < kL; ++l) row.low = low[l] < row.low ? low[l] : row.low;
-  row.total = total_of(row, all, 1.0f);
+  row.total = total_of(row, {nullptr, vocab}, 1.0f);
   if (row.total != row.total) return row;  // a NaN somewhere
   while (z[place] != row.top) ++place;
   row.best = static_cast<int32_t>(place);
@@ -185,6 +247,32 @@ struct Bins {
   float top[kBins], low[kBins];
 };
 
+/// Whether one of a padded block's logits is at least `low`.
+inline bool reaches(const float* block, int64_t n, float low) {
+  Floats<kL> top = splat<kL>(-__builtin_inff());
+  for (int64_t i = 0; i < n; i += kL) {
+    const Floats<kL> z = load<kL>(block + i);
+    top = z > top ? z : top;
+  }
+  for (int l = 0; l < kL; ++l)
+    if (top[l] >= low) return true;
+  return false;
+}
+
+/// Kept tokens [begin, end), at most kSpan.
+struct Stretch {
+  int64_t begin, end;
+};
+
+/// The next stretch from `at` on, without blocks of which no logit is at least `low`: most of them,
+/// where few tokens are likely. Empty: there is none. (As a function that calls another for every
+/// token, gcc 12 keeps what that counts in memory: twice as slow where all are likely.)
+inline Stretch next_near(const Logits& row, const Kept& kept, float low, int64_t at) {
+  while (kept.ids == nullptr && at + kSpan <= kept.count && !reaches(row.z + at, kSpan, low))
+    at += kSpan;
+  return {at, kept.count - at < kSpan ? kept.count : at + kSpan};
+}
+
 /// Kept logits in [low, top], sorted into bins from the top down.
 inline void fill_bins(const Logits& row, const Kept& kept, float low, float top, Weight kind,
                       Bins& bins) {
@@ -200,6 +288,7 @@ inline void fill_bins(const Logits& row, const Kept& kept, float low, float top,
   alignas(64) float weight[kSpan];
   for (int64_t at = 0; at < kept.count; at += kSpan) {
     const int64_t n = fetch(row, kept, at, block);
+    if (!reaches(block, n, low)) continue;
     if (kind == Weight::probability) weigh(block, n, row.top, 1.0f, weight);
     for (int64_t i = 0; i < n; ++i) {
       if (!(block[i] >= low && block[i] <= top)) continue;
@@ -230,10 +319,12 @@ inline float walk_down(const Logits& row, const Kept& kept, float low, float top
                        double above, double target) {
   float values[kSortable];
   int64_t n = 0;
-  for (int64_t i = 0; i < kept.count; ++i) {
-    const float z = row.z[id_at(kept, i)];
-    if (z >= low && z <= top) values[n++] = z;
-  }
+  Stretch some = next_near(row, kept, low, 0);
+  for (; some.begin < some.end; some = next_near(row, kept, low, some.end))
+    for (int64_t i = some.begin; i < some.end; ++i) {
+      const float z = row.z[id_at(kept, i)];
+      if (z >= low && z <= top) values[n++] = z;
+    }
   sort_down(values, n);
   float threshold = top;
   for (int64_t i = 0; i < n && above < target; ++i) {
@@ -280,20 +371,24 @@ inline float threshold_of(const Logits& row, const Kept& kept, Weight kind, doub
 inline Kept keep_over(const Logits& row, const Kept& kept, float threshold, int64_t ties,
                       int32_t* ids) {
   int64_t n = 0;
-  for (int64_t i = 0; i < kept.count; ++i) {
-    const int32_t id = id_at(kept, i);
-    const float z = row.z[id];
-    const bool tie = z == threshold && ties > 0;
-    ties -= tie ? 1 : 0;
-    ids[n] = id;
-    n += z > threshold || tie ? 1 : 0;
-  }
+  Stretch some = next_near(row, kept, threshold, 0);
+  for (; some.begin < some.end; some = next_near(row, kept, threshold, some.end))
+    for (int64_t i = some.begin; i < some.end; ++i) {
+      const int32_t id = id_at(kept, i);
+      const float z = row.z[id];
+      const bool tie = z == threshold && ties > 0;
+      ties -= tie ? 1 : 0;
+      ids[n] = id;
+      n += z > threshold || tie ? 1 : 0;
+    }
   return {ids, n};
 }
 
 inline int64_t count_over(const Logits& row, const Kept& kept, float threshold) {
   int64_t n = 0;
-  for (int64_t i = 0; i < kept.count; ++i) n += row.z[id_at(kept, i)] > threshold ? 1 : 0;
+  Stretch some = next_near(row, kept, threshold, 0);
+  for (; some.begin < some.end; some = next_near(row, kept, threshold, some.end))
+    for (int64_t i = some.begin; i < some.end; ++i) n += row.z[id_at(kept, i)] > threshold ? 1 : 0;
   return n;
 }
 
@@ -372,10 +467,10 @@ inline Kept filter(const SampleRow& params, const Logits& row, double coin, int3
 inline int32_t draw(const Logits& row, const Kept& kept, float temperature, double uniform) {
   // Weights relative to the best that is left: xtc may have taken the row's own.
   Logits left = row;
-  left.top = -__builtin_inff();
   int32_t token = row.best;
-  for (int64_t i = 0; i < kept.count; ++i) {
-    const int32_t id = id_at(kept, i);
+  if (kept.ids != nullptr) left.top = -__builtin_inff();
+  for (int64_t i = 0; kept.ids != nullptr && i < kept.count; ++i) {
+    const int32_t id = kept.ids[i];
     if (!(row.z[id] > left.top)) continue;
     left.top = row.z[id];
     token = id;  // what is left when rounding lets the sum end below the target
@@ -383,7 +478,14 @@ inline int32_t draw(const Logits& row, const Kept& kept, float temperature, doub
   const double target = uniform * total_of(left, kept, temperature);
   alignas(64) float block[kSpan];
   double passed = 0;
-  for (int64_t at = 0; at < kept.count; at += kSpan) {
+  int64_t at = 0;
+  if (kept.ids == nullptr)
+    for (; at + kTogether * kSpan < kept.count; at += kTogether * kSpan) {
+      const double next = weigh_together(left.z + at, left.top, temperature, passed);
+      if (next > target) break;
+      passed = next;
+    }
+  for (; at < kept.count; at += kSpan) {
     const int64_t n = fetch(left, kept, at, block);
     const double sum = weigh(block, n, left.top, temperature, block);
     if (!(passed + sum > target) && at + kSpan < kept.count) {

@@ -123,6 +123,36 @@ static inline __m512i to_words(const MatmulArgs& args, int64_t at, __m512 factor
   return _mm512_permutexvar_epi16(order, words);
 }
 
+/// The same of 32 elements of bf16 that are loaded at once, half the instructions: taken apart into
+/// even and odd ones and packed again they stand as nibbles do. Where a product is NaN the integer
+/// is the least of 16 bits.
+template <Elements kElements>
+static inline __m512i bf16_to_words(__m512i codes, __m512 factor, __m512i& lanes) {
+  const __m512 even = _mm512_castsi512_ps(_mm512_slli_epi32(codes, 16));
+  const __m512 odd = _mm512_castsi512_ps(_mm512_and_si512(codes, _mm512_set1_epi32(-0x10000)));
+  __m512i words = _mm512_packs_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(even, factor)),
+                                     _mm512_cvtps_epi32(_mm512_mul_ps(odd, factor)));
+  lanes = _mm512_dpwssd_epi32(lanes, words, _mm512_set1_epi16(1));
+  if constexpr (kElements == Elements::naturals)
+    words = _mm512_shuffle_epi8(words, _mm512_broadcast_i32x4(_mm_setr_epi8(
+                                           0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15)));
+  return words;
+}
+
+/// As largest_bits(), of a group of bf16 that is a multiple of 32.
+static inline uint32_t largest_bf16(const uint8_t* from, int64_t n) {
+  __m512i most = _mm512_setzero_si512();
+  for (int64_t t = 0; t < n; t += 32)
+    most = _mm512_max_epu16(
+        most, _mm512_and_si512(_mm512_loadu_si512(from + 2 * t), _mm512_set1_epi16(INT16_MAX)));
+  const __m256i half =
+      _mm256_max_epu16(_mm512_castsi512_si256(most), _mm512_extracti64x4_epi64(most, 1));
+  const __m128i eight =
+      _mm_max_epu16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+  const __m128i least_of = _mm_minpos_epu16(_mm_xor_si128(eight, _mm_set1_epi16(-1)));
+  return ~static_cast<uint32_t>(_mm_cvtsi128_si32(least_of)) << 16;
+}
+
 /// The lower kCount of 32 bytes.
 template <int64_t kCount>
 static inline void store_plane(__m256i bytes, uint8_t* to) {
@@ -134,6 +164,34 @@ static inline void store_plane(__m256i bytes, uint8_t* to) {
 
 /// Codes of E2M1 are kept as twice their elements, and 12 more, so that they are unsigned.
 static constexpr int32_t kE2m1Offset = 12;
+
+/// A group of x from `row + k` on, to planes `step` bytes apart. Returns lanes that add up to the
+/// sum of its integers.
+template <class F, Elements kElements, void (*kStore)(__m512i words, uint8_t* to)>
+static inline __m512i store_group(const MatmulArgs& args, int64_t at, __m512 factor, __m512i order,
+                                  int64_t step, uint8_t* to) {
+  __m512i lanes = _mm512_setzero_si512();
+  if (F::kPlane == 32 && args.x_type == DType::bf16) {
+    const uint8_t* const from = static_cast<const uint8_t*>(args.x) + 2 * at;
+    for (int64_t t = 0; t < args.group_size; t += F::kPlane, to += step)
+      kStore(bf16_to_words<kElements>(_mm512_loadu_si512(from + 2 * t), factor, lanes), to);
+    return lanes;
+  }
+  for (int64_t t = 0; t < args.group_size; t += F::kPlane, to += step)
+    kStore(to_words<F::kPlane>(args, at + t, factor, order, lanes), to);
+  return lanes;
+}
+
+template <class F>
+static inline uint32_t largest_of_group(const MatmulArgs& args, int64_t at) {
+  if (F::kPlane == 32 && args.x_type == DType::bf16)
+    return largest_bf16(static_cast<const uint8_t*>(args.x) + 2 * at, args.group_size);
+  return largest_bits(args, at);
+}
+
+/// Groups whose scales are found before the first of them is stored: a scale waits for its whole
+/// group, and the store for the scale, longer than a processor looks ahead.
+static constexpr int64_t kAhead = 16;
 
 /// kScale says how, kStore keeps kPlane words as planes.
 template <class F, Elements kElements, GroupScale (*kScale)(uint32_t largest),
@@ -147,22 +205,30 @@ static void prepare_planes(const void* opaque, Slice rows) {
     uint8_t* to = planes_of<F>(args, block) + place * F::kPlanes * F::kPlane;
     float *scale = x_scales_of<F>(args, block) + place, *sum = x_sums_of<F>(args, block) + place;
     int32_t* start = x_starts_of<F>(args, block) + place;
-    const int64_t row = i * args.x_stride;
-    for (int64_t k = 0; k < args.k; k += args.group_size) {
-      const GroupScale both = kScale(largest_bits(args, row + k));
-      const __m512 factor = _mm512_set1_ps(both.to_integers);
-      __m512i lanes = _mm512_setzero_si512();
-      for (int64_t t = 0; t < args.group_size; t += F::kPlane, to += step)
-        kStore(to_words<F::kPlane>(args, row + k + t, factor, order, lanes), to);
-      *scale = both.from_integers;
-      scale += block.rows;
-      if constexpr (F::kAffine) {
-        *sum = static_cast<float>(_mm512_reduce_add_epi32(lanes)) * both.from_integers;
-        sum += block.rows;
-      } else {
-        const __m512i starts = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(-kE2m1Offset));
-        *start = _mm512_reduce_add_epi32(starts);
-        start += block.rows;
+    const int64_t row = i * args.x_stride, groups = args.k / args.group_size;
+    for (int64_t first = 0; first < groups; first += kAhead) {
+      const int64_t some = least(groups - first, kAhead);
+      float factors[kAhead], from_integers[kAhead];
+      for (int64_t g = 0; g < some; ++g) {
+        const int64_t at = row + (first + g) * args.group_size;
+        const GroupScale both = kScale(largest_of_group<F>(args, at));
+        factors[g] = both.to_integers;
+        from_integers[g] = both.from_integers;
+      }
+      for (int64_t g = 0; g < some; ++g) {
+        const __m512i lanes = store_group<F, kElements, kStore>(
+            args, row + (first + g) * args.group_size, _mm512_set1_ps(factors[g]), order, step, to);
+        to += args.group_size / F::kPlane * step;
+        *scale = from_integers[g];
+        scale += block.rows;
+        if constexpr (F::kAffine) {
+          *sum = static_cast<float>(_mm512_reduce_add_epi32(lanes)) * from_integers[g];
+          sum += block.rows;
+        } else {
+          const __m512i starts = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(-kE2m1Offset));
+          *start = _mm512_reduce_add_epi32(starts);
+          start += block.rows;
+        }
       }
     }
     if (!F::kAffine && args.k % kUnit != 0) {  // the half that the last unit lacks

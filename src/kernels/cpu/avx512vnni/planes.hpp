@@ -95,14 +95,21 @@ static inline int field_bits(Elements elements, const MatmulArgs& args) {
   return elements == Elements::fields && 8 % args.bits == 0 ? args.bits : 8;
 }
 
+/// Where one of 32 elements lies on its way to the planes: as loaded, or as packed (taken apart
+/// into even and odd ones, then packed again: as nibbles come).
+enum class Arrival { loaded, packed };
+
 /// What gives a lane of 32 elements the one that planes hold there: byte e of the dword that meets
 /// field f of the codes' dword t.
-static inline __m512i order_of_planes(Elements elements, const MatmulArgs& args) {
+static inline __m512i order_of_planes(Elements elements, const MatmulArgs& args,
+                                      Arrival arrival = Arrival::loaded) {
   const int bits = field_bits(elements, args), fields = 8 / bits;
   alignas(64) uint16_t places[kUnit];
   for (int i = 0; i < kUnit; ++i) {
     const int e = i % 4, f = i / 4 % fields, t = i / 4 / fields;
-    places[i] = static_cast<uint16_t>(32 / bits * t + f + fields * e);
+    const int element = 32 / bits * t + f + fields * e;
+    const int packed = element / 8 * 8 + element % 2 * 4 + element % 8 / 2;
+    places[i] = static_cast<uint16_t>(arrival == Arrival::packed ? packed : element);
   }
   return _mm512_load_si512(places);
 }
@@ -123,20 +130,16 @@ static inline __m512i to_words(const MatmulArgs& args, int64_t at, __m512 factor
   return _mm512_permutexvar_epi16(order, words);
 }
 
-/// The same of 32 elements of bf16 that are loaded at once, half the instructions: taken apart into
-/// even and odd ones and packed again they stand as nibbles do. Where a product is NaN the integer
-/// is the least of 16 bits.
+/// The same of 32 elements of bf16 that are loaded at once, half the instructions; they arrive
+/// packed. Where a product is NaN the integer is the least of 16 bits.
 template <Elements kElements>
-static inline __m512i bf16_to_words(__m512i codes, __m512 factor, __m512i& lanes) {
+static inline __m512i bf16_to_words(__m512i codes, __m512 factor, __m512i order, __m512i& lanes) {
   const __m512 even = _mm512_castsi512_ps(_mm512_slli_epi32(codes, 16));
   const __m512 odd = _mm512_castsi512_ps(_mm512_and_si512(codes, _mm512_set1_epi32(-0x10000)));
-  __m512i words = _mm512_packs_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(even, factor)),
-                                     _mm512_cvtps_epi32(_mm512_mul_ps(odd, factor)));
+  const __m512i words = _mm512_packs_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(even, factor)),
+                                           _mm512_cvtps_epi32(_mm512_mul_ps(odd, factor)));
   lanes = _mm512_dpwssd_epi32(lanes, words, _mm512_set1_epi16(1));
-  if constexpr (kElements == Elements::naturals)
-    words = _mm512_shuffle_epi8(words, _mm512_broadcast_i32x4(_mm_setr_epi8(
-                                           0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15)));
-  return words;
+  return kElements == Elements::nibbles ? words : _mm512_permutexvar_epi16(order, words);
 }
 
 /// As largest_bits(), of a group of bf16 that is a multiple of 32.
@@ -165,16 +168,21 @@ static inline void store_plane(__m256i bytes, uint8_t* to) {
 /// Codes of E2M1 are kept as twice their elements, and 12 more, so that they are unsigned.
 static constexpr int32_t kE2m1Offset = 12;
 
-/// A group of x from `row + k` on, to planes `step` bytes apart. Returns lanes that add up to the
-/// sum of its integers.
+template <class F>
+static inline Arrival arrival_of(const MatmulArgs& args) {
+  return F::kPlane == 32 && args.x_type == DType::bf16 ? Arrival::packed : Arrival::loaded;
+}
+
+/// A group of x from element `at` on, to planes `step` bytes apart. Returns lanes that add up to
+/// the sum of its integers.
 template <class F, Elements kElements, void (*kStore)(__m512i words, uint8_t* to)>
 static inline __m512i store_group(const MatmulArgs& args, int64_t at, __m512 factor, __m512i order,
                                   int64_t step, uint8_t* to) {
   __m512i lanes = _mm512_setzero_si512();
-  if (F::kPlane == 32 && args.x_type == DType::bf16) {
+  if (arrival_of<F>(args) == Arrival::packed) {
     const uint8_t* const from = static_cast<const uint8_t*>(args.x) + 2 * at;
     for (int64_t t = 0; t < args.group_size; t += F::kPlane, to += step)
-      kStore(bf16_to_words<kElements>(_mm512_loadu_si512(from + 2 * t), factor, lanes), to);
+      kStore(bf16_to_words<kElements>(_mm512_loadu_si512(from + 2 * t), factor, order, lanes), to);
     return lanes;
   }
   for (int64_t t = 0; t < args.group_size; t += F::kPlane, to += step)
@@ -184,21 +192,21 @@ static inline __m512i store_group(const MatmulArgs& args, int64_t at, __m512 fac
 
 template <class F>
 static inline uint32_t largest_of_group(const MatmulArgs& args, int64_t at) {
-  if (F::kPlane == 32 && args.x_type == DType::bf16)
+  if (arrival_of<F>(args) == Arrival::packed)
     return largest_bf16(static_cast<const uint8_t*>(args.x) + 2 * at, args.group_size);
   return largest_bits(args, at);
 }
 
 /// Groups whose scales are found before the first of them is stored: a scale waits for its whole
 /// group, and the store for the scale, longer than a processor looks ahead.
-static constexpr int64_t kAhead = 16;
+static constexpr int64_t kGroupsAhead = 16;
 
 /// kScale says how, kStore keeps kPlane words as planes.
 template <class F, Elements kElements, GroupScale (*kScale)(uint32_t largest),
           void (*kStore)(__m512i words, uint8_t* to)>
 static void prepare_planes(const void* opaque, Slice rows) {
   const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
-  const __m512i order = order_of_planes(kElements, args);
+  const __m512i order = order_of_planes(kElements, args, arrival_of<F>(args));
   for (int64_t i = rows.begin; i < rows.end; ++i) {
     const Block block = block_of_row(args, i);
     const int64_t place = i - block.first, step = block.rows * F::kPlanes * F::kPlane;
@@ -206,9 +214,9 @@ static void prepare_planes(const void* opaque, Slice rows) {
     float *scale = x_scales_of<F>(args, block) + place, *sum = x_sums_of<F>(args, block) + place;
     int32_t* start = x_starts_of<F>(args, block) + place;
     const int64_t row = i * args.x_stride, groups = args.k / args.group_size;
-    for (int64_t first = 0; first < groups; first += kAhead) {
-      const int64_t some = least(groups - first, kAhead);
-      float factors[kAhead], from_integers[kAhead];
+    for (int64_t first = 0; first < groups; first += kGroupsAhead) {
+      const int64_t some = least(groups - first, kGroupsAhead);
+      float factors[kGroupsAhead], from_integers[kGroupsAhead];
       for (int64_t g = 0; g < some; ++g) {
         const int64_t at = row + (first + g) * args.group_size;
         const GroupScale both = kScale(largest_of_group<F>(args, at));

@@ -7,10 +7,11 @@
 // load2<type>(p, a, b): 2 L elements of the cache; load2_part<type>(p, n, a, b): the first n < 2 L,
 // else zeros; sums(acc, out): the lane sums of kDots vectors, every one in the same order of lanes;
 // lane_at(i): the lane that is i-th in that order, neighbours first; turn(v): transposes L vectors;
-// kTileQueries, kTileVectors: registers of a tile; exp(x) for x <= 0; larger(a, b): b where either
-// is NaN; largest(v), total(v): of all lanes; width<Q>(): steps of values for Q queries;
-// decode2<bits, type>(p, scale, bias, a, b): the values of 2 L codes in the order of load2<type>,
-// rounded once. Where T has a PackedReader<type>, chunks of packed pages are that one's.
+// kTileQueries, kTileVectors: registers of a tile; exp(x): e^(x / kExpUnit) for x <= 0; larger(a,
+// b): b where either is NaN; largest(v), total(v): of all lanes; width<Q>(): steps of values for Q
+// queries; decode2<bits, type>(p, scale, bias, a, b): the values of 2 L codes in the order of
+// load2<type>, rounded once. Where T has a PackedReader<type>, chunks of packed pages are that
+// one's.
 //
 // Few queries read the cache as it lies (attn_few.hpp). From kManyQueries on, a chunk is decoded to
 // float32 rows once for all of them, and its keys are turned (attn_tiles.hpp): the bits are the
@@ -93,17 +94,20 @@ struct Attention {
   /// What each query sees of the chunk, and all of them together; false: nothing.
   static bool look(Queries& all, int64_t chunk_begin, int64_t chunk_end, int64_t& low,
                    int64_t& high) {
-    low = kChunk, high = 0;
+    int64_t from = kChunk, to = 0;
+    // Nothing that a vectorizer stumbles at: query by query it took as long as turning the keys.
+    const int64_t resumed = chunk_begin >= all.seq.kept ? -1 : 0;
     for (int q = 0; q < all.count; ++q) {
-      const bool resumed = chunk_begin >= all.seq.kept;
-      const int64_t first = resumed ? most(all.first[q], all.resume[q]) : all.first[q];
-      all.begin[q] = most(first, chunk_begin) - chunk_begin;
-      all.end[q] = least(all.last[q] + 1, chunk_end) - chunk_begin;
-      if (!all.sees(q)) continue;
-      low = least(low, all.begin[q]);
-      high = most(high, all.end[q]);
+      const int64_t first = most(all.first[q], all.resume[q] & resumed);
+      const int64_t begin = most(first, chunk_begin) - chunk_begin;
+      const int64_t end = least(all.last[q] + 1, chunk_end) - chunk_begin;
+      all.begin[q] = begin < end ? begin : kChunk;
+      all.end[q] = begin < end ? end : 0;
+      from = least(from, all.begin[q]);
+      to = most(to, all.end[q]);
     }
-    for (int q = all.count; q % kTile != 0; ++q) all.begin[q] = all.end[q] = 0;
+    low = from, high = to;
+    for (int q = all.count; q % kTile != 0; ++q) all.begin[q] = kChunk, all.end[q] = 0;
     return low < high;
   }
 
@@ -117,6 +121,18 @@ struct Attention {
     alignas(64) float plain[kMaxHeadDim];
     widen(from, args.type, dim, plain);
     for (int64_t i = 0; i < padded(dim); ++i) to[slot(i)] = i < dim ? plain[i] : 0.0f;
+  }
+
+  /// Prefetches the query and where its result goes: rows of q and y lie far apart, and all are
+  /// read before the first is needed. gcc 12 drops calls of a function that only prefetches.
+  __attribute__((always_inline)) static void ask_for(const AttnArgs& args, const Queries& all,
+                                                     int q) {
+    const int64_t row = all.row[q], head = all.head[q], size = bytes_of(args.type);
+    const int64_t k_dim = args.cache.k_dim, v_dim = args.cache.v_dim;
+    const uint8_t* const from = element(args.q, args.type, row * args.q_stride + head * k_dim);
+    const uint8_t* const to = element(args.y, args.type, row * args.y_stride + head * v_dim);
+    for (int64_t i = 0; i < k_dim * size; i += 64) __builtin_prefetch(from + i, 0, 2);
+    for (int64_t i = 0; i < v_dim * size; i += 64) __builtin_prefetch(to + i, 1, 2);
   }
 
   static void start(const AttnArgs& args, Queries& all, Room& room, int q) {
@@ -150,8 +166,8 @@ struct Attention {
     if (args.sinks != nullptr) {
       float sink = 0.0f;
       widen(element(args.sinks, args.sinks_type, all.head[q]), args.sinks_type, 1, &sink);
-      const float top = all.peak[q] > sink ? all.peak[q] : sink;
-      scale = exp_one(all.peak[q] - top);
+      const float peak = all.peak[q] / T::kExpUnit, top = peak > sink ? peak : sink;
+      scale = exp_one(peak - top);
       total = total * static_cast<double>(scale) + static_cast<double>(exp_one(sink - top));
     }
     float share = static_cast<float>(static_cast<double>(scale) / total);
@@ -223,15 +239,20 @@ struct Attention {
   static void weigh_tiles(const AttnArgs& args, Queries& all, const Decoded& decoded,
                           Ahead values) {
     const int64_t width = padded(args.cache.k_dim);
+    // The exponentials of a tile come after the scores of the next: its peaks are known by then.
+    int last = -1;
+    int64_t from, to, last_from = 0, last_to = 0;
     for (int tile = 0; tile < all.count; tile += kTile) {
-      int64_t from, to;
       const bool seen = all.seen_by(tile, kTile, from, to);
       values.fetch();
       if (!seen) continue;
       Tiles<T>::all_scores(all.q(tile), all.stride, decoded.keys, width, from, to, all.score(tile),
                            kScoreRow);
-      soften<T, kTile>(args, all, tile, from, to);
+      if (last >= 0) weigh_scores<T, kTile>(all, last, last_from, last_to);
+      find_tops<T, kTile>(args, all, tile, from, to);
+      last = tile, last_from = from, last_to = to;
     }
+    if (last >= 0) weigh_scores<T, kTile>(all, last, last_from, last_to);
     weigh_chunk<T>(all);
   }
 
@@ -349,6 +370,7 @@ struct Attention {
         all.last[q] = seq.position;
         all.first[q] = first_of(args, seq);
         all.resume[q] = seq.kept > 0 ? seq.resume : 0;
+        ask_for(args, all, q);
       }
     }
     const int64_t next_head = least(kv_head + 1, args.cache.kv_heads - 1);

@@ -63,9 +63,10 @@ struct PackedReaderOf<T, type, Cache::mixed> {
   using Type = typename T::template PackedReader<type>;
 };
 
-/// A position's key and value.
+/// Keys and values of positions one after the other.
 struct Places {
   Place k, v;
+  int64_t count;
 };
 
 template <class T, DType type, Cache cache_form>
@@ -186,30 +187,35 @@ struct Attention {
 
   /// Chunks end every kChunk positions of a page, with it, and where a rotating cache begins to
   /// leave out.
-  static int64_t chunk_end(const KvLayer& cache, const Queries& all, int64_t at) {
+  static int64_t chunk_end(const KvLayer& cache, const SeqRow& seq, int64_t at) {
     const int64_t end = least(at + kChunk, (at / cache.page_tokens + 1) * cache.page_tokens);
-    return at < all.seq.kept ? least(end, all.seq.kept) : end;
+    return at < seq.kept ? least(end, seq.kept) : end;
   }
 
-  /// Key and value of a position, in the form in which they are read.
-  static Places lies_at(const KvLayer& cache, int64_t kv_head, const SeqRow& seq, int64_t at) {
+  /// Keys and values of a chunk's positions from `at` to `last`, in the form in which they are
+  /// read.
+  static Places lies_at(const KvLayer& cache, int64_t kv_head, const SeqRow& seq, int64_t at,
+                        int64_t last) {
+    const int64_t count = least(chunk_end(cache, seq, at), last + 1) - at;
     const int64_t page = at / cache.page_tokens;
     const bool packed =
         cache_form != Cache::plain && page >= seq.packed_begin && page < seq.packed_end;
     const int64_t id = (packed ? seq.packed : seq.pages)[page];
     const int64_t place = (id * cache.kv_heads + kv_head - page) * cache.page_tokens + at;
     const int64_t k = place * cache.k_dim, v = place * cache.v_dim;
-    if (!packed) return {{cache.k + k * kSize}, {cache.v + v * kSize}};
+    if (!packed) return {{cache.k + k * kSize}, {cache.v + v * kSize}, count};
     const PackedKv& from = cache.packed;
     const int64_t k_group = k / from.group_size * kSize, v_group = v / from.group_size * kSize;
     return {{from.k + k * from.bits / 8, from.k_scales + k_group, from.k_biases + k_group},
-            {from.v + v * from.bits / 8, from.v_scales + v_group, from.v_biases + v_group}};
+            {from.v + v * from.bits / 8, from.v_scales + v_group, from.v_biases + v_group},
+            count};
   }
 
   /// Positions [at, end) of a page.
   static Chunk chunk_of(const KvLayer& cache, int64_t at, int64_t end, const Places& here,
                         const Places& next) {
     Chunk chunk = {at, end, {here.k, next.k, cache.k_dim}, {here.v, next.v, cache.v_dim}};
+    chunk.after = next.count;
     if (here.k.scales == nullptr) return chunk;
     chunk.k.bits = chunk.v.bits = cache.packed.bits;
     chunk.k.group = chunk.v.group = cache.packed.group_size;
@@ -267,15 +273,15 @@ struct Attention {
   static void visit_many(const AttnArgs& args, Queries& all, Decoded& decoded, const Chunk& chunk,
                          int64_t low, int64_t high) {
     using Read = Reader<T, type, from>;
-    const int64_t width = padded(chunk.v.dim), positions = chunk.end - chunk.begin;
+    const int64_t width = padded(chunk.v.dim);
     turn_keys<from>(chunk.k, low, high, decoded);
     weigh_tiles(args, all, decoded,
-                ahead(all, chunk.k.next.at, Read::bytes(positions * chunk.k.dim)));
+                ahead(all, chunk.k.next.at, Read::bytes(chunk.after * chunk.k.dim)));
     Read::decode(chunk.v, low, high, decoded.rows + low * width);
     const uint8_t* const rows = reinterpret_cast<const uint8_t*>(decoded.rows);
     const Chunk plain = {chunk.begin, chunk.end, {}, {{rows}, {rows}, width}};
     Few<T, type, From::decoded>::gather_panels(
-        all, plain, ahead(all, chunk.v.next.at, Read::bytes(positions * chunk.v.dim)));
+        all, plain, ahead(all, chunk.v.next.at, Read::bytes(chunk.after * chunk.v.dim)));
   }
 
   template <From from>
@@ -299,6 +305,7 @@ struct Attention {
   static void visit(const AttnArgs& args, Queries& all, Room& room, Chunk& chunk) {
     int64_t low, high;
     if (!look(all, chunk.begin, chunk.end, low, high)) return;
+    chunk.high = high;
     if constexpr (cache_form == Cache::mixed)
       if (chunk.k.bits != 0) return visit_packed(args, all, room, chunk, low, high);
     if constexpr (!kDecodes) room.packed.settle(all);
@@ -318,11 +325,11 @@ struct Attention {
       resume = least(resume, all.resume[q]);
     }
     int64_t at = first / cache.page_tokens * cache.page_tokens;
-    while (chunk_end(cache, all, at) <= first) at = chunk_end(cache, all, at);
-    Places here = lies_at(cache, all.kv_head, all.seq, at);
+    while (chunk_end(cache, all.seq, at) <= first) at = chunk_end(cache, all.seq, at);
+    Places here = lies_at(cache, all.kv_head, all.seq, at, last);
     for (int64_t end; at <= last; at = end) {
-      end = chunk_end(cache, all, at);
-      const Places next = end <= last ? lies_at(cache, all.kv_head, all.seq, end) : after;
+      end = chunk_end(cache, all.seq, at);
+      const Places next = end <= last ? lies_at(cache, all.kv_head, all.seq, end, last) : after;
       if (at < all.seq.kept || end > resume) {
         Chunk chunk = chunk_of(cache, at, end, here, next);
         visit(args, all, room, chunk);
@@ -351,7 +358,7 @@ struct Attention {
     const int64_t first_row = units.begin / args.heads;
     const auto first_of_row = [&](int64_t head, int64_t row) {
       const SeqRow& seq = args.seq[row];
-      return lies_at(args.cache, head, seq, first_of(args, seq));
+      return lies_at(args.cache, head, seq, first_of(args, seq), seq.position);
     };
     all.count = 0;
     all.kv_head = kv_head;
@@ -373,8 +380,11 @@ struct Attention {
         ask_for(args, all, q);
       }
     }
-    const int64_t next_head = least(kv_head + 1, args.cache.kv_heads - 1);
-    if (all.count > 0) flush(args, all, room, first_of_row(next_head, first_row));
+    if (all.count == 0) return;
+    const bool is_last = kv_head + 1 == args.cache.kv_heads;
+    Places after = first_of_row(is_last ? kv_head : kv_head + 1, first_row);
+    if (is_last) after.count = 0;
+    flush(args, all, room, after);
   }
 
   static void run(const AttnArgs& args, Slice units) {

@@ -125,9 +125,9 @@ void find_tops(const AttnArgs& args, Queries& all, int at_query, int64_t begin, 
   largest_of<T, Q>(top, all.top + at_query);
 }
 
-/// Turns the same scores into weights e^(score - all.top) and sets all.sum. In step, as the
-/// exponential of one waits for the last: 139 cycles a query one after the other, 60 so (AVX-512;
-/// 8 vectors in step instead of as many as the processor finds itself: no faster).
+/// Turns the same scores into weights e^((score - all.top) / T::kExpUnit) and sets all.sum. In
+/// step, as the exponential of one query waits for the last: 139 cycles a query one after the
+/// other, 60 so (AVX-512, exponentials of before; eight vectors in step by hand: no faster).
 template <class T, int Q>
 void weigh_scores(Queries& all, int at_query, int64_t begin, int64_t end) {
   constexpr int L = T::L;
@@ -148,6 +148,7 @@ void weigh_scores(Queries& all, int at_query, int64_t begin, int64_t end) {
   total_of<T, Q>(sum, all.sum + at_query);
 }
 
+/// Both, one after the other.
 template <class T, int Q>
 void soften(const AttnArgs& args, Queries& all, int at_query, int64_t begin, int64_t end) {
   find_tops<T, Q>(args, all, at_query, begin, end);

@@ -42,7 +42,7 @@ struct Avx512 {
     join_four(v, to, [](__m512 a, __m512 b) { return _mm512_add_ps(a, b); });
   }
 
-  /// 2^x within 1 ulp for x <= 0, NaN kept: a fit of its own over [0, 1), which leaves the whole
+  /// 2^x within 1.4 ulp for x <= 0, NaN kept: a fit of its own over [0, 1), which leaves the whole
   /// part to VSCALEFPS. 0 below -126, where subnormals begin: each would cost an assist of some
   /// hundred cycles, and all positions that a query does not see are there.
   static constexpr float kExpUnit = 1.44269504f;

@@ -33,7 +33,7 @@ struct Planes {
     keys.stream.fetch_rest();
     keys.stream.begin(chunk.k, chunk.v, chunk.after);
     keys.groups.read(chunk.k, positions);
-    Stream::fetch_groups(chunk.k, chunk.after);
+    Stream::fetch_groups(chunk.k, positions);  // scales of whole chunks are read
     if (all.count > 4) {
       values.groups.read(chunk.v, positions);
       return Many<T, type>::template visit<bits>(args, all, chunk, keys, values,
@@ -50,7 +50,7 @@ struct Planes {
     keys.stream.fetch(bits);
     weigh_chunk<T>(all);
     values.groups.read(chunk.v, positions);
-    Stream::fetch_groups(chunk.v, chunk.after);
+    Stream::fetch_groups(chunk.v, positions);
     const int64_t groups = chunk.v.dim / chunk.v.group;
     for (int q = 0; q < all.count; ++q) values.template share<bits>(all, q, groups, keys.stream);
     pending = chunk;

@@ -223,7 +223,7 @@ std::vector<Case> cases() {
     for (const int bits : {16, 8, 4}) {
       for (const std::int64_t context : {512, 4096}) all.push_back({true, type, bits, context, 1});
       for (const std::int64_t sequences : {1, 8})
-        for (const std::int64_t context : {256, 4096})
+        for (const std::int64_t context : {150, 256, 4096})
           all.push_back({false, type, bits, context, sequences});
     }
   return all;

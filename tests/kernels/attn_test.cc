@@ -426,6 +426,24 @@ TEST_P(EachAttn, PromptRowsOfEveryShape) {
     }
 }
 
+/// A prompt from its first row on, of more rows than a kernel treats together: right, and each as
+/// alone, wherever in a chunk the last position lies that it sees.
+TEST_P(EachAttn, PromptRowsFromTheFirstOn) {
+  constexpr std::int64_t kLength = 300;
+  const AttnShape shape =
+      fitting({.cache_type = DType::bf16, .heads = 2, .kv_heads = 1, .k_dim = 32, .v_dim = 32});
+  Scene scene(shape, {kLength});
+  for (std::int64_t p = 0; p < kLength; ++p) scene.add(0, p);
+  scene.make_queries();
+  const auto together = scene.output(), alone = scene.output();
+  scene.run(row(), *together, {0, scene.m() * shape.heads});
+  expect_right(shape, scene, *together, 4e-6);
+  for (std::int64_t i = 0; i < kLength; i += 5) {
+    scene.run(row(), *alone, {i * shape.heads, (i + 1) * shape.heads});
+    EXPECT_EQ(together->row_bytes(i), alone->row_bytes(i)) << i;
+  }
+}
+
 /// Long rows among short ones, more than one share of the KV axis to whoever sums them.
 TEST_P(EachAttn, ManySequencesAtOnce) {
   for (const std::int64_t window : {0, 700}) {

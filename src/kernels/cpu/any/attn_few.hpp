@@ -11,6 +11,8 @@ namespace {
 struct Chunk {
   int64_t begin, end;
   Rows k, v;
+  int64_t high = 0;   // positions of it up to the last that a query sees
+  int64_t after = 0;  // positions that are read next
 };
 
 /// Memory that is read next, prefetched a piece at a time beside other work.
@@ -46,6 +48,19 @@ struct Few {
     if constexpr (from != From::decoded) __builtin_prefetch(at, 0, 2);
   }
 
+  /// Where the last `count` positions begin of those that are read of `rows` after the chunk.
+  static const uint8_t* last_of(const Rows& rows, const Chunk& chunk, int64_t count) {
+    return rows.next.at + Read::bytes(most(chunk.after - count, 0) * rows.dim);
+  }
+
+  /// What is read next of `rows` and has no counterpart in the chunk, which fetch() keeps step
+  /// with.
+  __attribute__((always_inline)) static void fetch_rest(const Rows& rows, const Chunk& chunk) {
+    const uint8_t* const end = rows.next.at + Read::bytes(chunk.after * rows.dim);
+    const uint8_t* at = rows.next.at + Read::bytes(chunk.high * rows.dim);
+    for (; at < end; at += 64) __builtin_prefetch(at, 0, 2);
+  }
+
   template <int Q>
   static void add_products(F a, F b, const float* const* q, int64_t i, F* sums, int step) {
 #pragma GCC unroll 4
@@ -64,11 +79,14 @@ struct Few {
     constexpr int P = T::kDots / Q;
     const Rows& keys = chunk.k;
     const int64_t whole = keys.dim / kStep * kStep;
+    const uint8_t* const last = last_of(keys, chunk, P);
     const float* queries[Q];
     for (int q = 0; q < Q; ++q) queries[q] = all.q(at_query + q);
     for (int64_t at = begin; at < end; at += P) {
       Row k[P];
       for (int p = 0; p < P; ++p) k[p] = Read::row(keys, least(at + p, end - 1));
+      const uint8_t* next = keys.next.at + Read::bytes(at * keys.dim);
+      next = next < last ? next : last;
       F acc[T::kDots];
 #pragma GCC unroll 16
       for (int i = 0; i < T::kDots; ++i) acc[i] = F{};
@@ -77,7 +95,7 @@ struct Few {
         for (int p = 0; p < P; ++p) {
           F a, b;
           Read::load2(keys, k[p], i, a, b);
-          fetch(keys.next.at + Read::bytes(at * keys.dim + i * P + p * kStep));
+          fetch(next + Read::bytes(i * P + p * kStep));
           add_products<Q>(a, b, queries, i, acc + p, P);
         }
       }
@@ -103,6 +121,7 @@ struct Few {
                                                int64_t begin, int64_t end, int64_t at) {
     const Rows& rows = chunk.v;
     const int64_t to_next = rows.next.at - rows.here.at;
+    const uint8_t* const last = last_of(rows, chunk, 1);
     const float* weights[Q];
     for (int q = 0; q < Q; ++q) weights[q] = all.score(at_query + q);
     F acc[Q * W * 2];
@@ -111,6 +130,8 @@ struct Few {
     Row v = Read::row(rows, begin);
     const Row one = Read::row(rows, 0), two = Read::row(rows, 1);
     for (int64_t j = begin; j < end; ++j) {
+      const uint8_t* const then = v.at + to_next;
+      const uint8_t* const next = then < last ? then : last;
 #pragma GCC unroll 8
       for (int w = 0; w < W; ++w) {
         F a, b;
@@ -118,7 +139,7 @@ struct Few {
           Read::load2_part(rows, v, at, a, b);
         else
           Read::load2(rows, v, at + w * kStep, a, b);
-        fetch(v.at + to_next + Read::bytes(at + w * kStep));
+        fetch(next + Read::bytes(at + w * kStep));
 #pragma GCC unroll 4
         for (int q = 0; q < Q; ++q) {
           const F weight = splat<L>(weights[q][j]);
@@ -178,11 +199,13 @@ struct Few {
 
   static void weigh_all(const AttnArgs& args, Queries& all, const Chunk& chunk) {
     by_fours(all, [&]<int Q>(int q) { weigh<Q>(args, all, q, chunk); });
+    fetch_rest(chunk.k, chunk);
     weigh_chunk<T>(all);
   }
 
   static void gather_all(Queries& all, const Chunk& chunk) {
     by_fours(all, [&]<int Q>(int q) { gather<Q>(all, q, chunk); });
+    fetch_rest(chunk.v, chunk);
   }
 
   /// As gather_all(), a few elements of the values after the other: they stay in the first cache

@@ -7,10 +7,11 @@
 // load2<type>(p, a, b): 2 L elements of the cache; load2_part<type>(p, n, a, b): the first n < 2 L,
 // else zeros; sums(acc, out): the lane sums of kDots vectors, every one in the same order of lanes;
 // lane_at(i): the lane that is i-th in that order, neighbours first; turn(v): transposes L vectors;
-// kTileQueries, kTileVectors: registers of a tile; exp(x) for x <= 0; larger(a, b): b where either
-// is NaN; largest(v), total(v): of all lanes; width<Q>(): steps of values for Q queries;
-// decode2<bits, type>(p, scale, bias, a, b): the values of 2 L codes in the order of load2<type>,
-// rounded once. Where T has a PackedReader<type>, chunks of packed pages are that one's.
+// kTileQueries, kTileVectors: registers of a tile; exp(x): e^(x / kExpUnit) for x <= 0; larger(a,
+// b): b where either is NaN; largest(v), total(v): of all lanes; width<Q>(): steps of values for Q
+// queries; decode2<bits, type>(p, scale, bias, a, b): the values of 2 L codes in the order of
+// load2<type>, rounded once. Where T has a PackedReader<type>, chunks of packed pages are that
+// one's.
 //
 // Few queries read the cache as it lies (attn_few.hpp). From kManyQueries on, a chunk is decoded to
 // float32 rows once for all of them, and its keys are turned (attn_tiles.hpp): the bits are the
@@ -62,9 +63,10 @@ struct PackedReaderOf<T, type, Cache::mixed> {
   using Type = typename T::template PackedReader<type>;
 };
 
-/// A position's key and value.
+/// Keys and values of positions one after the other.
 struct Places {
   Place k, v;
+  int64_t count;
 };
 
 template <class T, DType type, Cache cache_form>
@@ -93,17 +95,20 @@ struct Attention {
   /// What each query sees of the chunk, and all of them together; false: nothing.
   static bool look(Queries& all, int64_t chunk_begin, int64_t chunk_end, int64_t& low,
                    int64_t& high) {
-    low = kChunk, high = 0;
+    int64_t from = kChunk, to = 0;
+    // Nothing that a vectorizer stumbles at: query by query it took as long as turning the keys.
+    const int64_t resumed = chunk_begin >= all.seq.kept ? -1 : 0;
     for (int q = 0; q < all.count; ++q) {
-      const bool resumed = chunk_begin >= all.seq.kept;
-      const int64_t first = resumed ? most(all.first[q], all.resume[q]) : all.first[q];
-      all.begin[q] = most(first, chunk_begin) - chunk_begin;
-      all.end[q] = least(all.last[q] + 1, chunk_end) - chunk_begin;
-      if (!all.sees(q)) continue;
-      low = least(low, all.begin[q]);
-      high = most(high, all.end[q]);
+      const int64_t first = most(all.first[q], all.resume[q] & resumed);
+      const int64_t begin = most(first, chunk_begin) - chunk_begin;
+      const int64_t end = least(all.last[q] + 1, chunk_end) - chunk_begin;
+      all.begin[q] = begin < end ? begin : kChunk;
+      all.end[q] = begin < end ? end : 0;
+      from = least(from, all.begin[q]);
+      to = most(to, all.end[q]);
     }
-    for (int q = all.count; q % kTile != 0; ++q) all.begin[q] = all.end[q] = 0;
+    low = from, high = to;
+    for (int q = all.count; q % kTile != 0; ++q) all.begin[q] = kChunk, all.end[q] = 0;
     return low < high;
   }
 
@@ -117,6 +122,18 @@ struct Attention {
     alignas(64) float plain[kMaxHeadDim];
     widen(from, args.type, dim, plain);
     for (int64_t i = 0; i < padded(dim); ++i) to[slot(i)] = i < dim ? plain[i] : 0.0f;
+  }
+
+  /// Prefetches the query and where its result goes: rows of q and y lie far apart, and all are
+  /// read before the first is needed. gcc 12 drops calls of a function that only prefetches.
+  __attribute__((always_inline)) static void ask_for(const AttnArgs& args, const Queries& all,
+                                                     int q) {
+    const int64_t row = all.row[q], head = all.head[q], size = bytes_of(args.type);
+    const int64_t k_dim = args.cache.k_dim, v_dim = args.cache.v_dim;
+    const uint8_t* const from = element(args.q, args.type, row * args.q_stride + head * k_dim);
+    const uint8_t* const to = element(args.y, args.type, row * args.y_stride + head * v_dim);
+    for (int64_t i = 0; i < k_dim * size; i += 64) __builtin_prefetch(from + i, 0, 2);
+    for (int64_t i = 0; i < v_dim * size; i += 64) __builtin_prefetch(to + i, 1, 2);
   }
 
   static void start(const AttnArgs& args, Queries& all, Room& room, int q) {
@@ -148,8 +165,8 @@ struct Attention {
     if (args.sinks != nullptr) {
       float sink = 0.0f;
       widen(element(args.sinks, args.sinks_type, all.head[q]), args.sinks_type, 1, &sink);
-      const float top = all.peak[q] > sink ? all.peak[q] : sink;
-      scale = exp_one(all.peak[q] - top);
+      const float peak = all.peak[q] / T::kExpUnit, top = peak > sink ? peak : sink;
+      scale = exp_one(peak - top);
       total = total * static_cast<double>(scale) + static_cast<double>(exp_one(sink - top));
     }
     float share = static_cast<float>(static_cast<double>(scale) / total);
@@ -168,30 +185,35 @@ struct Attention {
 
   /// Chunks end every kChunk positions of a page, with it, and where a rotating cache begins to
   /// leave out.
-  static int64_t chunk_end(const KvLayer& cache, const Queries& all, int64_t at) {
+  static int64_t chunk_end(const KvLayer& cache, const SeqRow& seq, int64_t at) {
     const int64_t end = least(at + kChunk, (at / cache.page_tokens + 1) * cache.page_tokens);
-    return at < all.seq.kept ? least(end, all.seq.kept) : end;
+    return at < seq.kept ? least(end, seq.kept) : end;
   }
 
-  /// Key and value of a position, in the form in which they are read.
-  static Places lies_at(const KvLayer& cache, int64_t kv_head, const SeqRow& seq, int64_t at) {
+  /// Keys and values of a chunk's positions from `at` to `last`, in the form in which they are
+  /// read.
+  static Places lies_at(const KvLayer& cache, int64_t kv_head, const SeqRow& seq, int64_t at,
+                        int64_t last) {
+    const int64_t count = least(chunk_end(cache, seq, at), last + 1) - at;
     const int64_t page = at / cache.page_tokens;
     const bool packed =
         cache_form != Cache::plain && page >= seq.packed_begin && page < seq.packed_end;
     const int64_t id = (packed ? seq.packed : seq.pages)[page];
     const int64_t place = (id * cache.kv_heads + kv_head - page) * cache.page_tokens + at;
     const int64_t k = place * cache.k_dim, v = place * cache.v_dim;
-    if (!packed) return {{cache.k + k * kSize}, {cache.v + v * kSize}};
+    if (!packed) return {{cache.k + k * kSize}, {cache.v + v * kSize}, count};
     const PackedKv& from = cache.packed;
     const int64_t k_group = k / from.group_size * kSize, v_group = v / from.group_size * kSize;
     return {{from.k + k * from.bits / 8, from.k_scales + k_group, from.k_biases + k_group},
-            {from.v + v * from.bits / 8, from.v_scales + v_group, from.v_biases + v_group}};
+            {from.v + v * from.bits / 8, from.v_scales + v_group, from.v_biases + v_group},
+            count};
   }
 
   /// Positions [at, end) of a page.
   static Chunk chunk_of(const KvLayer& cache, int64_t at, int64_t end, const Places& here,
                         const Places& next) {
     Chunk chunk = {at, end, {here.k, next.k, cache.k_dim}, {here.v, next.v, cache.v_dim}};
+    chunk.after = next.count;
     if (here.k.scales == nullptr) return chunk;
     chunk.k.bits = chunk.v.bits = cache.packed.bits;
     chunk.k.group = chunk.v.group = cache.packed.group_size;
@@ -221,15 +243,20 @@ struct Attention {
   static void weigh_tiles(const AttnArgs& args, Queries& all, const Decoded& decoded,
                           Ahead values) {
     const int64_t width = padded(args.cache.k_dim);
+    // The exponentials of a tile come after the scores of the next: its peaks are known by then.
+    int last = -1;
+    int64_t from, to, last_from = 0, last_to = 0;
     for (int tile = 0; tile < all.count; tile += kTile) {
-      int64_t from, to;
       const bool seen = all.seen_by(tile, kTile, from, to);
       values.fetch();
       if (!seen) continue;
       Tiles<T>::all_scores(all.q(tile), all.stride, decoded.keys, width, from, to, all.score(tile),
                            kScoreRow);
-      soften<T, kTile>(args, all, tile, from, to);
+      if (last >= 0) weigh_scores<T, kTile>(all, last, last_from, last_to);
+      find_tops<T, kTile>(args, all, tile, from, to);
+      last = tile, last_from = from, last_to = to;
     }
+    if (last >= 0) weigh_scores<T, kTile>(all, last, last_from, last_to);
     weigh_chunk<T>(all);
   }
 
@@ -244,15 +271,15 @@ struct Attention {
   static void visit_many(const AttnArgs& args, Queries& all, Decoded& decoded, const Chunk& chunk,
                          int64_t low, int64_t high) {
     using Read = Reader<T, type, from>;
-    const int64_t width = padded(chunk.v.dim), positions = chunk.end - chunk.begin;
+    const int64_t width = padded(chunk.v.dim);
     turn_keys<from>(chunk.k, low, high, decoded);
     weigh_tiles(args, all, decoded,
-                ahead(all, chunk.k.next.at, Read::bytes(positions * chunk.k.dim)));
+                ahead(all, chunk.k.next.at, Read::bytes(chunk.after * chunk.k.dim)));
     Read::decode(chunk.v, low, high, decoded.rows + low * width);
     const uint8_t* const rows = reinterpret_cast<const uint8_t*>(decoded.rows);
     const Chunk plain = {chunk.begin, chunk.end, {}, {{rows}, {rows}, width}};
     Few<T, type, From::decoded>::gather_panels(
-        all, plain, ahead(all, chunk.v.next.at, Read::bytes(positions * chunk.v.dim)));
+        all, plain, ahead(all, chunk.v.next.at, Read::bytes(chunk.after * chunk.v.dim)));
   }
 
   template <From from>
@@ -276,6 +303,7 @@ struct Attention {
   static void visit(const AttnArgs& args, Queries& all, Room& room, Chunk& chunk) {
     int64_t low, high;
     if (!look(all, chunk.begin, chunk.end, low, high)) return;
+    chunk.high = high;
     if constexpr (cache_form == Cache::mixed)
       if (chunk.k.bits != 0) return visit_packed(args, all, room, chunk, low, high);
     if constexpr (!kDecodes) room.packed.settle(all);
@@ -295,11 +323,11 @@ struct Attention {
       resume = least(resume, all.resume[q]);
     }
     int64_t at = first / cache.page_tokens * cache.page_tokens;
-    while (chunk_end(cache, all, at) <= first) at = chunk_end(cache, all, at);
-    Places here = lies_at(cache, all.kv_head, all.seq, at);
+    while (chunk_end(cache, all.seq, at) <= first) at = chunk_end(cache, all.seq, at);
+    Places here = lies_at(cache, all.kv_head, all.seq, at, last);
     for (int64_t end; at <= last; at = end) {
-      end = chunk_end(cache, all, at);
-      const Places next = end <= last ? lies_at(cache, all.kv_head, all.seq, end) : after;
+      end = chunk_end(cache, all.seq, at);
+      const Places next = end <= last ? lies_at(cache, all.kv_head, all.seq, end, last) : after;
       if (at < all.seq.kept || end > resume) {
         Chunk chunk = chunk_of(cache, at, end, here, next);
         visit(args, all, room, chunk);
@@ -328,7 +356,7 @@ struct Attention {
     const int64_t first_row = units.begin / args.heads;
     const auto first_of_row = [&](int64_t head, int64_t row) {
       const SeqRow& seq = args.seq[row];
-      return lies_at(args.cache, head, seq, first_of(args, seq));
+      return lies_at(args.cache, head, seq, first_of(args, seq), seq.position);
     };
     all.count = 0;
     all.kv_head = kv_head;
@@ -347,10 +375,14 @@ struct Attention {
         all.last[q] = seq.position;
         all.first[q] = first_of(args, seq);
         all.resume[q] = seq.kept > 0 ? seq.resume : 0;
+        ask_for(args, all, q);
       }
     }
-    const int64_t next_head = least(kv_head + 1, args.cache.kv_heads - 1);
-    if (all.count > 0) flush(args, all, room, first_of_row(next_head, first_row));
+    if (all.count == 0) return;
+    const bool is_last = kv_head + 1 == args.cache.kv_heads;
+    Places after = first_of_row(is_last ? kv_head : kv_head + 1, first_row);
+    if (is_last) after.count = 0;
+    flush(args, all, room, after);
   }
 
   static void run(const AttnArgs& args, Slice units) {

@@ -26,6 +26,7 @@ struct Portable {
   static float total(F v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 
   /// 0 where subnormals begin: they cost an assist each on some processors.
+  static constexpr float kExpUnit = 1.0f;
   static F exp(F x) {
     const F low = splat<L>(-87.33f);
     const F value = exp_of<L>(x < low ? low : x);

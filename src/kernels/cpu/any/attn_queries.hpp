@@ -7,8 +7,10 @@
 namespace stepless::kernels {
 namespace {
 
-constexpr int kMostQueries = 128;
-/// Floats of all queries, and of their results: 128 of 128 elements, 17 of kMaxHeadDim.
+/// Twice as many read and turn each chunk half as often: 3 % of a prompt's time at 4096 positions,
+/// 2 % at 512 (128 and 256 queries; Emerald Rapids, AVX-512).
+constexpr int kMostQueries = 256;
+/// Floats of all queries, and of their results: 256 of 128 elements, 35 of kMaxHeadDim.
 constexpr int64_t kPool = kMostQueries * (128 + 16);
 constexpr int64_t kScoreRow = kChunk + 16;
 
@@ -20,12 +22,13 @@ struct Queries {
   SeqRow seq;  // of the first of them
   int64_t row[kMostQueries], head[kMostQueries];
   int64_t first[kMostQueries], resume[kMostQueries],
-      last[kMostQueries];                          // positions seen: first .. last, inclusive
-  float peak[kMostQueries];                        // largest score so far
-  double total[kMostQueries];                      // sum of e^(score - peak)
-  int64_t begin[kMostQueries], end[kMostQueries];  // of one chunk: what is seen of it,
-  float top[kMostQueries], sum[kMostQueries];      // the peak of its scores, the sum of its weights
-  float before[kMostQueries], now[kMostQueries];   // what becomes of y, what the chunk counts for
+      last[kMostQueries];      // positions seen: first .. last, inclusive
+  float peak[kMostQueries];    // largest score so far, times T::kExpUnit like all of a chunk
+  double total[kMostQueries];  // sum of e^(score - peak)
+  // Of one chunk: what is seen of it (nothing: kChunk and 0),
+  int64_t begin[kMostQueries], end[kMostQueries];
+  float top[kMostQueries], sum[kMostQueries];     // the peak of its scores, the sum of its weights
+  float before[kMostQueries], now[kMostQueries];  // what becomes of y, what the chunk counts for
   alignas(64) float q_rows[kPool];
   alignas(64) float y_rows[kPool];                     // sum of e^(score - peak) * v
   alignas(64) float scores[kMostQueries * kScoreRow];  // of one chunk; then its weights
@@ -39,7 +42,6 @@ struct Queries {
   bool seen_by(int at, int number, int64_t& low, int64_t& high) const {
     low = kChunk, high = 0;
     for (int i = at; i < at + number; ++i) {
-      if (!sees(i)) continue;
       low = least(low, begin[i]);
       high = ::stepless::kernels::most(high, end[i]);
     }
@@ -72,51 +74,85 @@ void hide_unseen(Queries& all, int i, int64_t from, int64_t to) {
   }
 }
 
-/// Turns the scores of Q queries, computed for positions [begin, end) of the chunk, into weights
-/// e^(score - their maximum); sets that maximum and the sum of the weights. In step, as the
-/// exponential of one waits for the last: 139 cycles a query one after the other, 60 so (AVX-512).
+/// Calls of T::largest() or T::total(), for four vectors in step where T can: a third of the
+/// instructions.
 template <class T, int Q>
-void soften(const AttnArgs& args, Queries& all, int at_query, int64_t begin, int64_t end) {
+void largest_of(const Floats<T::L>* v, float* to) {
+  if constexpr (Q == 4 && requires { T::largest_of_four(v, to); })
+    return T::largest_of_four(v, to);
+  else
+    for (int q = 0; q < Q; ++q) to[q] = T::largest(v[q]);
+}
+template <class T, int Q>
+void total_of(const Floats<T::L>* v, float* to) {
+  if constexpr (Q == 4 && requires { T::total_of_four(v, to); })
+    return T::total_of_four(v, to);
+  else
+    for (int q = 0; q < Q; ++q) to[q] = T::total(v[q]);
+}
+
+/// Scales the scores of Q queries, computed for positions [begin, end) of the chunk, hides what a
+/// query does not see and sets all.top.
+template <class T, int Q>
+void find_tops(const AttnArgs& args, Queries& all, int at_query, int64_t begin, int64_t end) {
   constexpr int L = T::L;
   using F = Floats<L>;
   float* const score = all.score(at_query);
   const int64_t from = begin / L * L, to = (end + L - 1) / L * L;
-  float scale = args.scale;
+  float scale = args.scale * T::kExpUnit;
   if (args.softcap != 0.0f) {
     for (int q = 0; q < Q; ++q)
       for (int64_t j = from; j < to; j += L) {
-        const F s = load<L>(score + q * kScoreRow + j) * scale;
-        store<L>(score + q * kScoreRow + j, tanh_of<L>(s / args.softcap) * args.softcap);
+        const F s = load<L>(score + q * kScoreRow + j) * args.scale;
+        store<L>(score + q * kScoreRow + j, tanh_of<L>(s / args.softcap));
       }
-    scale = 1.0f;
+    scale = args.softcap * T::kExpUnit;
   }
-  F top[Q], sum[Q];
-  float peak[Q];
+  F top[Q];
 #pragma GCC unroll 4
   for (int q = 0; q < Q; ++q) {
     hide_unseen<T>(all, at_query + q, from, to);
     top[q] = splat<L>(-__builtin_inff());
-    sum[q] = F{};
   }
-  for (int64_t j = from; j < to; j += L)
-#pragma GCC unroll 4
-    for (int q = 0; q < Q; ++q)
-      top[q] = T::larger(load<L>(score + q * kScoreRow + j) * scale, top[q]);
-#pragma GCC unroll 4
-  for (int q = 0; q < Q; ++q) peak[q] = T::largest(top[q]);
   for (int64_t j = from; j < to; j += L)
 #pragma GCC unroll 4
     for (int q = 0; q < Q; ++q) {
       float* const at = score + q * kScoreRow + j;
-      const F weight = T::exp(load<L>(at) * scale - peak[q]);
+      const F s = load<L>(at) * scale;
+      store<L>(at, s);
+      top[q] = T::larger(s, top[q]);
+    }
+  largest_of<T, Q>(top, all.top + at_query);
+}
+
+/// Turns the same scores into weights e^((score - all.top) / T::kExpUnit) and sets all.sum. In
+/// step, as the exponential of one query waits for the last: 139 cycles a query one after the
+/// other, 60 so (AVX-512, exponentials of before; eight vectors in step by hand: no faster).
+template <class T, int Q>
+void weigh_scores(Queries& all, int at_query, int64_t begin, int64_t end) {
+  constexpr int L = T::L;
+  using F = Floats<L>;
+  float* const score = all.score(at_query);
+  const int64_t from = begin / L * L, to = (end + L - 1) / L * L;
+  F top[Q], sum[Q];
+#pragma GCC unroll 4
+  for (int q = 0; q < Q; ++q) top[q] = splat<L>(all.top[at_query + q]), sum[q] = F{};
+  for (int64_t j = from; j < to; j += L)
+#pragma GCC unroll 4
+    for (int q = 0; q < Q; ++q) {
+      float* const at = score + q * kScoreRow + j;
+      const F weight = T::exp(load<L>(at) - top[q]);
       store<L>(at, weight);
       sum[q] = sum[q] + weight;
     }
-#pragma GCC unroll 4
-  for (int q = 0; q < Q; ++q) {
-    all.top[at_query + q] = peak[q];
-    all.sum[at_query + q] = T::total(sum[q]);
-  }
+  total_of<T, Q>(sum, all.sum + at_query);
+}
+
+/// Both, one after the other.
+template <class T, int Q>
+void soften(const AttnArgs& args, Queries& all, int at_query, int64_t begin, int64_t end) {
+  find_tops<T, Q>(args, all, at_query, begin, end);
+  weigh_scores<T, Q>(all, at_query, begin, end);
 }
 
 /// From the chunk's peaks: by what each query's sums are multiplied, and what the chunk counts for.
@@ -124,21 +160,24 @@ template <class T>
 void weigh_chunk(Queries& all) {
   constexpr int L = T::L;
   using F = Floats<L>;
+  alignas(64) float higher[kMostQueries];
   for (int i = 0; i < all.count; i += L) {
     const F peak = load<L>(all.peak + i), top = load<L>(all.top + i);
     // A chunk of NaN has no peak: infinity less infinity would be another NaN beside them, and
     // which of the two a product keeps is the compiler's choice.
-    const F higher = T::larger(T::larger(peak, top), splat<L>(-3.4e38f));
-    const F before = T::exp(peak - higher), now = T::exp(top - higher);
-    store<L>(all.before + i, before);
-    store<L>(all.now + i, now);
-    for (int l = 0; l < L && i + l < all.count; ++l) {
-      const int q = i + l;
-      if (!all.sees(q)) continue;
-      all.total[q] = all.total[q] * static_cast<double>(all.before[q]) +
-                     static_cast<double>(all.sum[q]) * static_cast<double>(all.now[q]);
-      all.peak[q] = higher[l];
-    }
+    const F most = T::larger(T::larger(peak, top), splat<L>(-3.4e38f));
+    store<L>(higher + i, most);
+    store<L>(all.before + i, T::exp(peak - most));
+    store<L>(all.now + i, T::exp(top - most));
+  }
+  alignas(64) double total[kMostQueries];
+  for (int q = 0; q < all.count; ++q)
+    total[q] = all.total[q] * static_cast<double>(all.before[q]) +
+               static_cast<double>(all.sum[q]) * static_cast<double>(all.now[q]);
+  for (int q = 0; q < all.count; ++q) {
+    if (!all.sees(q)) continue;
+    all.total[q] = total[q];
+    all.peak[q] = higher[q];
   }
 }
 

@@ -35,6 +35,7 @@ struct Avx2 {
   /// e^x within 1 ulp for x <= 0, NaN kept, with half the instructions of exp_of(). 0 below -87.33,
   /// where subnormals begin: each would cost an assist of some hundred cycles, and all positions
   /// that a query does not see are there.
+  static constexpr float kExpUnit = 1.0f;
   static F exp(F x) {
     const __m256 small = _mm256_cmp_ps(x, _mm256_set1_ps(-87.33f), _CMP_LT_OQ);
     // Adding 1.5 * 2^23 rounds to the nearest integer; 127 more, and the low bits are an exponent.

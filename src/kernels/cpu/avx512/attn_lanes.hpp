@@ -22,15 +22,40 @@ struct Avx512 {
   static float largest(F v) { return _mm512_reduce_max_ps(v); }
   static float total(F v) { return _mm512_reduce_add_ps(v); }
 
-  /// e^x within 1 ulp for x <= 0, NaN kept: the fit of exp_of(), with a third of its instructions.
-  /// 0 below -87.33, where subnormals begin: each would cost an assist of some hundred cycles, and
-  /// all positions that a query does not see are there.
+  /// largest() or total() of four vectors, in the same order of lanes.
+  template <class Join>
+  static void join_four(const F* v, float* to, Join join) {
+    const __m512 a = join(_mm512_shuffle_f32x4(v[0], v[1], 0x44),  // of a vector two quarters
+                          _mm512_shuffle_f32x4(v[0], v[1], 0xee));
+    const __m512 b =
+        join(_mm512_shuffle_f32x4(v[2], v[3], 0x44), _mm512_shuffle_f32x4(v[2], v[3], 0xee));
+    const __m512 four = join(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+    const __m512 two = join(four, _mm512_permute_ps(four, 0x4e));
+    const __m512 one = join(two, _mm512_permute_ps(two, 0xb1));
+    const __m512i firsts = _mm512_castsi128_si512(_mm_setr_epi32(0, 4, 8, 12));
+    _mm_storeu_ps(to, _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, one)));
+  }
+  static void largest_of_four(const F* v, float* to) {
+    join_four(v, to, [](__m512 a, __m512 b) { return _mm512_max_ps(a, b); });
+  }
+  static void total_of_four(const F* v, float* to) {
+    join_four(v, to, [](__m512 a, __m512 b) { return _mm512_add_ps(a, b); });
+  }
+
+  /// 2^x within 1.4 ulp for x <= 0, NaN kept: a fit of its own over [0, 1), which leaves the whole
+  /// part to VSCALEFPS. 0 below -126, where subnormals begin: each would cost an assist of some
+  /// hundred cycles, and all positions that a query does not see are there.
+  static constexpr float kExpUnit = 1.44269504f;
   static F exp(F x) {
-    const __mmask16 large = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-87.33f), _CMP_NLT_UQ);
-    // Adding 1.5 * 2^23 rounds to the nearest integer.
-    const __m512 magic = _mm512_set1_ps(12582912.0f);
-    const __m512 n = _mm512_sub_ps(_mm512_fmadd_ps(x, _mm512_set1_ps(1.44269504f), magic), magic);
-    return _mm512_maskz_scalef_ps(large, exp_of_rest<L>(x, n, fma), n);
+    const __mmask16 large = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
+    const F r = _mm512_reduce_ps(x, 9);  // x - floor(x)
+    F p = fma(r, splat<L>(2.161291496e-4f), splat<L>(1.246784645e-3f));
+    p = fma(p, r, splat<L>(9.675451568e-3f));
+    p = fma(p, r, splat<L>(5.548528062e-2f));
+    p = fma(p, r, splat<L>(0.2402293056f));
+    p = fma(p, r, splat<L>(0.6931470444f));
+    p = fma(p, r, splat<L>(1.0f));
+    return _mm512_maskz_scalef_ps(large, p, x);
   }
 
   static void split(__m512i pairs, F& a, F& b) {

@@ -31,9 +31,9 @@ struct Planes {
   void visit_bits(const AttnArgs& args, Queries& all, const Chunk& chunk, Decoded& room) {
     const int64_t positions = chunk.end - chunk.begin;
     keys.stream.fetch_rest();
-    keys.stream.begin(chunk.k, chunk.v, positions);
+    keys.stream.begin(chunk.k, chunk.v, chunk.after);
     keys.groups.read(chunk.k, positions);
-    Stream::fetch_groups(chunk.k, positions);
+    Stream::fetch_groups(chunk.k, positions);  // scales of whole chunks are read
     if (all.count > 4) {
       values.groups.read(chunk.v, positions);
       return Many<T, type>::template visit<bits>(args, all, chunk, keys, values,

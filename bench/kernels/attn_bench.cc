@@ -1,8 +1,9 @@
 // Every row of attention this computer can run, one thread, as JSON: prompts of 512 rows whose last
 // position ends a context, and decode steps of some sequences over cold pages (a pool of 448 MB;
 // STEPLESS_BENCH_POOL_MB changes it). Ceilings are measured turn by turn with it: of reading, and
-// of the row's arithmetic, which is fma or, of codes by VPDPBUSD, two planes of bytes. attn_bench
-// [part of the row's name [part of the case's]]
+// of the row's arithmetic, which is fma or, of codes by VPDPBUSD, two planes of bytes.
+//
+// attn_bench [part of the row's name [part of the case's]]
 #include <algorithm>
 #include <cmath>
 #include <cstdio>

@@ -136,11 +136,7 @@ void add_device_flags(CLI::App& app, ModelFlags& f, const char* model_names) {
                  "devices that share a model; 1 until more is built")
       ->capture_default_str()
       ->group(kModelGroup);
-  app.add_option("--max-isa", f.max_isa,
-                 "use no instruction set beyond: cpu, avx2, avxvnni, avx512, avx512vnni, "
-                 "avx512bf16, avx512vbmi, amx; "
-                 "neon, neondot, neonbf16")
-      ->group(kModelGroup);
+  app.add_option("--max-isa", f.max_isa, kMaxIsaHelp)->group(kModelGroup);
   app.add_option("--kernel", f.kernel, "run this kernel where it can run; see docs/kernels.md")
       ->group(kModelGroup);
   app.add_flag("--fast-int8", f.fast_int8,

@@ -15,6 +15,9 @@ namespace stepless::cli {
 
 /// The group of --help that kv_flags.cc and flags.cc fill together.
 inline constexpr const char* kMemoryGroup = "Memory";
+inline constexpr const char* kMaxIsaHelp =
+    "use no instruction set beyond: cpu, avx2, avxvnni, avx512, avx512vnni, avx512bf16, "
+    "avx512vbmi, amx; neon, neondot, neonbf16";
 
 struct OutputFlags {
   bool json = false, jsonl = false, quiet = false, no_progress = false, progress = false;

@@ -3,9 +3,12 @@
 // a kernel that starts early and waits does not do for as long as it lasts. Where several kinds of
 // kernels of a step stand is best seen in the list.
 //
+// To build it, then to run a program under it:
+//
 //   g++ -O2 -std=c++20 -shared -fPIC -I$CUDA/include -o kernel_times.so kernel_times.cc
-//   -L$CUDA/lib64 -lcupti CUDA_INJECTION64_PATH=$PWD/kernel_times.so [KERNEL_LIST=list.txt] PROGRAM
-//   ...
+//   -L$CUDA/lib64 -lcupti
+//
+//   CUDA_INJECTION64_PATH=$PWD/kernel_times.so [KERNEL_LIST=list.txt] PROGRAM ...
 #include <cupti.h>
 
 #include <algorithm>

@@ -25,11 +25,7 @@ void add_run_flags(CLI::App& app, BenchFlags& f, Scopes& scopes) {
              kMeasured, kGroup);
   scopes.add(app.add_flag("--quick", f.quick, "few shapes and rows: some seconds"),
              {"", "ceilings", "qmm", "gather", "dot"}, kGroup);
-  scopes.add(app.add_option("--max-isa", f.max_isa,
-                            "use no instruction set beyond: cpu, avx2, avxvnni, avx512, "
-                            "avx512vnni, avx512bf16, avx512vbmi, amx; "
-                            "neon, neondot, neonbf16"),
-             kMeasured, kGroup);
+  scopes.add(app.add_option("--max-isa", f.max_isa, kMaxIsaHelp), kMeasured, kGroup);
   scopes.add(app.add_flag("--warm", f.warm, "one copy of what is read, which may stay in cache"),
              {"qmm", "gather", "dot"}, kGroup);
   scopes.add(app.add_option("--kernel", f.kernel,

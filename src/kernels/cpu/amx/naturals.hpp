@@ -1,23 +1,10 @@
 // Codes of any width as bytes in the order of the checkpoint. Static only: nothing here is
 // exported.
 #pragma once
+#include "kernels/cpu/any/picks.hpp"
 #include "kernels/cpu/avx512vnni/codes.hpp"
 
 namespace stepless::kernels {
-
-/// Which bytes of a load hold codes 4 j to 4 j + 3 of a row, for four j's: dword d of each quarter
-/// gets those of j = d + kFirst, of a load that begins with byte kFrom of 32 codes.
-template <int kBits, int kFirst, int kFrom>
-struct Picks {
-  alignas(16) uint8_t of[16] = {};
-  constexpr Picks() {
-    for (int i = 0; i < 16; ++i) {
-      const int bit = 4 * kBits * (kFirst + i / 4);
-      const int from = bit / 8 + i % 4, end = (bit + 4 * kBits + 7) / 8;
-      of[i] = static_cast<uint8_t>(from < end ? from - kFrom : 0x80);
-    }
-  }
-};
 
 /// Codes kFirst * 4 to kFirst * 4 + 15 of every row, so that dword j holds the bytes of four.
 template <int kBits, int kFirst, int kFrom>

@@ -7,8 +7,6 @@
 namespace stepless::kernels {
 
 STEPLESS_KERNEL(qmm_affine_b6_fany_m12n32_avx512vbmi) = {
-    prepare_planes<Words<Mode::affine>, Elements::fields, word_scale,
-                   store_words<Words<Mode::affine>>>,
-    run_entry<Words<Mode::affine>, 6>, nullptr};
+    prepare_words<Mode::affine, Elements::fields>, run_planes<Words<Mode::affine>, 6>, nullptr};
 
 }  // namespace stepless::kernels

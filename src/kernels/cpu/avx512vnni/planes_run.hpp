@@ -5,9 +5,10 @@
 
 namespace stepless::kernels {
 
-/// A tile of up to twelve rows is fused, more go by panels.
+/// An entry's run(). A tile of up to twelve rows is fused, more go by panels.
 template <class F, int kBits>
-static void run_planes(const MatmulArgs& args, Slice units) {
+static void run_planes(const void* opaque, Slice units) {
+  const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
   using C = Codes<F, kBits>;
   static constexpr void (*kFused[kMostRows])(const MatmulArgs&, int64_t, int64_t) = {
       run_fused<F, C, 1>, run_fused<F, C, 2>,  run_fused<F, C, 3>,  run_fused<F, C, 4>,
@@ -16,11 +17,6 @@ static void run_planes(const MatmulArgs& args, Slice units) {
   if (args.m > kMostRows) return run_panels<F, C>(args, units);
   for (int64_t n = units.begin; n < units.end; n += kStrip)
     kFused[args.m - 1](args, n, least(units.end - n, kStrip));
-}
-
-template <class F, int kBits>
-static void run_entry(const void* opaque, Slice units) {
-  run_planes<F, kBits>(*static_cast<const MatmulArgs*>(opaque), units);
 }
 
 }  // namespace stepless::kernels

@@ -8,8 +8,6 @@
 namespace stepless::kernels {
 
 STEPLESS_KERNEL(qmm_affine_b4_fany_m12n32_avx512vnni) = {
-    prepare_planes<Words<Mode::affine>, Elements::nibbles, word_scale,
-                   store_words<Words<Mode::affine>>>,
-    run_entry<Words<Mode::affine>, 4>, nullptr};
+    prepare_words<Mode::affine, Elements::nibbles>, run_planes<Words<Mode::affine>, 4>, nullptr};
 
 }  // namespace stepless::kernels

@@ -6,8 +6,7 @@
 
 namespace stepless::kernels {
 
-STEPLESS_KERNEL(qmm_affine_b4_i8_m12n32_avx512vnni) = {
-    prepare_planes<Bytes, Elements::nibbles, byte_scale, store_bytes>, run_entry<Bytes, 4>,
-    nullptr};
+STEPLESS_KERNEL(qmm_affine_b4_i8_m12n32_avx512vnni) = {prepare_bytes<Elements::nibbles>,
+                                                       run_planes<Bytes, 4>, nullptr};
 
 }  // namespace stepless::kernels

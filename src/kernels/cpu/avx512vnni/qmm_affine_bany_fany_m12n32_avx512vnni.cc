@@ -6,13 +6,7 @@
 
 namespace stepless::kernels {
 
-static void run(const void* opaque, Slice units) {
-  run_widths<Words<Mode::affine>>(*static_cast<const MatmulArgs*>(opaque), units);
-}
-
 STEPLESS_KERNEL(qmm_affine_bany_fany_m12n32_avx512vnni) = {
-    prepare_planes<Words<Mode::affine>, Elements::fields, word_scale,
-                   store_words<Words<Mode::affine>>>,
-    run, nullptr};
+    prepare_words<Mode::affine, Elements::fields>, run_widths<Words<Mode::affine>>, nullptr};
 
 }  // namespace stepless::kernels

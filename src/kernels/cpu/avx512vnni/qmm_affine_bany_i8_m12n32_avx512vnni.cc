@@ -5,11 +5,7 @@
 
 namespace stepless::kernels {
 
-static void run(const void* opaque, Slice units) {
-  run_widths<Bytes>(*static_cast<const MatmulArgs*>(opaque), units);
-}
-
-STEPLESS_KERNEL(qmm_affine_bany_i8_m12n32_avx512vnni) = {
-    prepare_planes<Bytes, Elements::fields, byte_scale, store_bytes>, run, nullptr};
+STEPLESS_KERNEL(qmm_affine_bany_i8_m12n32_avx512vnni) = {prepare_bytes<Elements::fields>,
+                                                         run_widths<Bytes>, nullptr};
 
 }  // namespace stepless::kernels

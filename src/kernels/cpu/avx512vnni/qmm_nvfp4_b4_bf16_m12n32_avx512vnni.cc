@@ -6,9 +6,7 @@
 
 namespace stepless::kernels {
 
-using X = Words<Mode::nvfp4>;
-
 STEPLESS_KERNEL(qmm_nvfp4_b4_bf16_m12n32_avx512vnni) = {
-    prepare_planes<X, Elements::nibbles, word_scale, store_words<X>>, run_entry<X, 4>, nullptr};
+    prepare_words<Mode::nvfp4, Elements::nibbles>, run_planes<Words<Mode::nvfp4>, 4>, nullptr};
 
 }  // namespace stepless::kernels

@@ -4,12 +4,13 @@
 
 namespace stepless::kernels {
 
+/// An entry's run().
 template <class F>
-static void run_widths(const MatmulArgs& args, Slice units) {
-  static constexpr void (*kByBits[])(const MatmulArgs&, Slice) = {
+static void run_widths(const void* opaque, Slice units) {
+  static constexpr void (*kByBits[])(const void*, Slice) = {
       nullptr,          run_planes<F, 1>, run_planes<F, 2>, run_planes<F, 3>, run_planes<F, 4>,
       run_planes<F, 5>, run_planes<F, 6>, nullptr,          run_planes<F, 8>};
-  kByBits[args.bits](args, units);
+  kByBits[static_cast<const MatmulArgs*>(opaque)->bits](opaque, units);
 }
 
 }  // namespace stepless::kernels

@@ -34,4 +34,9 @@ static inline void store_words(__m512i words, uint8_t* to) {
   }
 }
 
+/// An entry's prepare().
+template <Mode mode, Elements elements>
+static constexpr auto prepare_words =
+    prepare_planes<Words<mode>, elements, word_scale, store_words<Words<mode>>>;
+
 }  // namespace stepless::kernels

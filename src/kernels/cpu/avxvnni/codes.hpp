@@ -1,6 +1,7 @@
 // 32 codes of each of a strip's eight rows as bytes, four neighbours in every lane: what sums take
 // from registers or from panels. Static only: nothing here is exported.
 #pragma once
+#include "kernels/cpu/any/picks.hpp"
 #include "kernels/cpu/avxvnni/planes.hpp"
 
 namespace stepless::kernels {
@@ -55,20 +56,6 @@ struct TwiceE2m1 {
     const __m256i table = _mm256_broadcastsi128_si256(
         _mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
     return _mm256_shuffle_epi8(table, Halves::four(v, j));
-  }
-};
-
-/// Which bytes of a load hold codes 4 j to 4 j + 3 of a row, for four j's from kFirst on; the load
-/// begins with byte kFrom of 32 codes.
-template <int kBits, int kFirst, int kFrom>
-struct Picks {
-  alignas(16) uint8_t of[16] = {};
-  constexpr Picks() {
-    for (int i = 0; i < 16; ++i) {
-      const int bit = 4 * kBits * (kFirst + i / 4);
-      const int byte = bit / 8 + i % 4;
-      of[i] = static_cast<uint8_t>(8 * byte < bit + 4 * kBits ? byte - kFrom : 0x80);
-    }
   }
 };
 

@@ -38,9 +38,10 @@ struct CpuEntry {
   extern const CudaEntry name;     \
   const CudaEntry name
 
-/// In front of the workspace of products and attention: counters of arrivals, which every launch
-/// finds and leaves at zero. What follows is free for all.
-inline constexpr int64_t kTicketBytes = 1 << 18;
+/// In front of the workspace of products and attention: counters of arrivals, and sums that tell by
+/// not being zero that they have come, which every launch finds and leaves at zero. What follows is
+/// free for all.
+inline constexpr int64_t kTicketBytes = 16 << 20;
 
 /// Where a CUDA kernel is launched. `workspace`: at least what the entry asks for, zero before the
 /// first launch, and of one stream only.

@@ -1,10 +1,12 @@
 // m = 9..64 by warpgroups (wgmma), in the order of sm80/flat_units.cuh and with its bits. A block
-// owns one part of 1024 k, its x in shared memory as operands, and a run of tiles of 64 outputs.
-// Two warpgroups take a tile, each one chain of 512; weights travel through a private ring per
-// warp and become A operands in registers, so that no barrier stands in the loop. Chains meet warp
-// by warp in shared memory, parts in global memory, where the blocks of a tile share the adding up.
+// owns one part of 1024 k, or all of them where their x finds room, its x in shared memory as
+// operands, and a run of tiles of 64 outputs. Two warpgroups take a tile, each one chain of 512 of
+// a part; weights travel through a private ring per warp and become A operands in registers, so
+// that no barrier stands in the loop. Chains meet warp by warp in shared memory, parts of different
+// blocks in global memory (mid_sums.cuh), where the blocks of a tile share the adding up.
 #pragma once
 #include "kernels/cuda/sm90/mid_copies.cuh"
+#include "kernels/cuda/sm90/mid_sums.cuh"
 
 namespace stepless::kernels::sm90 {
 
@@ -17,8 +19,8 @@ struct MidRoom {
   static constexpr int kBound = kCols <= 32 && kThreads == 512 ? 640 : kThreads;
   static constexpr int kStepBytes = kCols * 128;
   static constexpr int kSumBytes = kCols * SumBlock<kGroup>::kBytes / 8;  // of a unit
-  static constexpr int kSums = kMidSteps * kStepBytes;
-  static constexpr int kRing = kSums + kPartK / kUnitK * kSumBytes;
+  static constexpr int kSums = kPartK / kStepK * kStepBytes;
+  static constexpr int kRing = kSums + kPartUnits * kSumBytes;
   static constexpr int kBytes = kRing + kWarps * kStages * kUnitBytes;
 };
 
@@ -54,21 +56,18 @@ static __device__ __forceinline__ void store_four(const FlatWeights& w, int tile
   }
 }
 
-/// Counts as count_in() does, and tells nothing by it: waits for no store of this thread's.
-static __device__ __forceinline__ void count_relaxed(unsigned* ticket, unsigned count) {
-  asm volatile("red.relaxed.gpu.global.inc.u32 [%0],%1;" ::"l"(ticket), "r"(count - 1) : "memory");
-}
-
 /// A warp of the block: 16 outputs of one chain at a time.
 ///
 /// Tried and lost on an H200 (13824 x 5120): products of the next step under way while a step is
 /// folded (28 instead of 25 us at 16 rows, 44 instead of 34 at 32: registers), columns in two runs
 /// whose folds alternate (+5 to +10 %), parts meeting in a cluster (12 instead of 8 us at 4096 x
-/// 4096, 16 rows), one pair in two blocks of a multiprocessor (+6 to +80 %).
-template <int kCols, int kPairs, int kGroup, int kStages>
+/// 4096, 16 rows), one pair in two blocks of a multiprocessor (+6 to +80 %), chains to blocks
+/// instead of parts (+3 to +10 % in a step), all of k to a block with x in a ring (25 instead of 23
+/// us at 32 rows, 28 instead of 18 at 16; docs/decisions/0016).
+template <int kCols, int kPairs, int kGroup, int kStages, class Sums_>
 struct MidWarp {
   using Room = MidRoom<kCols, kPairs, kGroup, kStages>;
-  using Sums = UnitSums<kGroup>;
+  using XSums = UnitSums<kGroup>;
   static constexpr int kSums = kCols / 2, kHalf = kSums / 2, kVectors = kHalf / 4;
   static constexpr int kTogether = kCols > 32 ? 2 : 1;
 
@@ -76,16 +75,15 @@ struct MidWarp {
   const int m, column0, tiles, part, parts, first, end;  // wide tiles; this pair's: kPairs apart
   const int half, local, pair, warp;                     // which chain, which 16 of 64 outputs
   const uint32_t shared;
-  float4* const partials;
-  unsigned* const ticket;  // of the warps that meet
+  const Sums_ sums;  // on their way between the blocks of a tile
   const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
-  const int units = min(kPartK, w.k - part * kPartK) / kUnitK;
+  const int units = min(kPartUnits, w.k / kUnitK - part * kPartUnits);
   const int own = units_of(half), others = units_of(1 - half);
   const uint32_t ring = ring_of(warp);
   const uint64_t operand0 = operand_at(shared) + half * (kChainK / kStepK) * Room::kStepBytes / 16;
   const uint64_t sums0 = operand_in_blocks(shared + Room::kSums, SumBlock<kGroup>::kBytes) +
                          half * kMidChainUnits * Room::kSumBytes / 16;
-  const uint32_t word = Sums::word_at(t, kScalesAt, kBiasesAt);
+  const uint32_t word = XSums::word_at(t, kScalesAt, kBiasesAt);
   MidSource<kGroup> source;
   int ahead = first, ahead_unit = 0, fill = 0, slot = 0, used = 0;
   float chain[kSums];
@@ -106,8 +104,8 @@ struct MidWarp {
         else
           source.aim(w, min(ahead * kMidTiles + local, tiles - 1), kPairs * kMidTiles, lane);
       }
-      source.copy(part * (kPartK / kUnitK) + half * kMidChainUnits + ahead_unit,
-                  ring + fill * kUnitBytes, lane);
+      source.copy(part * kPartUnits + half * kMidChainUnits + ahead_unit, ring + fill * kUnitBytes,
+                  lane);
       if (++ahead_unit == own) ahead_unit = 0, ahead += kPairs;
     }
     commit_copies();
@@ -166,7 +164,7 @@ struct MidWarp {
           [&] {
             if (i > 0) return;
 #pragma unroll
-            for (int j = 0; j < Sums::kProducts; ++j)
+            for (int j = 0; j < XSums::kProducts; ++j)
               Wgmma<kCols>::add(chain, sums_a, sums + j * (256 / 16));
           },
           [&] {
@@ -207,31 +205,27 @@ struct MidWarp {
     meet();
   }
 
+  __device__ __forceinline__ int column_of(int vector) const {
+    return column0 + half * (kCols / 2) + vector * 8 + 2 * t;
+  }
   /// This warp's rounds have kVectors items each: eight columns of a tile.
   __device__ __forceinline__ int tile_of(int item) const {
     return (first + item / kVectors * kPairs) * kMidTiles + local;
   }
-  __device__ __forceinline__ float4* partials_of(int item, int of_part) const {
+  __device__ __forceinline__ int64_t place_of(int item, int of_part) const {
     const int64_t place = tile_of(item) * 2 + half;
-    return partials + ((place * parts + of_part) * kVectors + item % kVectors) * 32 + lane;
+    return ((place * parts + of_part) * kVectors + item % kVectors) * 32 + lane;
   }
 
-  /// When the warps of all parts have left what they have, each adds up its share: of all tiles, so
-  /// that no block has more to do than others. (Whoever comes last adding up alone took 4 to 16 us
-  /// for 13824 x 5120; counting arrivals at each tile stalls the copies.) All blocks are there:
-  /// none is larger than a multiprocessor, and there are no more of them.
+  /// Each block of a tile's adds up its share: of all tiles, so that none has more to do than
+  /// others. (Whoever comes last adding up alone took 4 to 16 us for 13824 x 5120; counting
+  /// arrivals at each tile stalls the copies.) All blocks are there: none is larger than a
+  /// multiprocessor, and there are no more of them.
   __device__ __forceinline__ void collect(int rounds) const {
-    const auto all = static_cast<unsigned>(parts);
-    __syncwarp();
-    if (lane == 0) {  // each is counted when it comes and when it goes
-      count_in(ticket, 2 * all);
-      while (load_acquire(ticket) < all) __nanosleep(20);
-    }
-    __syncwarp();
+    sums.meet(parts);
     const int count = rounds * kVectors;
     for (int item = part; item < count; item += kTogether * parts) add_parts(item, count);
-    // A release here waits until y is written: 2 us a layer of a step at 16 to 64 rows.
-    if (lane == 0) count_relaxed(ticket, 2 * all);
+    sums.leave(parts);
   }
   /// Of kTogether items of the share.
   __device__ __forceinline__ void add_parts(int item, int count) const {
@@ -239,12 +233,14 @@ struct MidWarp {
     float total[kTogether][4] = {};
     for (int p0 = 0; p0 < parts; p0 += kAtOnce) {
       float4 v[kTogether][kAtOnce];
+      sums.take([&](auto take) {
 #pragma unroll
-      for (int i = 0; i < kTogether; ++i)
+        for (int i = 0; i < kTogether; ++i)
 #pragma unroll
-        for (int p = 0; p < kAtOnce; ++p)
-          if (p0 + p < parts && item + i * parts < count && tile_of(item + i * parts) < tiles)
-            v[i][p] = load_l2(partials_of(item + i * parts, p0 + p));
+          for (int p = 0; p < kAtOnce; ++p)
+            if (p0 + p < parts && item + i * parts < count && tile_of(item + i * parts) < tiles)
+              take(place_of(item + i * parts, p0 + p), v[i][p]);
+      });
 #pragma unroll
       for (int i = 0; i < kTogether; ++i)
 #pragma unroll
@@ -261,8 +257,7 @@ struct MidWarp {
     for (int i = 0; i < kTogether; ++i) {
       const int at = item + i * parts;
       if (at < count && tile_of(at) < tiles)
-        store_four(w, tile_of(at), g, column0 + half * (kCols / 2) + at % kVectors * 8 + 2 * t, m,
-                   total[i]);
+        store_four(w, tile_of(at), g, column_of(at % kVectors), m, total[i]);
     }
   }
 
@@ -277,20 +272,25 @@ struct MidWarp {
         meet_partner<0>(rounds, kept);
       else
         meet_partner<kHalf>(rounds, kept);
-      if (wide * kMidTiles + local >= tiles) continue;
+      const int tile = wide * kMidTiles + local;
+      if (tile >= tiles) continue;
 #pragma unroll
-      for (int v = 0; v < kVectors; ++v)
-        *partials_of(rounds * kVectors + v, part) =
-            make_float4(kept[4 * v], kept[4 * v + 1], kept[4 * v + 2], kept[4 * v + 3]);
+      for (int v = 0; v < kVectors; ++v) {
+        const float y[4] = {kept[4 * v], kept[4 * v + 1], kept[4 * v + 2], kept[4 * v + 3]};
+        if constexpr (Sums_::kStay)
+          store_four(w, tile, g, column_of(v), m, y);
+        else
+          sums.send(place_of(rounds * kVectors + v, part), make_float4(y[0], y[1], y[2], y[3]));
+      }
     }
-    collect(rounds);
+    if constexpr (!Sums_::kStay) collect(rounds);
   }
 };
 
-template <int kCols, int kPairs, int kGroup, int kStages>
+template <int kCols, int kPairs, int kGroup, int kStages, class Sums>
 static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, kGroup, kStages>::kBound, 1)
     flat_mid(const __grid_constant__ FlatWeights w, const uint8_t* x, int64_t x_row_bytes, int m,
-             const __grid_constant__ MidPlan plan, float4* partials, unsigned* tickets) {
+             const __grid_constant__ MidPlan plan, float4* sums, unsigned* tickets) {
   using Room = MidRoom<kCols, kPairs, kGroup, kStages>;
   extern __shared__ __align__(1024) uint8_t shared[];
   const int lane = threadIdx.x & 31;
@@ -300,7 +300,7 @@ static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, kGroup, kStages>
   const int first = slot * plan.each + min(slot, plan.more);
   const int end = first + plan.each + (slot < plan.more ? 1 : 0);
   const uint32_t base = shared_address(shared);
-  MidWarp<kCols, kPairs, kGroup, kStages> mine{
+  MidWarp<kCols, kPairs, kGroup, kStages, Sums> mine{
       w,
       m,
       way * kCols,
@@ -314,13 +314,13 @@ static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, kGroup, kStages>
       warp >> 3,
       warp,
       base,
-      partials + static_cast<int64_t>(way) * plan.tiles * gridDim.x * (kCols * 4),
-      tickets + (slot * gridDim.y + way) * Room::kWarps + warp};
+      {sums + static_cast<int64_t>(way) * plan.tiles * gridDim.x * (kCols * 4),
+       tickets + (slot * gridDim.y + way) * Room::kWarps + warp}};
   // More than one unit's copies in front of x's would delay it.
   const auto fetch = [&] {
     wait_for_inputs();
-    fetch_mid<kCols>(x + way * kCols * x_row_bytes, x_row_bytes, m - way * kCols, part * kMidSteps,
-                     w.k / kStepK, base, lane, warp, Room::kWarps);
+    fetch_mid<kCols>(x + way * kCols * x_row_bytes + part * (kPartK * 2), x_row_bytes,
+                     m - way * kCols, mine.units, base, lane, warp, Room::kWarps);
   };
 #pragma unroll 1
   for (int i = 0; i < kStages - 1; ++i) {
@@ -330,7 +330,7 @@ static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, kGroup, kStages>
   if (kStages == 2) fetch();
   wait_copies<kStages - 2>();
   __syncwarp();
-  stage_mid<kCols, kGroup>(base, base + Room::kSums, lane, warp, Room::kWarps);
+  stage_mid<kCols, kGroup>(base, base + Room::kSums, mine.units, lane, warp, Room::kWarps);
   show_to_products();
   __syncthreads();
   mine.run();

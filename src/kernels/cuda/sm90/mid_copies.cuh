@@ -8,7 +8,7 @@ namespace stepless::kernels::sm90 {
 using namespace sm80;
 
 constexpr int kMidTiles = 4;  // of 16 outputs, a warpgroup's
-constexpr int kMidSteps = kPartK / kStepK, kMidChainUnits = kChainK / kUnitK;
+constexpr int kMidChainUnits = kChainK / kUnitK;
 
 /// What is read once in a step is the first to leave the second-level cache, which x, parts and the
 /// machine code of the next kernels come from.
@@ -68,20 +68,20 @@ struct MidSource {
   }
 };
 
-/// Sends for x of the block's part. A warp takes 8 columns of a unit at a time, by whole lines,
-/// each 16 bytes to where they belong, though not in order yet.
+/// Sends for x of the block's `units`, the first of which begins at `x`. A warp takes 8 columns of
+/// a unit at a time, by whole lines, each 16 bytes to where they belong, though not in order yet.
 template <int kCols>
 static __device__ __forceinline__ void fetch_mid(const uint8_t* x, int64_t x_row_bytes, int m,
-                                                 int step0, int steps, uint32_t operands, int lane,
-                                                 int warp, int warps) {
-  constexpr int kBlocks = kCols / 8, kItems = kPartK / kUnitK * kBlocks;
+                                                 int units, uint32_t operands, int lane, int warp,
+                                                 int warps) {
+  constexpr int kBlocks = kCols / 8;
   const int r = lane >> 3, c = lane & 7;
 #pragma unroll 1
-  for (int item = warp; item < kItems; item += warps) {
-    const int block = item % kBlocks, unit = item / kBlocks, step = step0 + unit * kSteps;
+  for (int item = warp; item < units * kBlocks; item += warps) {
+    const int block = item % kBlocks, unit = item / kBlocks;
     const uint32_t at = operands + (unit * kSteps * kBlocks + block) * 1024 + r * 128;
-    const uint8_t* const from = x + (block * 8 + r) * x_row_bytes + step * 128 + c * 16;
-    const int rows = step < steps ? m - block * 8 : 0;
+    const uint8_t* const from = x + (block * 8 + r) * x_row_bytes + unit * (kUnitK * 2) + c * 16;
+    const int rows = m - block * 8;
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
       const uint32_t to = at + i * kBlocks * 1024;
@@ -95,12 +95,12 @@ static __device__ __forceinline__ void fetch_mid(const uint8_t* x, int64_t x_row
 
 /// Makes B operands of what this warp has fetched, and its units' sums.
 template <int kCols, int kGroup>
-static __device__ __forceinline__ void stage_mid(uint32_t operands, uint32_t sums, int lane,
-                                                 int warp, int warps) {
-  constexpr int kBlocks = kCols / 8, kItems = kPartK / kUnitK * kBlocks;
+static __device__ __forceinline__ void stage_mid(uint32_t operands, uint32_t sums, int units,
+                                                 int lane, int warp, int warps) {
+  constexpr int kBlocks = kCols / 8;
   const int g = lane >> 2, t = lane & 3;
 #pragma unroll 1
-  for (int item = warp; item < kItems; item += warps) {
+  for (int item = warp; item < units * kBlocks; item += warps) {
     const int block = item % kBlocks, unit = item / kBlocks;
     const uint32_t at = operands + (unit * kSteps * kBlocks + block) * 1024 + g * 128;
     uint32_t b[kSteps][8];

@@ -25,13 +25,12 @@ MidGrid grid_of(const FlatCall& call, const FlatWeights& weights, const CudaCont
   return grid;
 }
 
-template <int kCols, int kPairs, int kGroup, int kStages>
-int32_t launch_mid(const FlatCall& call, const CudaContext& context) {
-  const FlatWeights weights = sm80::weights_of(call, 1);
-  const MidGrid grid = grid_of<kCols>(call, weights, context);
+template <int kCols, int kPairs, int kGroup, int kStages, class Sums>
+int32_t launch_as(const FlatCall& call, const FlatWeights& weights, const MidGrid& grid,
+                  uint8_t* sums, const CudaContext& context) {
   using Room = sm90::MidRoom<kCols, kPairs, kGroup, kStages>;
   const MatmulArgs& a = call.first();
-  const auto kernel = sm90::flat_mid<kCols, kPairs, kGroup, kStages>;
+  const auto kernel = sm90::flat_mid<kCols, kPairs, kGroup, kStages, Sums>;
   const cudaError_t error =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Room::kBytes);
   if (error != cudaSuccess) return error;
@@ -41,8 +40,27 @@ int32_t launch_mid(const FlatCall& call, const CudaContext& context) {
                     static_cast<unsigned>(grid.slots));
   return launch_grid(kernel, {blocks, Room::kThreads, Room::kBytes}, context, weights,
                      static_cast<const uint8_t*>(a.x), a.x_stride * 2, static_cast<int>(a.m), plan,
-                     reinterpret_cast<float4*>(context.workspace + kTicketBytes),
+                     reinterpret_cast<float4*>(sums),
                      reinterpret_cast<unsigned*>(context.workspace));
+}
+
+/// In front of what tells by itself there are the tickets of what is counted.
+constexpr int64_t kTellingAt = 1 << 16;
+
+/// Sums tell by themselves where all of them have a place among the tickets.
+template <int kCols, int kPairs, int kGroup, int kStages>
+int32_t launch_mid(const FlatCall& call, const CudaContext& context) {
+  const FlatWeights weights = sm80::weights_of(call, 1);
+  const MidGrid grid = grid_of<kCols>(call, weights, context);
+  const int64_t bytes = int64_t{grid.tiles} * kTileRows * grid.parts * grid.ways * kCols * 4;
+  uint8_t* const tickets = context.workspace;
+  const auto launch = [&](auto sums, uint8_t* at) {
+    return launch_as<kCols, kPairs, kGroup, kStages, decltype(sums)>(call, weights, grid, at,
+                                                                     context);
+  };
+  if (grid.parts == 1) return launch(sm90::StayingSums{}, nullptr);
+  return kTellingAt + bytes <= kTicketBytes ? launch(sm90::TellingSums{}, tickets + kTellingAt)
+                                            : launch(sm90::CountedSums{}, tickets + kTicketBytes);
 }
 
 /// Two pairs of warpgroups: on an H200 three or four with shorter rings gain 5 % where outputs are

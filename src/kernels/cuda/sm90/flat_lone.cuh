@@ -206,30 +206,6 @@ struct LoneWarp {
   }
 };
 
-/// Stores rows g and g + 8 of a tile at columns 2t, 2t + 1; one after the other, for the sake of
-/// less code.
-static __device__ __forceinline__ void store_lone(const FlatWeights& w, const LoneTile& tile, int m,
-                                                  int g, int t, const float (&v)[4]) {
-  const int out = tile.row + g, end = min(2 * t + 2, m);
-  if (w.gated) {
-    const float2 y = gated_two(w, v);
-    if (g >= tile.rows) return;
-    float one = y.x;
-#pragma unroll 1
-    for (int column = 2 * t; column < end; ++column, one = y.y)
-      store(w.glu.y, w.y_type, column * w.glu.y_stride + out, one);
-    return;
-  }
-  float low = v[0], high = v[2];
-#pragma unroll 1
-  for (int column = 2 * t; column < end; ++column, low = v[1], high = v[3]) {
-    void* const y = w.y[tile.weight];
-    const int64_t at = column * w.y_stride[tile.weight] + out;
-    if (g < tile.rows) store(y, w.y_type, at, low);
-    if (g + 8 < tile.rows) store(y, w.y_type, at + 8, high);
-  }
-}
-
 /// A part is a chain's sum plus its neighbour's, y the sum of the parts.
 template <int kAtOnce>
 static __device__ __forceinline__ void add_chains(uint32_t sums, int chains, float (&total)[4]) {
@@ -260,7 +236,7 @@ static __device__ __forceinline__ void add_parts(const FlatWeights& w, const Lon
 #pragma unroll 1
   for (int index = 0; index < tiles.count; ++index) {
     if (slot.owner == rank) {
-      const LoneTile tile = tiles.tile(index);
+      const OutputTile tile = tiles.tile(index);
       const uint32_t sums = shared + room.totals + slot.total;
       wait(sums + room.full(), slot.parity);
       float total[4] = {0, 0, 0, 0};
@@ -272,7 +248,7 @@ static __device__ __forceinline__ void add_parts(const FlatWeights& w, const Lon
         __syncwarp();
         if (lane < plan.team) arrive_at_block(of_block(shared + slot.hand + room.free(), lane));
       }
-      store_lone(w, tile, m, lane >> 2, lane & 3, total);
+      store_tile(w, tile, m, lane >> 2, 2 * (lane & 3), total);
     }
     slot.hand += room.hand_bytes;  // all tiles, not those of a row way
     if (++slot.owner == plan.team) slot.owner = 0, slot.total += room.total_bytes;

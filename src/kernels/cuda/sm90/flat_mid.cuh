@@ -7,6 +7,7 @@
 #pragma once
 #include "kernels/cuda/sm90/mid_copies.cuh"
 #include "kernels/cuda/sm90/mid_sums.cuh"
+#include "kernels/cuda/sm90/output_tile.cuh"
 
 namespace stepless::kernels::sm90 {
 
@@ -29,32 +30,6 @@ struct MidRoom {
 struct MidPlan {
   int each, more, tiles;  // tiles: of 16 outputs; of a gate and its partner, 8 of each
 };
-
-/// Stores rows g and g + 8 at two columns of a tile; one after the other, for the sake of less
-/// code: a step's kernels find theirs cold.
-static __device__ __forceinline__ void store_four(const FlatWeights& w, int tile, int g, int column,
-                                                  int m, const float (&v)[4]) {
-  const TilePlace place = w.gated ? TilePlace{0, tile} : find_tile(w, tile);
-  const int n = w.one[place.weight].n, row0 = place.tile * (w.gated ? 8 : kTileRows) + g;
-  const int end = min(column + 2, m);
-  if (w.gated) {
-    const float2 y = gated_two(w, v);
-    if (row0 >= n) return;
-    float one = y.x;
-#pragma unroll 1
-    for (; column < end; ++column, one = y.y)
-      store(w.glu.y, w.y_type, column * w.glu.y_stride + row0, one);
-    return;
-  }
-  float low = v[0], high = v[2];
-#pragma unroll 1
-  for (; column < end; ++column, low = v[1], high = v[3]) {
-    void* const y = w.y[place.weight];
-    const int64_t at = column * w.y_stride[place.weight] + row0;
-    if (row0 < n) store(y, w.y_type, at, low);
-    if (row0 + 8 < n) store(y, w.y_type, at + 8, high);
-  }
-}
 
 /// A warp of the block: 16 outputs of one chain at a time.
 ///
@@ -205,6 +180,11 @@ struct MidWarp {
     meet();
   }
 
+  __device__ __forceinline__ OutputTile outputs_of(int tile) const {
+    const TilePlace place = w.gated ? TilePlace{0, tile} : find_tile(w, tile);
+    const int row = place.tile * (w.gated ? kTileRows / 2 : kTileRows);
+    return {place.weight, row, w.one[place.weight].n - row};
+  }
   __device__ __forceinline__ int column_of(int vector) const {
     return column0 + half * (kCols / 2) + vector * 8 + 2 * t;
   }
@@ -257,7 +237,7 @@ struct MidWarp {
     for (int i = 0; i < kTogether; ++i) {
       const int at = item + i * parts;
       if (at < count && tile_of(at) < tiles)
-        store_four(w, tile_of(at), g, column_of(at % kVectors), m, total[i]);
+        store_tile(w, outputs_of(tile_of(at)), m, g, column_of(at % kVectors), total[i]);
     }
   }
 
@@ -278,7 +258,7 @@ struct MidWarp {
       for (int v = 0; v < kVectors; ++v) {
         const float y[4] = {kept[4 * v], kept[4 * v + 1], kept[4 * v + 2], kept[4 * v + 3]};
         if constexpr (Sums_::kStay)
-          store_four(w, tile, g, column_of(v), m, y);
+          store_tile(w, outputs_of(tile), m, g, column_of(v), y);
         else
           sums.send(place_of(rounds * kVectors + v, part), make_float4(y[0], y[1], y[2], y[3]));
       }

@@ -159,11 +159,11 @@ static __device__ __forceinline__ void add_pair(const FlatWeights& w, const Lone
   uint32_t at = shared + room.totals;
 #pragma unroll 1
   for (int index = rank; index < tiles.count; index += kPairBlocks, at += room.total_bytes) {
-    const LoneTile tile = tiles.tile(index);
+    const OutputTile tile = tiles.tile(index);
     float total[4] = {0, 0, 0, 0};
     wait(at, 0);
     add_chains<kAtOnce>(at + PairRoom::kBarrierBytes + lane * 16, room.chains, total);
-    store_lone(w, tile, m, lane >> 2, lane & 3, total);
+    store_tile(w, tile, m, lane >> 2, 2 * (lane & 3), total);
   }
 }
 

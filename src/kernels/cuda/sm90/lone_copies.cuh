@@ -1,7 +1,7 @@
 // What flat_lone reads and where it puts it: how rows and k go over blocks and warps, how a block
 // lays out its shared memory, a warp's asynchronous copies.
 #pragma once
-#include "kernels/cuda/sm90/wgmma.cuh"
+#include "kernels/cuda/sm90/output_tile.cuh"
 
 namespace stepless::kernels::sm90 {
 
@@ -37,11 +37,6 @@ struct LoneRoom {
   __host__ __device__ constexpr int full() const { return chains * kSumBytes; }
 };
 
-/// A tile: its weight and first row, and the rows that the weight has from there on.
-struct LoneTile {
-  int weight, row, rows;
-};
-
 /// A team's tiles in the line of all weights' tiles.
 struct LoneTiles {
   const FlatWeights& w;
@@ -52,7 +47,7 @@ struct LoneTiles {
         first(team * plan.tiles + min(team, plan.more)),
         count(plan.tiles + (team < plan.more ? 1 : 0)) {}
   __device__ __forceinline__ int height() const { return w.gated ? kTileRows / 2 : kTileRows; }
-  __device__ __forceinline__ LoneTile tile(int index) const {
+  __device__ __forceinline__ OutputTile tile(int index) const {
     int weight = 0, before = 0;
 #pragma unroll
     for (int i = 0; i + 1 < kMostTogether; ++i)
@@ -108,7 +103,7 @@ struct LoneCopies {
       if (unit >= units) unit = way, band += plan.band;
       tile = band + row_way, end = min(band + plan.band, tiles.count);
     }
-    const LoneTile to = tiles.tile(tile);
+    const OutputTile to = tiles.tile(tile);
     const int64_t row_bytes = w.k / 2, scale_bytes = w.k / kGroup * 2;
     const int r = lane >> 3, s = w.gated ? lane & 7 : lane & 15;
     const FlatWeight& own = w.one[w.gated && (lane & 8) != 0 ? 1 : to.weight];

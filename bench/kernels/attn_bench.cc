@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/large_buffer.hpp"
+#include "bench/kernels/machine.hpp"
 #include "bench/kernels/thread_time.hpp"
 #include "kernels/ceilings.hpp"
 #include "kernels/roll_call.hpp"
@@ -157,20 +158,13 @@ Arithmetic arithmetic_of(const Kernel& row) {
   return {ceilings_of(row.is.isa)->f32, 1};
 }
 
-bool machine_has(Isa isa) {
-  if (isa == Isa::avx512) return __builtin_cpu_supports("avx512bw") != 0;
-  if (isa == Isa::avx512vnni) return __builtin_cpu_supports("avx512vnni") != 0;
-  if (isa == Isa::avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  return isa == Isa::cpu;
-}
-
 struct Times {
   std::vector<double> us, flops, reads;
 };
 
 const kernels::CeilingEntry& widest_ceilings() {
   for (const Isa isa : {Isa::avx512, Isa::avx2})
-    if (machine_has(isa)) return *ceilings_of(isa);
+    if (bench::machine_has(isa)) return *ceilings_of(isa);
   return *ceilings_of(Isa::cpu);
 }
 
@@ -243,7 +237,8 @@ int main(int argc, char** argv) {
     for (const Kernel& row : roll_call()) {
       const bool packed = row.is.mode.has_value();
       if (row.is.op != KernelOp::attn || row.entry == nullptr || packed != (c.bits != 16)) continue;
-      if (!machine_has(row.is.isa) || row.name.find(row_part) == std::string_view::npos) continue;
+      if (!bench::machine_has(row.is.isa) || row.name.find(row_part) == std::string_view::npos)
+        continue;
       if (c.name().find(case_part) != std::string::npos) report(row, c);
     }
   std::printf("\n]}\n");

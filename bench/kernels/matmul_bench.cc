@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/kernels/machine.hpp"
 #include "bench/kernels/thread_time.hpp"
 #include "kernels/roll_call.hpp"
 
@@ -122,33 +123,6 @@ __attribute__((target("avx2"))) double peak_avx2_i16() {
             : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14",
               "xmm15");
   return 5.0 * kPeakSteps * 32;
-}
-
-bool machine_has(Isa isa) {
-  switch (isa) {
-    case Isa::cpu:
-      return true;
-    case Isa::avx2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    case Isa::avx512:
-      return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-    case Isa::avx512vnni:
-      return __builtin_cpu_supports("avx512vnni") != 0;
-    case Isa::avx512bf16:
-      return __builtin_cpu_supports("avx512bf16") != 0;
-    case Isa::avxvnni:
-      return __builtin_cpu_supports("avxvnni") != 0;
-    case Isa::avx512vbmi:
-    case Isa::amx:
-    case Isa::neon:
-    case Isa::neondot:
-    case Isa::neonbf16:
-    case Isa::cuda:
-    case Isa::sm80:
-    case Isa::sm90:
-      return false;
-  }
-  return false;
 }
 
 /// The arithmetic ceiling of a row's own instructions.
@@ -332,7 +306,7 @@ int main(int argc, char** argv) {
   for (const auto& [n, k] : shapes)
     for (const Kernel& row : roll_call())
       if (row.entry != nullptr && (row.is.op == KernelOp::qmm || row.is.op == KernelOp::mm) &&
-          machine_has(row.is.isa))
+          bench::machine_has(row.is.isa))
         add_row(row, n, k);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;

@@ -5,10 +5,13 @@
 namespace stepless::kernels {
 namespace {
 
-/// Whether rows of a 16-bit type, each `stride` elements behind the one before, begin at multiples
+/// Whether rows of 16-bit elements, each `stride` of them behind the one before, begin at multiples
 /// of 16 bytes.
+inline bool in_sixteens(const void* p, int64_t stride) {
+  return reinterpret_cast<uint64_t>(p) % 16 == 0 && stride % 8 == 0;
+}
 inline bool lies_in_eights(const void* p, int64_t stride, DType type) {
-  return type != DType::f32 && reinterpret_cast<uint64_t>(p) % 16 == 0 && stride % 8 == 0;
+  return type != DType::f32 && in_sixteens(p, stride);
 }
 
 template <DType type>

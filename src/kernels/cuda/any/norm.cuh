@@ -127,11 +127,6 @@ __global__ void __maxnreg__(kVectors == 1 ? 32 : 64) norm_eights(NormShape shape
   }
 }
 
-/// Whether an array's rows and runs begin at multiples of 16 bytes.
-inline bool in_sixteens(const void* p, int64_t stride) {
-  return reinterpret_cast<std::uintptr_t>(p) % 16 == 0 && stride % 8 == 0;
-}
-
 inline cudaError_t launch_norm(const NormShape& shape, const CudaContext& context) {
   const NormArgs& args = shape.norm;
   const unsigned blocks = grid_for(args.rows * args.groups);

@@ -1,6 +1,7 @@
 // Host side of flat_lone: how rows and k of a call go over blocks.
 #pragma once
 #include "kernels/cuda/any/carveout.cuh"
+#include "kernels/cuda/any/eights.cuh"
 #include "kernels/cuda/sm80/flat_launch.cuh"
 #include "kernels/cuda/sm90/flat_lone.cuh"
 
@@ -92,16 +93,13 @@ static LoneGrid fitting_grid(const FlatCall& call, const CudaContext& context, L
 /// What x is the norm of, where flat_lone can make it: all of k is a block's, 256 to a warp.
 static bool norm_of(const AddArgs& add, const NormArgs& norm, const FlatCall& call,
                     LoneNorm& made) {
-  const auto in_sixteens = [](const void* p, int64_t stride) {
-    return p != nullptr && reinterpret_cast<std::uintptr_t>(p) % 16 == 0 && stride % 8 == 0;
-  };
   const MatmulArgs& x = call.first();
   bool can = add.type == DType::bf16 && add.b_type == DType::bf16 && add.y_type == DType::bf16 &&
              norm.x_type == DType::bf16 && norm.y_type == DType::bf16 &&
              norm.weight_type == DType::bf16 && norm.groups == 1 && norm.k == x.k &&
              x.k % kUnitK == 0 && x.m <= NormedUnit::kRows && add.rows == x.m;
   can = can && in_sixteens(add.a, add.a_stride) && in_sixteens(add.b, add.b_stride) &&
-        in_sixteens(add.y, add.y_stride) && in_sixteens(norm.weight, 0);
+        in_sixteens(add.y, add.y_stride) && norm.weight != nullptr && in_sixteens(norm.weight, 0);
   const auto bytes = [](const void* p) { return static_cast<const uint8_t*>(p); };
   made = {bytes(add.a),       bytes(add.b),
           norm.weight,        static_cast<uint8_t*>(add.y),

@@ -20,6 +20,8 @@ inline bool machine_has(Isa isa) {
     case Isa::avxvnni:
       return __builtin_cpu_supports("avxvnni") != 0;
     case Isa::avx512vbmi:
+      return __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2") &&
+             machine_has(Isa::avx512vnni);
     case Isa::amx:
     case Isa::neon:
     case Isa::neondot:

@@ -131,7 +131,8 @@ double peak_flops(const Kernel& row) {
   const bool one_plane = row.fields.order == Order::int8_groups;
   if (row.fields.order == Order::avx2_i16) return peak_avx2_i16();
   if (isa == Isa::avxvnni) return (one_plane ? 2 : 1) * peak_avxvnni();
-  if (isa == Isa::avx512vnni) return (one_plane ? 2 : 1) * peak_avx512vnni();
+  if (isa == Isa::avx512vnni || isa == Isa::avx512vbmi)
+    return (one_plane ? 2 : 1) * peak_avx512vnni();
   if (one_plane) return 2 * peak_avx2_i16();  // VPMADDUBSW has VPMADDWD's rate here
   if (isa == Isa::avx512bf16) return peak_avx512bf16();
   if (isa == Isa::avx512) return peak_avx512();

@@ -57,7 +57,7 @@ struct WideTile {
   static constexpr int kKept = kSums < Room::kKept ? kSums : Room::kKept;
 
   WideRings<Kind>& rings;
-  const Kind kind;
+  Kind kind;
   float* const totals;  // of this thread, 128 apart
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   float chain[kSums];
@@ -74,6 +74,13 @@ struct WideTile {
   __device__ __forceinline__ void release(uint32_t barrier) const {
     __syncwarp();
     if (lane == 0) arrive(barrier);
+  }
+
+  /// The same behind loads, `seen` made of all of them. (Without it sums of x were those of the
+  /// next unit in one of some 30 launches of 13824 x 5120, in f16 on an H200.)
+  __device__ __forceinline__ void release_after(uint32_t barrier, uint32_t seen) const {
+    __syncwarp();
+    arrive_after(barrier, seen, lane);
   }
 
   __device__ __forceinline__ void make_operands(int step) {
@@ -137,7 +144,7 @@ struct WideTile {
         if (d == kLast && !Kind::kLoadsSums) release(empty);
         kind.fold(chain, dot, own, step, d, rings.x_at(step) + Unit::kOperands + d * kCols * 4);
       }
-      if (Kind::kLoadsSums) release(empty);
+      if constexpr (Kind::kLoadsSums) release_after(empty, kind.seen);
     }
   }
 
@@ -239,26 +246,53 @@ static __device__ __forceinline__ float* totals_of(uint8_t* shared) {
          threadIdx.x / 128 * (64 * kWideCols) + threadIdx.x % 128;
 }
 
+/// Tiles of all weights stand in one line; every weight begins a block of its own, gate and up go
+/// by turns of 16 outputs.
 template <class Kind>
 struct WideArgs {
-  FlatWeight w;
+  FlatWeights w;
   typename Kind::Call call;
   const uint8_t* x;  // prepared
-  void* y;
-  int64_t y_stride;
-  DType y_type;
-  int m, band;  // tiles of rows at a time
+  int m, band;       // tiles of rows at a time
   WideSplit split;
 
   __device__ __forceinline__ PromptPlace place_of(const Piece& piece) const {
     return sm90::place_of(split.line, piece.tile, band);
   }
 };
+/// The weight that the i-th tile of 16 outputs behind `tile0` belongs to, and its number there.
+static __device__ __forceinline__ TilePlace find_wide_tile(const FlatWeights& w, int tile) {
+  return find_tile(w, min(tile, w.end[kMostTogether - 1] - 1));
+}
+
+/// Stores what a warpgroup computed, 64 outputs from tile `tile0` on; column i is row row_of(i) of
+/// y.
+template <class Tile, class Row>
+static __device__ __forceinline__ void store_outputs(const Tile& tile, const FlatWeights& w,
+                                                     int tile0, int columns, const Row& row_of) {
+  tile.store_columns(columns, [&](int column) {
+    const int row = row_of(column);
+    if (w.gated) {
+      const int output = tile.lane / 16 * 32 + tile.lane % 16;
+      const int out = (tile0 / 2 + tile.lane / 16) * kTileRows + tile.lane % 16;
+      if (out < w.one[0].n)
+        store_gated(w, row, out, tile.sum_at(column, output), tile.sum_at(column, output + 16));
+      return;
+    }
+    const TilePlace at = find_tile(w, tile0);
+#pragma unroll
+    for (int output = tile.lane; output < 64; output += 32) {
+      const int out = at.tile * kTileRows + output;
+      if (out < w.one[at.weight].n)
+        store(w.y[at.weight], w.y_type, row * w.y_stride[at.weight] + out,
+              tile.sum_at(column, output));
+    }
+  });
+}
 
 /// The warpgroups that multiply.
-template <class Kind>
+template <int kCols, class Kind>
 struct WideMaker {
-  static constexpr int kCols = kWideCols;
   using Tile = WideTile<kCols, Kind>;
   static constexpr int kSums = Tile::kSums, kTileFloats = kWideThreads * kSums;
 
@@ -324,16 +358,14 @@ struct WideMaker {
     for (int i = 0; i < kSums; ++i) tile.totals[i * 128] = tile.chain[i];
   }
 
-  __device__ __forceinline__ void store_tile(const PromptPlace& place) const {
-    const int n0 = place.output_tile * kWideOutputs + threadIdx.x / 128 * 64;
-    const int m0 = place.row_tile * kCols;
-    tile.store_columns(min(a.m - m0, kCols), [&](int column) {
-#pragma unroll
-      for (int output = tile.lane; output < 64; output += 32)
-        if (n0 + output < a.w.n)
-          store(a.y, a.y_type, (m0 + column) * a.y_stride + n0 + output,
-                tile.sum_at(column, output));
-    });
+  /// The first tile of 16 outputs of a piece's.
+  __device__ __forceinline__ int tile_of(const Piece& piece) const {
+    return a.place_of(piece).output_tile * (kWideOutputs / kTileRows);
+  }
+  __device__ __forceinline__ void store_tile(const Piece& piece) const {
+    const int m0 = a.place_of(piece).row_tile * kCols;
+    store_outputs(tile, a.w, tile_of(piece) + threadIdx.x / 128 * 4, min(a.m - m0, kCols),
+                  [&](int column) { return m0 + column; });
   }
 
   __device__ __forceinline__ void run() {
@@ -341,21 +373,22 @@ struct WideMaker {
     Piece piece;
     for (int i = 0; find_wide(a.split, i, piece); ++i) {
       if (piece.goes_on) take_total();
+      tile.kind.choose(a.call, find_wide_tile(a.w, tile_of(piece) + threadIdx.x / 32).weight);
       tile.run(span_of(a.w.k, piece.unit, piece.units), piece.goes_on);
       if (shares)
         leave_sums(static_cast<int64_t>(piece.tile) * a.split.line.units + piece.unit);
       else if (piece.leaves)
         leave_total();
       else
-        store_tile(a.place_of(piece));
+        store_tile(piece);
     }
     if (!shares) return;
     find_wide(a.split, 0, piece);
-    if (add_parts(piece)) store_tile(a.place_of(piece));
+    if (add_parts(piece)) store_tile(piece);
   }
 };
 
-template <class Kind>
+template <int kCols, class Kind>
 static __global__ void __launch_bounds__(kWideBlock, 1)
     flat_wide(const __grid_constant__ WideArgs<Kind> a) {
   extern __shared__ __align__(1024) uint8_t shared[];
@@ -372,11 +405,13 @@ static __global__ void __launch_bounds__(kWideBlock, 1)
         const WideSpan span = span_of(a.w.k, piece.unit, piece.units);
         const int64_t first = static_cast<int64_t>(place.row_tile) * units + span.unit;
         if (half < 0)
-          bring_x<kWideCols>(rings, a.x + first * WideUnit<kWideCols, Kind>::kBytes, span);
+          bring_x<kCols>(rings, a.x + first * WideUnit<kCols, Kind>::kBytes, span);
         else
           bring_weights(rings, a.call, half, span, [&](int j, FlatWeight& w) {
-            w = a.w;
-            return place.output_tile * (kWideOutputs / kTileRows) + j;
+            const TilePlace at =
+                find_wide_tile(a.w, place.output_tile * (kWideOutputs / kTileRows) + j);
+            w = a.w.one[at.weight];
+            return at.tile;
           });
       }
     });
@@ -385,9 +420,9 @@ static __global__ void __launch_bounds__(kWideBlock, 1)
   take_registers<232>();
   wait_for_inputs();
   WideRings<Kind> rings{base};
-  WideMaker<Kind>{
+  WideMaker<kCols, Kind>{
       a,
-      {rings, Kind(a.call, 0, a.y_type != DType::f32, threadIdx.x % 32), totals_of<Kind>(shared)}}
+      {rings, Kind(a.call, 0, a.w.y_type != DType::f32, threadIdx.x % 32), totals_of<Kind>(shared)}}
       .run();
 }
 

@@ -11,6 +11,7 @@ using Row = sm90::WideRow<sm90::FlatKinds<sm80::FourBits>>;
 STEPLESS_CUDA_KERNEL(qmm_affine_b4_bf16_m128n128_sm90) = {
     .launch = Row::launch,
     .workspace_bytes = Row::workspace_bytes,
-    .joined = {.experts = Row::experts, .experts_bytes = Row::experts_bytes}};
+    .joined = {
+        .products = Row::products, .experts = Row::experts, .experts_bytes = Row::experts_bytes}};
 
 }  // namespace stepless::kernels

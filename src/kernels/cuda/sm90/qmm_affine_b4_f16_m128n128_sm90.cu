@@ -1,4 +1,4 @@
-// 4-bit codes, x and scales in f16, for m from 65 on, in the order and with the bits of the unit
+// 4-bit codes, x and scales in f16, for m from 33 on, in the order and with the bits of the unit
 // kernels.
 #include "kernels/cuda/sm90/wide_launch.cuh"
 
@@ -12,6 +12,7 @@ using Row = sm90::WideRow<sm90::AffineKinds<sm80::F16, 4>>;
 STEPLESS_CUDA_KERNEL(qmm_affine_b4_f16_m128n128_sm90) = {
     .launch = Row::launch,
     .workspace_bytes = Row::workspace_bytes,
-    .joined = {.experts = Row::experts, .experts_bytes = Row::experts_bytes}};
+    .joined = {
+        .products = Row::products, .experts = Row::experts, .experts_bytes = Row::experts_bytes}};
 
 }  // namespace stepless::kernels

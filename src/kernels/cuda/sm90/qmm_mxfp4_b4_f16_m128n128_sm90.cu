@@ -1,4 +1,4 @@
-// mxfp4, x in f16, for m from 65 on, in the order and with the bits of the unit kernels.
+// mxfp4, x in f16, for m from 33 on, in the order and with the bits of the unit kernels.
 #include "kernels/cuda/sm90/wide_launch.cuh"
 
 namespace stepless::kernels {
@@ -11,6 +11,7 @@ using Row = sm90::WideRow<sm90::UnitKinds<sm80::Mxfp4Units<sm80::F16>>>;
 STEPLESS_CUDA_KERNEL(qmm_mxfp4_b4_f16_m128n128_sm90) = {
     .launch = Row::launch,
     .workspace_bytes = Row::workspace_bytes,
-    .joined = {.experts = Row::experts, .experts_bytes = Row::experts_bytes}};
+    .joined = {
+        .products = Row::products, .experts = Row::experts, .experts_bytes = Row::experts_bytes}};
 
 }  // namespace stepless::kernels

@@ -104,6 +104,7 @@ struct FlatWide {
     }
   };
   __device__ __forceinline__ FlatWide(const Call&, int, bool, int) {}
+  __device__ __forceinline__ void choose(const Call&, int) {}
 
   /// A unit's first product.
   template <int n>
@@ -185,8 +186,13 @@ struct UnitWide {
   };
   ScaleRule rule;
   bool odd;
+  uint32_t seen = 0;  // made of all sums of x that the last fold() has loaded
   __device__ __forceinline__ UnitWide(const Call& call, int weight, bool odd_, int lane)
       : rule(Format::rule(call, lane)), odd(odd_) {
+    choose(call, weight);
+  }
+  /// The weight that is multiplied next.
+  __device__ __forceinline__ void choose(const Call& call, int weight) {
     if constexpr (Format::kTensorScale) rule.tensor_scale = call.tensor_scale[weight];
   }
 
@@ -195,14 +201,16 @@ struct UnitWide {
   /// `sums`: of the dot.
   template <int n>
   __device__ __forceinline__ void fold(float (&chain)[n], const float (&dot)[n], const Unit& unit,
-                                       int step, int at, uint32_t sums) const {
+                                       int step, int at, uint32_t sums) {
     const DotScales scales = dot_scales<Format>(unit.low, unit.high, step, at);
 #pragma unroll
     for (int i = 0; i < n; i += 4) {
       const float four[4] = {dot[i], dot[i + 1], dot[i + 2], dot[i + 3]};
       float sum[4] = {chain[i], chain[i + 1], chain[i + 2], chain[i + 3]};
       // Eight columns have 32 bytes, as a dot has there.
-      add_dot<Format>(sum, four, load_dot_sums<Format>(sums, i / 4, threadIdx.x % 4), scales, odd);
+      const DotSums of_x = load_dot_sums<Format>(sums, i / 4, threadIdx.x % 4);
+      seen = (i == 0 ? 0 : seen) ^ __float_as_uint(of_x.even);
+      add_dot<Format>(sum, four, of_x, scales, odd);
       chain[i] = sum[0], chain[i + 1] = sum[1], chain[i + 2] = sum[2], chain[i + 3] = sum[3];
     }
   }

@@ -71,37 +71,12 @@ static __device__ __forceinline__ void each_item(const WideGatherPlan& plan, con
 /// The weight that the i-th tile of an item belongs to, its expert's; returns the tile's number.
 static __device__ __forceinline__ int find_weight(const FlatWeights& w, const WideGatherPlan& plan,
                                                   const WideItem& item, int i, FlatWeight& weight) {
-  const TilePlace at = find_tile(w, min(item.tile0 + i, w.end[kMostTogether - 1] - 1));
+  const TilePlace at = find_wide_tile(w, item.tile0 + i);
   weight = w.one[at.weight];
   weight.codes += item.own.expert * plan.code_bytes[at.weight];
   weight.scales += item.own.expert * plan.scale_bytes[at.weight];
   weight.biases += item.own.expert * plan.scale_bytes[at.weight];
   return at.tile;
-}
-
-/// Stores what a warpgroup computed, 64 outputs, of gate and up 16 in turns.
-template <class Tile>
-static __device__ __forceinline__ void store_pairs(const Tile& tile, const FlatWeights& w,
-                                                   int tile0, const Chunk& chunk,
-                                                   const int* order) {
-  tile.store_columns(chunk.count, [&](int column) {
-    const int pair = order[chunk.first + column];
-    if (w.gated) {
-      const int output = tile.lane / 16 * 32 + tile.lane % 16;
-      const int out = (tile0 / 2 + tile.lane / 16) * kTileRows + tile.lane % 16;
-      if (out < w.one[0].n)
-        store_gated(w, pair, out, tile.sum_at(column, output), tile.sum_at(column, output + 16));
-      return;
-    }
-    const TilePlace at = find_tile(w, tile0);
-#pragma unroll
-    for (int output = tile.lane; output < 64; output += 32) {
-      const int out = at.tile * kTileRows + output;
-      if (out < w.one[at.weight].n)
-        store(w.y[at.weight], w.y_type, pair * w.y_stride[at.weight] + out,
-              tile.sum_at(column, output));
-    }
-  });
 }
 
 template <class Kind>
@@ -135,12 +110,13 @@ static __global__ void __launch_bounds__(kWideBlock, 1)
   WideRings<Kind> rings{base};
   each_item(plan, lists, [&](const WideItem& item) {
     const int warp = threadIdx.x / 32;
-    const int weight = find_tile(w, min(item.tile0 + warp, w.end[kMostTogether - 1] - 1)).weight;
+    const int weight = find_wide_tile(w, item.tile0 + warp).weight;
     const Kind kind(call, weight, w.y_type != DType::f32, threadIdx.x % 32);
     with_columns(item.own, [&](auto columns) {
       WideTile<decltype(columns)::value, Kind> tile{rings, kind, totals_of<Kind>(shared)};
       tile.run(span, false);
-      store_pairs(tile, w, item.tile0 + warp / 4 * 4, item.own, lists.order);
+      store_outputs(tile, w, item.tile0 + warp / 4 * 4, item.own.count,
+                    [&](int column) { return lists.order[item.own.first + column]; });
     });
   });
 }
@@ -163,15 +139,20 @@ static int64_t wide_gather_bytes(const MatmulArgs& a, const ExpertPairs& pairs) 
   return kTicketBytes + wide_lists_bytes(pairs) + most_chunks(pairs) * wide_chunk_bytes<Kind>(a);
 }
 
+/// The weights of a launch; there is an end for all that there may be.
+static FlatWeights wide_weights(const FlatCall& call) {
+  FlatWeights weights = weights_of(call, kWideOutputs / kTileRows);
+  for (int64_t i = call.count; i < kMostTogether; ++i) weights.end[i] = weights.end[call.count - 1];
+  return weights;
+}
+
 template <class Kind>
 static cudaError_t launch_wide_gather(const FlatCall& call, const ExpertPairs& pairs,
                                       const CudaContext& context) {
   if (pairs.pairs == 0) return cudaSuccess;
   const MatmulArgs& a = call.first();
   constexpr int kBytes = WideRoom<Kind>::kBytes;
-  // Every weight begins a block of its own; gate and up go by turns.
-  FlatWeights weights = weights_of(call, kWideOutputs / kTileRows);
-  for (int64_t i = call.count; i < kMostTogether; ++i) weights.end[i] = weights.end[call.count - 1];
+  const FlatWeights weights = wide_weights(call);
   WideGatherPlan plan{};
   plan.pairs = pairs;
   plan.lists = context.workspace + kTicketBytes;

@@ -13,9 +13,16 @@ namespace stepless::kernels {
 /// decoded once for all.
 static constexpr int64_t kLeastWoven = 2, kMostWoven = 2 * kMostRows;
 
+/// Units of a group are even, and no strip is so short that copies ahead pass it by.
+static inline bool is_woven(const MatmulArgs& args) {
+  return args.m >= kLeastWoven && args.m <= kMostWoven && args.group_size > kUnit &&
+         args.k > 2 * kUnit;
+}
+
 /// What the statement reads and writes.
 struct Weave {
-  static constexpr int64_t kRun = 8;  // groups
+  static constexpr int64_t kRun = 8;    // groups
+  static constexpr int64_t kAhead = 3;  // units; copies must have left the store buffer
   alignas(64) float scales[kRun][kStrip];
   alignas(64) float biases[kRun][kStrip];
   alignas(64) float acc[kMostRows][kStrip];
@@ -29,6 +36,7 @@ struct Weave {
   const uint8_t* asked;  // a line of each quarter
   int64_t quarter;
   int64_t at, last;       // byte of the rows: of this unit, of the last
+  int64_t after;          // from the byte behind these rows to the first of those read next
   int64_t place;          // of this unit in the queue
   int64_t groups, pairs;  // groups to do; pairs of units in each
   int32_t magic = kMagicBits, mask = 0x0F0F0F0F;
@@ -43,7 +51,6 @@ struct Weave {
 /// this one.
 template <int kM>
 __attribute__((noinline)) static void weave(Weave& all) {
-  constexpr int kAhead = kM <= 8 ? 3 : 2;  // units; copies must have left the store buffer
   asm volatile(STEPLESS_ROW_MACROS R"(
   .macro weave_start row, high, low, a, b, c, d, e
   .if \row < %c[rows]
@@ -82,8 +89,10 @@ __attribute__((noinline)) static void weave(Weave& all) {
   .endm
   .macro weave_queue
     leaq 16*%c[ahead](%%r14), %%rax
+    movq %c[after](%%rdi), %%rdx
+    addq %%rax, %%rdx
     cmpq %c[last](%%rdi), %%rax
-    cmovgq %c[last](%%rdi), %%rax
+    cmovgq %%rdx, %%rax
     leaq 256*%c[ahead](%%r10), %%r11
     andq $0x3ff, %%r11
     addq %%rdi, %%r11
@@ -194,17 +203,18 @@ __attribute__((noinline)) static void weave(Weave& all) {
   .purgem weave_ask
 )" STEPLESS_NO_ROW_MACROS
                :
-               : "D"(&all), [rows] "i"(kM), [ahead] "i"(kAhead),
+               : "D"(&all), [rows] "i"(kM), [ahead] "i"(Weave::kAhead),
                  [scales] "i"(offsetof(Weave, scales)), [biases] "i"(offsetof(Weave, biases)),
                  [acc] "i"(offsetof(Weave, acc)), [places] "i"(offsetof(Weave, queue)),
                  [planes] "i"(offsetof(Weave, planes)), [x_scales] "i"(offsetof(Weave, x_scales)),
                  [x_sums] "i"(offsetof(Weave, x_sums)), [base] "i"(offsetof(Weave, base)),
                  [steps] "i"(offsetof(Weave, steps)), [asked] "i"(offsetof(Weave, asked)),
                  [quarter] "i"(offsetof(Weave, quarter)), [at] "i"(offsetof(Weave, at)),
-                 [last] "i"(offsetof(Weave, last)), [place] "i"(offsetof(Weave, place)),
-                 [groups] "i"(offsetof(Weave, groups)), [pairs] "i"(offsetof(Weave, pairs)),
-                 [magic] "i"(offsetof(Weave, magic)), [mask] "i"(offsetof(Weave, mask)),
-                 [byte] "i"(offsetof(Weave, byte)), [offset] "i"(offsetof(Weave, offset))
+                 [last] "i"(offsetof(Weave, last)), [after] "i"(offsetof(Weave, after)),
+                 [place] "i"(offsetof(Weave, place)), [groups] "i"(offsetof(Weave, groups)),
+                 [pairs] "i"(offsetof(Weave, pairs)), [magic] "i"(offsetof(Weave, magic)),
+                 [mask] "i"(offsetof(Weave, mask)), [byte] "i"(offsetof(Weave, byte)),
+                 [offset] "i"(offsetof(Weave, offset))
                : "memory", "cc", "rax", "rbx", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "r12",
                  "r13", "r14", "r15", STEPLESS_ALL_VECTORS);
 }
@@ -234,10 +244,9 @@ struct WeightScales {
 /// Sums of a block of x times a strip.
 template <class F>
 static inline void weave_block(const MatmulArgs& args, const WovenBlock& with, int64_t groups,
-                               const Rows& codes, const WeightScales& from, Weave& all) {
+                               const WeightScales& from, Weave& all) {
   all.planes = with.x.planes, all.x_scales = with.x.scales, all.x_sums = with.x.sums;
-  all.at = all.place = 0;
-  for (int64_t u = 0; u < 3; ++u) all.queue.put(codes, least(u, args.k / kUnit - 1));
+  all.at = 0;
   for (int64_t i = 0; i < with.block.rows; ++i) _mm512_store_ps(all.acc[i], _mm512_setzero_ps());
   const uint8_t *scales = from.asked[0], *biases = from.asked[1];
   for (int64_t g = 0; g < groups; g += Weave::kRun) {
@@ -248,6 +257,12 @@ static inline void weave_block(const MatmulArgs& args, const WovenBlock& with, i
     Ahead::ask(biases, 16 * kStrip / 64);
     with.weave(all);
   }
+}
+
+/// The first units of a strip, where those before did not copy them.
+static inline void begin_queue(const Rows& codes, int64_t units, Weave& all) {
+  all.place = 0;
+  for (int64_t u = 0; u < Weave::kAhead; ++u) all.queue.put(codes, u % units);
 }
 
 /// All rows of x.
@@ -272,9 +287,14 @@ static void run_woven(const MatmulArgs& args, Slice units) {
     for (int q = 0; q < 4; ++q) all.base[q] = strip.codes.base[q];
     for (int j = 1; j < 4; ++j) all.steps[j - 1] = strip.codes.step[j];
     all.asked = args.w + (n0 - within + rows + within / 4) * row;
+    if (n0 == units.begin || args.n - n0 < kStrip) begin_queue(strip.codes, args.k / kUnit, all);
     for (int64_t b = 0; b < blocks; ++b) {
       const Block block = each[b].block;
-      weave_block<F>(args, each[b], groups, strip.codes, scales, all);
+      // Behind a strip's last units the first are copied of the same strip for its next block, or
+      // of the next strip, if that is a whole one.
+      const bool goes_on = b == blocks - 1 && n0 + kStrip < units.end && args.n - n0 >= 2 * kStrip;
+      all.after = (goes_on ? kStrip * row : 0) - all.last - 16;
+      weave_block<F>(args, each[b], groups, scales, all);
       for (int64_t i = 0; i < block.rows; ++i)
         store_strip<F>(args, strip, block.first + i, n0, least(units.end - n0, kStrip),
                        _mm512_load_ps(all.acc[i]));

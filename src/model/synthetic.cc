@@ -1,5 +1,6 @@
 // Random weights of a known shape, in memory: for benches and tests of speed. 4-bit g64 affine
 // everywhere, bf16 norms.
+#include <algorithm>
 #include <cmath>
 
 #include "base/checked.hpp"
@@ -107,11 +108,17 @@ class SyntheticWeights final : public WeightSource {
 
   TensorView bytes(const std::string& name, DType type, Shape shape) {
     const std::int64_t size = bytes_of(shape, type, name);
-    if (size > available_memory_bytes())
-      fail(ErrorCode::exhausted, "{}: {} bytes; {} are free", name, size, available_memory_bytes());
-    auto buffer = std::make_shared<LargeBuffer>(size, name);
-    const TensorView view{buffer->data(), type, std::move(shape)};
-    tensors_.add(name, view, buffer);
+    if (slab_ == nullptr || size > slab_->size() - used_) {
+      const std::int64_t more = std::max(size, kSlabBytes);
+      if (more > available_memory_bytes())
+        fail(ErrorCode::exhausted, "{}: {} bytes; {} are free", name, more,
+             available_memory_bytes());
+      slab_ = std::make_shared<LargeBuffer>(more, name, Pages::huge);
+      used_ = 0;
+    }
+    const TensorView view{slab_->data() + used_, type, std::move(shape)};
+    used_ += round_up(size, kAlignment);
+    tensors_.add(name, view, slab_);
     return view;
   }
 
@@ -124,8 +131,14 @@ class SyntheticWeights final : public WeightSource {
     return view;
   }
 
+  /// Tensors side by side in huge pages, as those of a checkpoint's file lie where the page cache
+  /// has such (base/mapped_file.cc).
+  static constexpr std::int64_t kSlabBytes = std::int64_t{64} << 20, kAlignment = 64;
+
   TensorMap& tensors_;
   XorShift random_;
+  std::shared_ptr<LargeBuffer> slab_;
+  std::int64_t used_ = 0;
 };
 
 /// Bytes of all weights, before any is allocated: 4.5 bits per weight of every matrix.

@@ -11,6 +11,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <sstream>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -172,6 +174,28 @@ TEST(MappedFile, DropGivesPagesBackAndTheyReadTheSame) {
   for (const std::int64_t offset : {std::int64_t{-1}, bytes, bytes + 1}) file.drop(offset, 100);
   file.drop(bytes - 1, INT64_MAX);
   file.drop(1, 1);
+}
+
+// Of the mapping at `address`, as the kernel lists them; empty: there is none.
+std::string flags_of_mapping(const void* address) {
+  std::ifstream maps("/proc/self/smaps");
+  const auto at = reinterpret_cast<std::uintptr_t>(address);
+  bool here = false;
+  for (std::string line; std::getline(maps, line);) {
+    unsigned long begin = 0, end = 0;
+    char dash = 0;
+    std::istringstream range(line);
+    if (range >> std::hex >> begin >> dash >> end && dash == '-') here = begin <= at && at < end;
+    if (here && line.rfind("VmFlags:", 0) == 0) return line + " ";
+  }
+  return "";
+}
+
+TEST(MappedFile, AsksForHugePages) {
+  if (::access("/sys/kernel/mm/transparent_hugepage/enabled", F_OK) != 0)
+    GTEST_SKIP() << "this kernel has no transparent huge pages";
+  const MappedFile file(make_file("huge", 4 << 20));
+  EXPECT_NE(flags_of_mapping(file.data()).find(" hg "), std::string::npos);
 }
 
 TEST(MappedFileDeathTest, AFaultElsewhereStillEndsTheProcess) {

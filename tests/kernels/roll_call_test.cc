@@ -218,6 +218,21 @@ TEST_P(EachMatmul, RowAloneEqualsRowInCompany) {
   }
 }
 
+// Few rows have code for each number of them.
+TEST_P(EachMatmul, EveryNumberOfFewRowsGivesTheSameBits) {
+  for (const Format& f : some_formats(row(), 17)) {
+    const std::int64_t least = row().fields.rows.least, most = least + 40;
+    const Operands o =
+        random_operands(row().is.op, f, most, outputs_for(row(), f, row().is.tile_n + 1),
+                        inner_for(row(), f, row().is.op == KernelOp::qmmn ? 70 : 1100), 17);
+    SCOPED_TRACE(where(o));
+    const Bytes together = run_matmul(row(), o);
+    for (std::int64_t m = least; m < most; ++m)
+      EXPECT_TRUE(same_bytes(run_matmul(row(), o.rows(0, m)), rows_of(together, o.m, 0, m)))
+          << "the first " << m << " rows";
+  }
+}
+
 // Tiles of any size, whole or cut between blocks: 2048 rows are more of each than there are blocks.
 TEST_P(EachMatmul, RowsOfManyDoNotKnowHowMany) {
   const bool many = row().fields.rows.least > kInvariantRows ||

@@ -32,17 +32,32 @@ static inline int64_t count_blocks(const MatmulArgs& args) {
   return (args.m + kMostRows - 1) / kMostRows;
 }
 
-/// Heights differ by one at most: thirteen rows are seven and six, as a block of one costs nearly
-/// as much as one of five.
+/// How all rows are cut into blocks: the first `taller` have one step more than `low`.
+struct Cut {
+  int64_t step, low, taller;  // rows, steps, blocks
+};
+
+/// As even as can be, since a block of one row costs nearly as much as one of five. Above eight
+/// rows by steps of two: panels of 11 rows take as long as those of 12 (33 rows as 12, 12 and 9
+/// take 3 % less than as 11, 11 and 11, 22 as 12 and 10 3 %, 64 2 %; but 13 as 8 and 5 4 % more
+/// than as 7 and 6).
+static inline Cut cut_of(const MatmulArgs& args) {
+  const int64_t blocks = count_blocks(args), step = args.m > 8 * blocks ? 2 : 1;
+  const int64_t steps = (args.m + step - 1) / step;
+  return {step, steps / blocks, steps % blocks};
+}
+
 static inline Block block_at(const MatmulArgs& args, int64_t index) {
-  const int64_t blocks = count_blocks(args), low = args.m / blocks, taller = args.m % blocks;
-  return {index * low + least(index, taller), low + (index < taller ? 1 : 0)};
+  const Cut cut = cut_of(args);
+  const int64_t first = cut.step * (index * cut.low + least(index, cut.taller));
+  return {first, least(cut.step * (cut.low + (index < cut.taller ? 1 : 0)), args.m - first)};
 }
 
 static inline Block block_of_row(const MatmulArgs& args, int64_t i) {
-  const int64_t blocks = count_blocks(args), low = args.m / blocks, taller = args.m % blocks;
-  const int64_t in_taller = taller * (low + 1);
-  return block_at(args, i < in_taller ? i / (low + 1) : taller + (i - in_taller) / low);
+  const Cut cut = cut_of(args);
+  const int64_t at = i / cut.step, in_taller = cut.taller * (cut.low + 1);
+  return block_at(args,
+                  at < in_taller ? at / (cut.low + 1) : cut.taller + (at - in_taller) / cut.low);
 }
 
 // The workspace: the blocks of x, in each for every kPlane elements and each row kPlane bytes of

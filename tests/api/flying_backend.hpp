@@ -3,6 +3,7 @@
 #pragma once
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
 #include <functional>
 
@@ -15,6 +16,7 @@ namespace stepless::test {
 struct FlightLog {
   std::string calls;  // L: launch, c: collect
   std::int64_t launches = 0, rows = 0, fed = 0;
+  std::int64_t fed_beside_prompts = 0;             // which a GPU refuses
   std::size_t most = 0;                            // launched and not collected at once
   std::int64_t fail_launch = 0, fail_collect = 0;  // the number of the call that throws; 0: none
 };
@@ -47,7 +49,11 @@ class FlyingBackend final : public Backend {
     log_->rows += std::ssize(group.tokens);
     RowGroup known = group;
     std::vector<std::vector<std::int32_t>> histories(group.sampled.size());
-    for (std::int32_t& token : known.tokens) token = token_of(token);
+    const bool prompts = std::ranges::any_of(group.prompt, [](auto is) { return is != 0; });
+    for (std::int32_t& token : known.tokens) {
+      log_->fed_beside_prompts += prompts && token < 0 ? 1 : 0;
+      token = token_of(token);
+    }
     for (std::size_t i = 0; i < group.sampled.size(); ++i) {
       const auto row = static_cast<std::size_t>(group.sampled[i]);
       if (group.tokens[row] >= 0) continue;

@@ -47,16 +47,17 @@ class GpuBackend final : public Backend {
   Sampled collect(Ticket ticket) override;
 
  private:
-  /// A step not collected: its number among the inputs, and what its first part drew if it has two.
+  /// A step not collected: its number among the inputs, and that of its first part if it has two.
   struct Flight {
     Ticket ticket = 0;
     std::int64_t number = 0;
     std::optional<SplitStep> split = {};
-    Sampled prompt_sampled = {};
+    std::int64_t prompt_number = 0;
   };
   void select() const { check_cuda(cudaSetDevice(index_), "the GPU"); }
   Step step_of(const RowGroup& group, Role role);
   std::int64_t run(const RowGroup& group, Role role);
+  void run_split(const RowGroup& group, Flight& flight);
   void enqueue();
   void run_node(std::size_t at);
 
@@ -218,6 +219,21 @@ std::int64_t GpuBackend::run(const RowGroup& group, Role role) {
   return number;
 }
 
+/// Prompt rows, then the others behind them.
+void GpuBackend::run_split(const RowGroup& group, Flight& flight) {
+  SplitStep split = split_prompt_rows(group);
+  flight.number = run(split.prompt, Role::prompt);
+  if (split.rest.tokens.empty()) return;
+  flight.prompt_number = flight.number;
+  try {
+    flight.number = run(split.rest, Role::decode);
+  } catch (...) {
+    inputs_->collect(flight.prompt_number);  // nobody else would
+    throw;
+  }
+  flight.split = std::move(split);
+}
+
 Ticket GpuBackend::launch(const RowGroup& group) {
   select();
   Flight flight;
@@ -229,13 +245,7 @@ Ticket GpuBackend::launch(const RowGroup& group) {
     if (group.logits != nullptr) fail(ErrorCode::internal, "logits of a step with prompt rows");
     if (std::ranges::any_of(group.tokens, [](std::int32_t token) { return token < 0; }))
       fail(ErrorCode::internal, "prompt rows behind a step in flight");
-    SplitStep split = split_prompt_rows(group);
-    flight.number = run(split.prompt, Role::prompt);
-    if (!split.rest.tokens.empty()) {  // its inputs take the place of the first part's
-      flight.prompt_sampled = inputs_->collect(flight.number);
-      flight.number = run(split.rest, Role::decode);
-      flight.split = std::move(split);
-    }
+    run_split(group, flight);
   }
   flight.ticket = ++last_;
   flights_.push_back(std::move(flight));
@@ -248,9 +258,9 @@ Sampled GpuBackend::collect(Ticket ticket) {
          flights_.empty() ? 0 : flights_.front().ticket);
   const Flight flight = std::move(flights_.front());
   flights_.pop_front();
-  Sampled sampled = inputs_->collect(flight.number);
-  if (!flight.split) return sampled;
-  return merge_sampled(*flight.split, flight.prompt_sampled, sampled);
+  if (!flight.split) return inputs_->collect(flight.number);
+  const Sampled prompt_sampled = inputs_->collect(flight.prompt_number);
+  return merge_sampled(*flight.split, prompt_sampled, inputs_->collect(flight.number));
 }
 
 }  // namespace

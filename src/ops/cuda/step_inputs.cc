@@ -77,8 +77,12 @@ StepInputs::StepInputs(const Program& program)
   }
 }
 
+StepInputs::Slot& StepInputs::slot_of(std::int64_t number) {
+  return slots_[static_cast<std::size_t>(number) % slots_.size()];
+}
+
 StepInputs::Slot& StepInputs::next_slot() {
-  Slot& slot = slots_[static_cast<std::size_t>(++number_ % 2)];
+  Slot& slot = slot_of(++number_);
   if (slot.open)
     fail(ErrorCode::internal, "step {} is launched; step {} is not collected", number_,
          slot.number);
@@ -263,7 +267,7 @@ std::int64_t StepInputs::upload(const RowGroup& group, const DeviceRun& run, Ste
 }
 
 void StepInputs::download(const Step& step, const DeviceRun& run) {
-  Slot& slot = slots_[static_cast<std::size_t>(number_ % 2)];
+  Slot& slot = slot_of(number_);
   const std::int64_t tops = step.sampled * step.top_logprobs * 8;
   if (tops > slot.tops.size()) slot.tops = PinnedMemory(tops, "top logprobs");
   move(run, slot.drawn.data(), drawn_.data(), step.sampled == 0 ? 0 : drawn_.size());
@@ -276,7 +280,7 @@ void StepInputs::download(const Step& step, const DeviceRun& run) {
 }
 
 Sampled StepInputs::collect(std::int64_t number) {
-  Slot& slot = slots_[static_cast<std::size_t>(number % 2)];
+  Slot& slot = slot_of(number);
   if (!slot.open || slot.number != number)
     fail(ErrorCode::internal, "step {} is collected; {} is there", number, slot.number);
   slot.open = false;

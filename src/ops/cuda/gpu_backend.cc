@@ -59,7 +59,7 @@ class GpuBackend final : public Backend {
   std::int64_t run(const RowGroup& group, Role role);
   void run_split(const RowGroup& group, Flight& flight);
   void enqueue();
-  void run_node(std::size_t at);
+  void run_node(const DeviceRun& run, std::size_t at);
 
   int index_;
   UploadProgress uploading_;
@@ -177,23 +177,28 @@ Step GpuBackend::step_of(const RowGroup& group, Role role) {
   return step;
 }
 
-void GpuBackend::run_node(std::size_t at) {
+void GpuBackend::run_node(const DeviceRun& run, std::size_t at) {
   const Node& node = program_->nodes[at];
   for (std::size_t part = 0; part < node.plans.size(); ++part) {
     BoundCall call = bind(step_, node, part);
     if (call.units == 0) continue;
     if (auto* angles = std::get_if<kernels::AnglesArgs>(&call.args))
       angles->inv_freq = weights_->frequencies(std::get<AnglesOp>(host_program_->nodes[at].op));
-    launch_kernel(run_, *call.kernel, call.opaque());
+    launch_kernel(run, *call.kernel, call.opaque());
   }
 }
 
+/// Kernels that start early read the step's rows before they wait, and of a step that goes behind
+/// another, several of them could start while its inputs wait for that one to end: so the first
+/// kernel starts when all before it has ended.
 void GpuBackend::enqueue() {
+  DeviceRun first = run_;
+  first.early_start = false;
   for (std::size_t at = 0; at < program_->nodes.size();) {
+    const DeviceRun& run = at == 0 ? first : run_;
     const bool mixture = std::holds_alternative<ExpertsOp>(program_->nodes[at].op);
-    const std::size_t done =
-        mixture ? experts_->run(run_, step_, at) : joined_->run(run_, step_, at);
-    if (done == 0) run_node(at);
+    const std::size_t done = mixture ? experts_->run(run, step_, at) : joined_->run(run, step_, at);
+    if (done == 0) run_node(run, at);
     at += done == 0 ? 1 : done;
   }
 }

@@ -46,6 +46,7 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, std::unique_ptr
   std::int64_t left = backend_->free_bytes();
   allocate_state(options, left);
   allocate_pages(options, left);
+  backend_->load_kernels();
   // A recurrent state is kept of the last position only: what was computed cannot be skipped. A
   // draft model keeps its own keys and values beside the pages, and would have none of a shared
   // prefix. The index knows one form of pages, which must stay.

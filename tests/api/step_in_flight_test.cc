@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <utility>
 
 #include "tests/api/engine_case.hpp"
 #include "tests/api/flying_backend.hpp"
@@ -32,7 +33,8 @@ struct Flown {
   explicit Flown(std::shared_ptr<const LoadedModel> model, bool flies = true,
                  EngineOptions options = some())
       : log(std::make_shared<FlightLog>()),
-        core(model, std::make_unique<FlyingBackend>(log, flies), options) {}
+        core(model, std::make_unique<FlyingBackend>(log, flies), options),
+        made(std::exchange(log->calls, "")) {}
   static EngineOptions some() {
     EngineOptions options;
     options.sequences = 8;
@@ -59,6 +61,7 @@ struct Flown {
 
   std::shared_ptr<FlightLog> log;
   EngineCore core;
+  std::string made;  // the calls that made it
   std::deque<Answer> answers;
 };
 
@@ -78,6 +81,12 @@ Request request_of(std::vector<std::int32_t> tokens, std::int64_t max_tokens) {
   request.max_tokens = max_tokens;
   request.ignore_eos = true;
   return request;
+}
+
+/// What the first step would wait for, and only once all memory is had.
+TEST(LoadKernels, ComesBehindAllMemory) {
+  EXPECT_EQ(Flown(tale()).made, "mk");
+  EXPECT_EQ(Flown(load(tiny_next_model().write("load-next"))).made, "mmk");
 }
 
 TEST(StepInFlight, LeavesEveryByteOfAMixedBatch) {

@@ -233,7 +233,8 @@ void StepInputs::feed(const DeviceRun& run) {
   }
 }
 
-void StepInputs::point(Step& step, const RowGroup& group) {
+void StepInputs::point(Step& step) {
+  layout_ = layout_of(step.rows, step.sampled);
   const auto at = [this](std::int64_t offset) { return device_.data() + offset; };
   step.tokens = reinterpret_cast<const std::int32_t*>(at(layout_.tokens));
   step.positions = reinterpret_cast<const std::int64_t*>(at(layout_.positions));
@@ -242,7 +243,10 @@ void StepInputs::point(Step& step, const RowGroup& group) {
   step.draws = reinterpret_cast<const kernels::SampleRow*>(at(layout_.draws));
   step.token = reinterpret_cast<std::int32_t*>(drawn_.data());
   step.logprob = reinterpret_cast<float*>(drawn_.data() + 4 * max_sampled_);
-  step.top_logprobs = group.top_logprobs;
+}
+
+void StepInputs::make_tops(Step& step, std::int32_t top_logprobs) {
+  step.top_logprobs = top_logprobs;
   const std::int64_t tops = step.sampled * step.top_logprobs;
   if (tops * 8 > device_tops_.size()) device_tops_ = DeviceMemory(tops * 8, "top logprobs");
   step.top_ids = tops == 0 ? nullptr : reinterpret_cast<std::int32_t*>(device_tops_.data());
@@ -251,15 +255,15 @@ void StepInputs::point(Step& step, const RowGroup& group) {
 
 std::int64_t StepInputs::upload(const RowGroup& group, const DeviceRun& run, Step& step) {
   Slot& slot = next_slot();
-  layout_ = layout_of(step.rows, step.sampled);
-  reserve(slot, layout_.tables + table_bytes(group));
+  reserve(slot, layout_of(step.rows, step.sampled).tables + table_bytes(group));
+  point(step);
+  make_tops(step, group.top_logprobs);
   host_ = slot.inputs.data();
   used_ = layout_.tables;
   kept_.clear();
   feeds_.clear();
   fill_rows(group);
   fill_draws(group);
-  point(step, group);
   keep_feeds();
   move(run, device_.data(), host_, used_);
   feed(run);

@@ -18,6 +18,8 @@ class StepInputs {
   /// tokens that the step before draws are copied there. What the group points to may go when this
   /// returns. Returns the number of this step. Throws Error (internal) when four are not collected.
   std::int64_t upload(const RowGroup& group, const DeviceRun& run, Step& step);
+  /// Points `step` to where its inputs would be.
+  void point(Step& step);
   /// Starts the copy of what the newest step draws.
   void download(const Step& step, const DeviceRun& run);
   /// Waits for a step and takes what it drew. Once for each.
@@ -55,7 +57,7 @@ class StepInputs {
   void keep_feeds();
   void feed(const DeviceRun& run);
   void move(const DeviceRun& run, void* to, const void* from, std::int64_t bytes);
-  void point(Step& step, const RowGroup& group);
+  void make_tops(Step& step, std::int32_t top_logprobs);
 
   std::int64_t max_sampled_;
   const Kernel& take_;

@@ -93,6 +93,9 @@ class Backend {
   /// Allocates slots 1 .. `slots` of recurrent state. Throws Error (exhausted). Once, after
   /// prepare(). What a slot holds before a row leaves its state there is never read.
   virtual void allocate_state(const StateShape& shape, std::int64_t slots) = 0;
+  /// Brings the kernels that steps launch to the device, which the first step to launch each would
+  /// do otherwise. Once, after all allocations.
+  virtual void load_kernels() {}
   virtual void copy_pages(std::span<const PageCopy> copies) = 0;  // ordered with launches
   /// Pages of one layer in the order given; both are ordered with launches. What is written must
   /// have been laid out by the same KvShape.

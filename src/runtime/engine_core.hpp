@@ -71,7 +71,9 @@ class EngineCore {
   double draft(StepPlan& plan);
   /// The most positions of a decoding sequence that wait for what they draw.
   std::int64_t decode_rows() const;
+  /// Whether any step may be launched behind this one, and whether this plan may.
   bool may_follow(const Flight& flight) const;
+  bool goes_behind(const Flight& flight, const StepPlan& plan) const;
   /// Plans a step and launches it; behind one in flight only if that needs nothing from it but the
   /// tokens. False: there is none.
   bool take_off();

@@ -79,6 +79,7 @@ ModelDrafter::ModelDrafter(std::shared_ptr<const LoadedModel> target, DraftModel
 
 void ModelDrafter::allocate(std::int64_t pages) {
   backend_->allocate_kv(kv_, pages);
+  backend_->load_kernels();
   pool_ = KvPool(pages);
 }
 

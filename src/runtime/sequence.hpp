@@ -21,6 +21,7 @@ struct Sequence {
   std::int64_t prompt = 0;           // tokens of the prompt
   std::int64_t limit = 0;            // most tokens to draw
   std::int64_t computed = 0, last_turn = 0;
+  std::int64_t underway = 0;  // positions behind those computed that steps in flight compute
   std::int64_t guessed = 0, drafted = 0, accepted = 0;  // draft tokens: now, ever, right
   std::int64_t flight = 0, flight_row = 0;  // the step launched that draws its next token, and at
                                             // which of its sampled rows; 0: none
@@ -48,7 +49,7 @@ struct Sequence {
   SequenceView view(std::int64_t most_drafts = 0) const {
     SequenceView view;
     view.phase = phase;
-    view.computed = computed + (flight != 0 ? 1 : 0);
+    view.computed = computed + underway;
     view.known = known() + (flight != 0 ? 1 : 0);
     view.pages = pages_to_find;
     view.packed_pages = pages_needed.packed;

@@ -3,6 +3,7 @@
 #pragma once
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
 #include <functional>
 
@@ -13,8 +14,9 @@ namespace stepless::test {
 
 /// What happened, and what shall; outlives the backend.
 struct FlightLog {
-  std::string calls;  // L: launch, c: collect
+  std::string calls;  // m: memory, k: load_kernels, L: launch, c: collect
   std::int64_t launches = 0, rows = 0, fed = 0;
+  std::int64_t fed_beside_prompts = 0;             // which a GPU refuses
   std::size_t most = 0;                            // launched and not collected at once
   std::int64_t fail_launch = 0, fail_collect = 0;  // the number of the call that throws; 0: none
 };
@@ -26,11 +28,14 @@ class FlyingBackend final : public Backend {
   std::int64_t free_bytes() const override { return cpu_->free_bytes(); }
   void prepare(std::shared_ptr<const Program> program) override { cpu_->prepare(program); }
   void allocate_kv(const KvShape& shape, const KvPages& pages) override {
+    log_->calls += 'm';
     cpu_->allocate_kv(shape, pages);
   }
   void allocate_state(const StateShape& shape, std::int64_t slots) override {
+    log_->calls += 'm';
     cpu_->allocate_state(shape, slots);
   }
+  void load_kernels() override { log_->calls += 'k'; }
   void copy_pages(std::span<const PageCopy> copies) override { cpu_->copy_pages(copies); }
   PageBytes read_pages(int layer, std::span<const std::int32_t> pages) const override {
     return cpu_->read_pages(layer, pages);
@@ -47,7 +52,11 @@ class FlyingBackend final : public Backend {
     log_->rows += std::ssize(group.tokens);
     RowGroup known = group;
     std::vector<std::vector<std::int32_t>> histories(group.sampled.size());
-    for (std::int32_t& token : known.tokens) token = token_of(token);
+    const bool prompts = std::ranges::any_of(group.prompt, [](auto is) { return is != 0; });
+    for (std::int32_t& token : known.tokens) {
+      log_->fed_beside_prompts += prompts && token < 0 ? 1 : 0;
+      token = token_of(token);
+    }
     for (std::size_t i = 0; i < group.sampled.size(); ++i) {
       const auto row = static_cast<std::size_t>(group.sampled[i]);
       if (group.tokens[row] >= 0) continue;

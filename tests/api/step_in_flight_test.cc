@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <utility>
 
 #include "tests/api/engine_case.hpp"
 #include "tests/api/flying_backend.hpp"
@@ -32,7 +33,8 @@ struct Flown {
   explicit Flown(std::shared_ptr<const LoadedModel> model, bool flies = true,
                  EngineOptions options = some())
       : log(std::make_shared<FlightLog>()),
-        core(model, std::make_unique<FlyingBackend>(log, flies), options) {}
+        core(model, std::make_unique<FlyingBackend>(log, flies), options),
+        made(std::exchange(log->calls, "")) {}
   static EngineOptions some() {
     EngineOptions options;
     options.sequences = 8;
@@ -59,6 +61,7 @@ struct Flown {
 
   std::shared_ptr<FlightLog> log;
   EngineCore core;
+  std::string made;  // the calls that made it
   std::deque<Answer> answers;
 };
 
@@ -78,6 +81,12 @@ Request request_of(std::vector<std::int32_t> tokens, std::int64_t max_tokens) {
   request.max_tokens = max_tokens;
   request.ignore_eos = true;
   return request;
+}
+
+/// What the first step would wait for, and only once all memory is had.
+TEST(LoadKernels, ComesBehindAllMemory) {
+  EXPECT_EQ(Flown(tale()).made, "mk");
+  EXPECT_EQ(Flown(load(tiny_next_model().write("load-next"))).made, "mmk");
 }
 
 TEST(StepInFlight, LeavesEveryByteOfAMixedBatch) {
@@ -119,6 +128,121 @@ TEST(StepInFlight, TheNextStepIsLaunchedBeforeThisOneIsCollected) {
   waits.finish();
   EXPECT_EQ(waits.log->calls, "LcLcLcLcLc");
   EXPECT_EQ(run.answers, waits.answers);
+}
+
+std::vector<std::int32_t> prompt_of(std::int64_t tokens, std::int32_t seed = 0) {
+  std::vector<std::int32_t> prompt;
+  for (std::int64_t i = 0; i < tokens; ++i)
+    prompt.push_back(static_cast<std::int32_t>(3 + (i * 37 + seed) % 4000));
+  return prompt;
+}
+/// Prompts in steps of 16 rows at most.
+EngineOptions short_steps() {
+  EngineOptions options = Flown::some();
+  options.prefill_rows = 16;
+  return options;
+}
+
+TEST(PromptInFlight, ItsNextStepIsLaunchedBeforeThisOneIsCollected) {
+  Flown run(tale(), true, short_steps());
+  run.add(request_of(prompt_of(40), 3));
+  run.finish();
+  // Three steps of the prompt, of which the last draws: none goes behind that.
+  EXPECT_EQ(run.log->calls, "LLcLccLLcc");
+  EXPECT_EQ(run.answers[0].prompt_done, (std::vector<std::int64_t>{16, 32, 40}));
+  Flown waits(tale(), false, short_steps());
+  waits.add(request_of(prompt_of(40), 3));
+  waits.finish();
+  EXPECT_EQ(waits.log->calls, "LcLcLcLcLc");
+  EXPECT_EQ(run.answers, waits.answers);
+}
+
+/// What lies beyond a window is given back when a step lands, and a recurrent state passes from
+/// step to step.
+TEST(PromptInFlight, WaitsWhereAStepLeavesMoreThanPages) {
+  KvOptions packed;
+  packed.bits = 4, packed.start = 0;
+  KvOptions rotating;
+  rotating.max_size = 128;
+  for (const auto& model : {load(models_dir() + "/tale-draft-4bit", packed),
+                            load(models_dir() + "/tale-draft-4bit", rotating),
+                            load(tiny_next_model().write("prompt-next"))}) {
+    Flown run(model, true, short_steps());
+    Request request = request_of(prompt_of(40), 1);
+    for (std::int32_t& token : request.tokens) token %= 90;
+    run.add(std::move(request));
+    run.finish();
+    EXPECT_EQ(run.log->calls, "LcLcLc");
+  }
+}
+
+/// Prompts that share pages, come while others are under way, and are longer than a step.
+TEST(PromptInFlight, LeavesEveryByteOfABatch) {
+  std::vector<Request> requests = mixed_requests(9);
+  for (const std::int64_t tokens : {200, 130, 70, 200})
+    requests.push_back(request_of(prompt_of(tokens, static_cast<std::int32_t>(tokens / 100)), 5));
+  const auto want = answers_of(tale(), requests, false, short_steps());
+  EXPECT_EQ(answers_of(tale(), requests, true, short_steps()), want);
+  for (const int between : {1, 2, 5}) {
+    Flown run(tale(), true, short_steps());
+    for (const Request& request : requests) {
+      run.add(request);
+      for (int step = 0; step < between; ++step) run.core.step();
+    }
+    run.finish();
+    EXPECT_EQ(run.answers, want) << between;
+    EXPECT_EQ(run.log->most, 2u);
+    EXPECT_EQ(run.log->fed_beside_prompts, 0);
+  }
+}
+
+/// An answer that a prompt's step begins goes on with the next step, as if none were in flight.
+TEST(PromptInFlight, NoPromptGoesAheadOfAnAnswer) {
+  Flown run(tale(), true, short_steps());
+  run.add(request_of(prompt_of(9), 8));
+  run.add(request_of(prompt_of(100, 5), 8));
+  std::int64_t steps = 0;
+  for (; run.answers[0].finished == 0; ++steps) run.core.step();
+  EXPECT_EQ(steps, 8);
+  run.finish();
+}
+
+TEST(PromptInFlight, ACancelledOneLeavesTheOthersAlone) {
+  const std::vector<Request> requests = {request_of(prompt_of(150), 5),
+                                         request_of(prompt_of(90, 7), 5)};
+  const auto want = answers_of(tale(), requests, false, short_steps());
+  Flown run(tale(), true, short_steps());
+  run.add(requests[0], [&](const Event& event) {
+    if (event.kind == Event::Kind::prefill && event.prompt_done == 48) run.core.cancel(1);
+  });
+  run.add(requests[1]);
+  while (run.answers[0].finished == 0) run.core.step();
+  EXPECT_EQ(run.log->most, 2u);
+  run.add(requests[0]);  // takes the pages that discarded rows may still be writing
+  run.finish();
+  EXPECT_EQ(run.answers[0].reason, FinishReason::cancelled);
+  EXPECT_EQ(run.answers[1], want[1]);
+  EXPECT_EQ(run.answers[2], want[0]);
+}
+
+TEST(PromptInFlight, AFailureCommitsNothingOfWhatIsInFlight) {
+  const Request request = request_of(prompt_of(100), 3);
+  const auto want = answers_of(tale(), {request}, false, short_steps())[0];
+  for (const bool in_launch : {true, false}) {
+    Flown run(tale(), true, short_steps());
+    (in_launch ? run.log->fail_launch : run.log->fail_collect) = 3;
+    run.add(request);
+    run.finish();
+    EXPECT_EQ(run.answers[0].reason, FinishReason::failed);
+    EXPECT_EQ(run.answers[0].error, in_launch ? "launch 3" : "collect 3");
+    // Launch 3 is made before 2 is collected.
+    EXPECT_EQ(run.answers[0].prompt_done.size(), in_launch ? 1u : 2u);
+    EXPECT_EQ(std::ranges::count(run.log->calls, 'c'),
+              std::ranges::count(run.log->calls, 'L') - (in_launch ? 1 : 0));
+    run.add(request);
+    run.finish();
+    EXPECT_EQ(run.answers[1], want);
+  }
 }
 
 TEST(StepInFlight, ATokenThatEndsTheTextCostsOneRow) {

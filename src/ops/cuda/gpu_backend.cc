@@ -4,6 +4,7 @@
 // runs.
 #include <algorithm>
 #include <deque>
+#include <limits>
 #include <optional>
 
 #include "base/checked.hpp"
@@ -38,6 +39,7 @@ class GpuBackend final : public Backend {
   void prepare(std::shared_ptr<const Program> program) override;
   void allocate_kv(const KvShape& shape, const KvPages& pages) override;
   void allocate_state(const StateShape& shape, std::int64_t slots) override;
+  void load_kernels() override;
   void copy_pages(std::span<const PageCopy> copies) override;
   PageBytes read_pages(int layer, std::span<const std::int32_t> pages) const override;
   void write_pages(int layer, std::span<const std::int32_t> pages, const std::byte* keys,
@@ -47,18 +49,21 @@ class GpuBackend final : public Backend {
   Sampled collect(Ticket ticket) override;
 
  private:
-  /// A step not collected: its number among the inputs, and what its first part drew if it has two.
+  /// A step not collected: its number among the inputs, and that of its first part if it has two.
   struct Flight {
     Ticket ticket = 0;
     std::int64_t number = 0;
     std::optional<SplitStep> split = {};
-    Sampled prompt_sampled = {};
+    std::int64_t prompt_number = 0;
   };
   void select() const { check_cuda(cudaSetDevice(index_), "the GPU"); }
-  Step step_of(const RowGroup& group, Role role);
+  Step step_of(std::int64_t rows, std::int64_t sampled, Role role) const;
+  Step step_of(const RowGroup& group, Role role) const;
   std::int64_t run(const RowGroup& group, Role role);
-  void enqueue();
-  void run_node(std::size_t at);
+  void run_split(const RowGroup& group, Flight& flight);
+  void load_kernels_of(const Step& step);
+  void enqueue(int layers);
+  void run_node(const DeviceRun& run, std::size_t at);
 
   int index_;
   UploadProgress uploading_;
@@ -80,6 +85,8 @@ class GpuBackend final : public Backend {
 };
 
 constexpr std::int64_t kManyPromptRows = 256;
+constexpr int kAllLayers = std::numeric_limits<int>::max();
+constexpr int kLayersToLoad = 8;  // hold every kind of layer that a model has
 
 /// Before the stream, which is made on the current GPU.
 int on_device(int index) {
@@ -140,6 +147,32 @@ void GpuBackend::allocate_state(const StateShape& shape, std::int64_t slots) {
   state_ = state_layers_at(reinterpret_cast<float*>(state_memory_.data()), shape, slots);
 }
 
+/// The driver loads a kernel when it is first launched or recorded: 0.4 ms each on an H200, and 3
+/// behind work that it waits for.
+void GpuBackend::load_kernels_of(const Step& step) {
+  step_ = step;
+  step_.packs = program_->kv_packing.has_value();
+  inputs_->point(step_);
+  cudaGraphDestroy(record(stream_.get(), [this] { enqueue(kLayersToLoad); }));
+}
+
+/// Of every size that plans tell apart, in both roles. What fails here fails in the step that
+/// needs it, and is told there.
+void GpuBackend::load_kernels() {
+  if (experts_->waits()) return;  // cannot be recorded
+  select();
+  try {
+    for (const std::int64_t bucket : program_->buckets) {
+      const std::int64_t rows = std::min(bucket, program_->max_rows);
+      const std::int64_t sampled = std::min(bucket, program_->max_sampled);
+      load_kernels_of(step_of(rows, sampled, Role::decode));
+      if (splits_prompts_) load_kernels_of(step_of(rows, sampled, Role::prompt));
+    }
+  } catch (const Error&) {
+    cudaGetLastError();  // else the next check finds it
+  }
+}
+
 void GpuBackend::copy_pages(std::span<const PageCopy> copies) {
   select();
   kv_.copy(copies, stream_.get());
@@ -159,40 +192,54 @@ void GpuBackend::write_pages(int layer, std::span<const std::int32_t> pages, con
   stream_.wait("writing KV pages");
 }
 
-Step GpuBackend::step_of(const RowGroup& group, Role role) {
+Step GpuBackend::step_of(std::int64_t rows, std::int64_t sampled, Role role) const {
+  if (rows > program_->max_rows || sampled > program_->max_sampled)
+    fail(ErrorCode::internal, "a step of {} rows, {} sampled; the arena holds {} and {}", rows,
+         sampled, program_->max_rows, program_->max_sampled);
   Step step;
   step.role = role;
   step.program = program_.get();
-  step.rows = static_cast<std::int64_t>(group.tokens.size());
-  step.sampled = static_cast<std::int64_t>(group.sampled.size());
-  if (step.rows > program_->max_rows || step.sampled > program_->max_sampled)
-    fail(ErrorCode::internal, "a step of {} rows, {} sampled; the arena holds {} and {}", step.rows,
-         step.sampled, program_->max_rows, program_->max_sampled);
+  step.rows = rows;
+  step.sampled = sampled;
   step.arena = arena_.data();
   step.workspace = scratch_.data();
   step.kv = &kv_.layers();
   step.state = &state_;
+  return step;
+}
+
+Step GpuBackend::step_of(const RowGroup& group, Role role) const {
+  Step step = step_of(std::ssize(group.tokens), std::ssize(group.sampled), role);
   for (const kernels::SeqRow& row : group.seq) step.packs = step.packs || row.pack >= 0;
   return step;
 }
 
-void GpuBackend::run_node(std::size_t at) {
+void GpuBackend::run_node(const DeviceRun& run, std::size_t at) {
   const Node& node = program_->nodes[at];
   for (std::size_t part = 0; part < node.plans.size(); ++part) {
     BoundCall call = bind(step_, node, part);
     if (call.units == 0) continue;
     if (auto* angles = std::get_if<kernels::AnglesArgs>(&call.args))
       angles->inv_freq = weights_->frequencies(std::get<AnglesOp>(host_program_->nodes[at].op));
-    launch_kernel(run_, *call.kernel, call.opaque());
+    launch_kernel(run, *call.kernel, call.opaque());
   }
 }
 
-void GpuBackend::enqueue() {
+/// Kernels that start early read the step's rows before they wait, and of a step that goes behind
+/// another, several of them could start while its inputs wait for that one to end: so the first
+/// kernel starts when all before it has ended.
+void GpuBackend::enqueue(int layers) {
+  DeviceRun first = run_;
+  first.early_start = false;
   for (std::size_t at = 0; at < program_->nodes.size();) {
+    if (program_->nodes[at].layer >= layers) {
+      ++at;
+      continue;
+    }
+    const DeviceRun& run = at == 0 ? first : run_;
     const bool mixture = std::holds_alternative<ExpertsOp>(program_->nodes[at].op);
-    const std::size_t done =
-        mixture ? experts_->run(run_, step_, at) : joined_->run(run_, step_, at);
-    if (done == 0) run_node(at);
+    const std::size_t done = mixture ? experts_->run(run, step_, at) : joined_->run(run, step_, at);
+    if (done == 0) run_node(run, at);
     at += done == 0 ? 1 : done;
   }
 }
@@ -203,9 +250,9 @@ std::int64_t GpuBackend::run(const RowGroup& group, Role role) {
   // Experts sorted by the host wait for the device, which a graph cannot. Of many prompt rows each
   // kernel takes longer than its launch, and the device would wait while a graph is made.
   if (experts_->waits() || (role == Role::prompt && step_.rows >= kManyPromptRows))
-    enqueue();
+    enqueue(kAllLayers);
   else
-    graphs_.run(step_, stream_.get(), [this] { enqueue(); });
+    graphs_.run(step_, stream_.get(), [this] { enqueue(kAllLayers); });
   inputs_->download(step_, run_);
   if (group.logits != nullptr && step_.sampled > 0) {
     const auto& sample = std::get<SampleOp>(program_->nodes.back().op);
@@ -216,6 +263,21 @@ std::int64_t GpuBackend::run(const RowGroup& group, Role role) {
     stream_.wait("logits");  // collect() waits for what was drawn alone
   }
   return number;
+}
+
+/// Prompt rows, then the others behind them.
+void GpuBackend::run_split(const RowGroup& group, Flight& flight) {
+  SplitStep split = split_prompt_rows(group);
+  flight.number = run(split.prompt, Role::prompt);
+  if (split.rest.tokens.empty()) return;
+  flight.prompt_number = flight.number;
+  try {
+    flight.number = run(split.rest, Role::decode);
+  } catch (...) {
+    inputs_->collect(flight.prompt_number);  // nobody else would
+    throw;
+  }
+  flight.split = std::move(split);
 }
 
 Ticket GpuBackend::launch(const RowGroup& group) {
@@ -229,13 +291,7 @@ Ticket GpuBackend::launch(const RowGroup& group) {
     if (group.logits != nullptr) fail(ErrorCode::internal, "logits of a step with prompt rows");
     if (std::ranges::any_of(group.tokens, [](std::int32_t token) { return token < 0; }))
       fail(ErrorCode::internal, "prompt rows behind a step in flight");
-    SplitStep split = split_prompt_rows(group);
-    flight.number = run(split.prompt, Role::prompt);
-    if (!split.rest.tokens.empty()) {  // its inputs take the place of the first part's
-      flight.prompt_sampled = inputs_->collect(flight.number);
-      flight.number = run(split.rest, Role::decode);
-      flight.split = std::move(split);
-    }
+    run_split(group, flight);
   }
   flight.ticket = ++last_;
   flights_.push_back(std::move(flight));
@@ -248,9 +304,9 @@ Sampled GpuBackend::collect(Ticket ticket) {
          flights_.empty() ? 0 : flights_.front().ticket);
   const Flight flight = std::move(flights_.front());
   flights_.pop_front();
-  Sampled sampled = inputs_->collect(flight.number);
-  if (!flight.split) return sampled;
-  return merge_sampled(*flight.split, flight.prompt_sampled, sampled);
+  if (!flight.split) return inputs_->collect(flight.number);
+  const Sampled prompt_sampled = inputs_->collect(flight.prompt_number);
+  return merge_sampled(*flight.split, prompt_sampled, inputs_->collect(flight.number));
 }
 
 }  // namespace

@@ -5,8 +5,19 @@ namespace {
 
 constexpr std::size_t kMostSizes = 256;  // a graph of 400 kernels holds about 1 MB of the device
 
-/// Ends the capture whatever happens: a stream left capturing accepts nothing else.
 cudaGraphExec_t capture(cudaStream_t stream, const std::function<void()>& enqueue) {
+  cudaGraph_t graph = record(stream, enqueue);
+  cudaGraphExec_t executable = nullptr;
+  const cudaError_t error = cudaGraphInstantiate(&executable, graph, 0);
+  cudaGraphDestroy(graph);
+  check_cuda(error, "a step as a graph");
+  return executable;
+}
+
+}  // namespace
+
+/// Ends the capture whatever happens: a stream left capturing accepts nothing else.
+cudaGraph_t record(cudaStream_t stream, const std::function<void()>& enqueue) {
   check_cuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capturing a step");
   cudaGraph_t graph = nullptr;
   try {
@@ -17,14 +28,8 @@ cudaGraphExec_t capture(cudaStream_t stream, const std::function<void()>& enqueu
     throw;
   }
   check_cuda(cudaStreamEndCapture(stream, &graph), "capturing a step");
-  cudaGraphExec_t executable = nullptr;
-  const cudaError_t error = cudaGraphInstantiate(&executable, graph, 0);
-  cudaGraphDestroy(graph);
-  check_cuda(error, "a step as a graph");
-  return executable;
+  return graph;
 }
-
-}  // namespace
 
 StepGraphs::~StepGraphs() { clear(); }
 

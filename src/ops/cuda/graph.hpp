@@ -10,6 +10,9 @@
 
 namespace stepless {
 
+/// What `enqueue` puts on the stream, as a graph that is not run: whoever asked for it destroys it.
+cudaGraph_t record(cudaStream_t stream, const std::function<void()>& enqueue);
+
 class StepGraphs {
  public:
   StepGraphs() = default;

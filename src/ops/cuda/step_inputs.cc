@@ -77,8 +77,12 @@ StepInputs::StepInputs(const Program& program)
   }
 }
 
+StepInputs::Slot& StepInputs::slot_of(std::int64_t number) {
+  return slots_[static_cast<std::size_t>(number) % slots_.size()];
+}
+
 StepInputs::Slot& StepInputs::next_slot() {
-  Slot& slot = slots_[static_cast<std::size_t>(++number_ % 2)];
+  Slot& slot = slot_of(++number_);
   if (slot.open)
     fail(ErrorCode::internal, "step {} is launched; step {} is not collected", number_,
          slot.number);
@@ -229,7 +233,8 @@ void StepInputs::feed(const DeviceRun& run) {
   }
 }
 
-void StepInputs::point(Step& step, const RowGroup& group) {
+void StepInputs::point(Step& step) {
+  layout_ = layout_of(step.rows, step.sampled);
   const auto at = [this](std::int64_t offset) { return device_.data() + offset; };
   step.tokens = reinterpret_cast<const std::int32_t*>(at(layout_.tokens));
   step.positions = reinterpret_cast<const std::int64_t*>(at(layout_.positions));
@@ -238,7 +243,10 @@ void StepInputs::point(Step& step, const RowGroup& group) {
   step.draws = reinterpret_cast<const kernels::SampleRow*>(at(layout_.draws));
   step.token = reinterpret_cast<std::int32_t*>(drawn_.data());
   step.logprob = reinterpret_cast<float*>(drawn_.data() + 4 * max_sampled_);
-  step.top_logprobs = group.top_logprobs;
+}
+
+void StepInputs::make_tops(Step& step, std::int32_t top_logprobs) {
+  step.top_logprobs = top_logprobs;
   const std::int64_t tops = step.sampled * step.top_logprobs;
   if (tops * 8 > device_tops_.size()) device_tops_ = DeviceMemory(tops * 8, "top logprobs");
   step.top_ids = tops == 0 ? nullptr : reinterpret_cast<std::int32_t*>(device_tops_.data());
@@ -247,15 +255,15 @@ void StepInputs::point(Step& step, const RowGroup& group) {
 
 std::int64_t StepInputs::upload(const RowGroup& group, const DeviceRun& run, Step& step) {
   Slot& slot = next_slot();
-  layout_ = layout_of(step.rows, step.sampled);
-  reserve(slot, layout_.tables + table_bytes(group));
+  reserve(slot, layout_of(step.rows, step.sampled).tables + table_bytes(group));
+  point(step);
+  make_tops(step, group.top_logprobs);
   host_ = slot.inputs.data();
   used_ = layout_.tables;
   kept_.clear();
   feeds_.clear();
   fill_rows(group);
   fill_draws(group);
-  point(step, group);
   keep_feeds();
   move(run, device_.data(), host_, used_);
   feed(run);
@@ -263,7 +271,7 @@ std::int64_t StepInputs::upload(const RowGroup& group, const DeviceRun& run, Ste
 }
 
 void StepInputs::download(const Step& step, const DeviceRun& run) {
-  Slot& slot = slots_[static_cast<std::size_t>(number_ % 2)];
+  Slot& slot = slot_of(number_);
   const std::int64_t tops = step.sampled * step.top_logprobs * 8;
   if (tops > slot.tops.size()) slot.tops = PinnedMemory(tops, "top logprobs");
   move(run, slot.drawn.data(), drawn_.data(), step.sampled == 0 ? 0 : drawn_.size());
@@ -276,7 +284,7 @@ void StepInputs::download(const Step& step, const DeviceRun& run) {
 }
 
 Sampled StepInputs::collect(std::int64_t number) {
-  Slot& slot = slots_[static_cast<std::size_t>(number % 2)];
+  Slot& slot = slot_of(number);
   if (!slot.open || slot.number != number)
     fail(ErrorCode::internal, "step {} is collected; {} is there", number, slot.number);
   slot.open = false;

@@ -1,6 +1,6 @@
 // What a step reads and draws, on the device: one block that one copy fills, the same places for
-// steps of one size, which a graph may keep. Host memory and results are twice there, for the step
-// that runs and the one launched behind it.
+// steps of one size, which a graph may keep. Host memory and results are there four times, for the
+// step that runs and the one launched behind it, of two parts each.
 #pragma once
 #include <array>
 
@@ -16,8 +16,10 @@ class StepInputs {
 
   /// Copies the group's rows to the device, ordered with the stream, and points `step` to them;
   /// tokens that the step before draws are copied there. What the group points to may go when this
-  /// returns. Returns the number of this step. Throws Error (internal) when two are not collected.
+  /// returns. Returns the number of this step. Throws Error (internal) when four are not collected.
   std::int64_t upload(const RowGroup& group, const DeviceRun& run, Step& step);
+  /// Points `step` to where its inputs would be.
+  void point(Step& step);
   /// Starts the copy of what the newest step draws.
   void download(const Step& step, const DeviceRun& run);
   /// Waits for a step and takes what it drew. Once for each.
@@ -42,6 +44,7 @@ class StepInputs {
   };
 
   static Layout layout_of(std::int64_t rows, std::int64_t sampled);
+  Slot& slot_of(std::int64_t number);
   Slot& next_slot();
   std::int64_t table_bytes(const RowGroup& group);
   void reserve(Slot& slot, std::int64_t bytes);
@@ -54,11 +57,11 @@ class StepInputs {
   void keep_feeds();
   void feed(const DeviceRun& run);
   void move(const DeviceRun& run, void* to, const void* from, std::int64_t bytes);
-  void point(Step& step, const RowGroup& group);
+  void make_tops(Step& step, std::int32_t top_logprobs);
 
   std::int64_t max_sampled_;
   const Kernel& take_;
-  std::array<Slot, 2> slots_;
+  std::array<Slot, 4> slots_;
   DeviceMemory device_, drawn_, device_tops_, zero_;
   std::int64_t number_ = 0;
   // Of the step being filled:

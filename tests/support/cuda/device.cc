@@ -9,7 +9,7 @@
 namespace stepless::test {
 namespace {
 
-constexpr std::int64_t kAround = 256;           // bytes before and after y that must stay
+constexpr std::int64_t kAround = 256;            // bytes before and after y that must stay
 constexpr std::int64_t kTicketBytes = 16 << 20;  // in front of every workspace
 
 void check(cudaError_t error, const char* what) {

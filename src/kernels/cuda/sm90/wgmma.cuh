@@ -202,9 +202,9 @@ static __device__ __forceinline__ void publish_barriers() {
 static __device__ __forceinline__ void arrive(uint32_t at) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _,[%0];" ::"r"(at) : "memory");
 }
-/// Lane 0 arrives when `seen` is there, whatever it is: an arrival overtakes loads from shared memory
-/// that nothing has waited for yet, while products keep that busy, and what it gives back may be
-/// overwritten before they are done.
+/// Lane 0 arrives when `seen` is there, whatever it is: an arrival overtakes loads from shared
+/// memory that nothing has waited for yet, while products keep that busy, and what it gives back
+/// may be overwritten before they are done.
 static __device__ __forceinline__ void arrive_after(uint32_t at, uint32_t seen, int lane) {
   asm volatile(
       "{\n.reg .pred first,is,isnt;\n"

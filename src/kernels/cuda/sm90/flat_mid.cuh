@@ -1,9 +1,9 @@
 // m = 9..64 by warpgroups (wgmma), in the order of sm80/flat_units.cuh and with its bits. A block
-// owns one part of 1024 k, or all of them where their x finds room, its x in shared memory as
-// operands, and a run of tiles of 64 outputs. Two warpgroups take a tile, each one chain of 512 of
-// a part; weights travel through a private ring per warp and become A operands in registers, so
-// that no barrier stands in the loop. Chains meet warp by warp in shared memory, parts of different
-// blocks in global memory (mid_sums.cuh), where the blocks of a tile share the adding up.
+// owns one part of 1024 k, its x in shared memory as operands, and a run of tiles of 64 outputs.
+// Two warpgroups take a tile, each one chain of 512; weights travel through a private ring per warp
+// and become A operands in registers, so that no barrier stands in the loop. Chains meet warp by
+// warp in shared memory, parts in global memory (mid_sums.cuh), where the blocks of a tile share
+// the adding up.
 #pragma once
 #include "kernels/cuda/sm90/mid_copies.cuh"
 #include "kernels/cuda/sm90/mid_sums.cuh"

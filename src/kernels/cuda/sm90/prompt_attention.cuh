@@ -11,11 +11,8 @@
 //
 // A block is a thread that starts copies, three warps that make values f16, and two readers, which
 // take 64 rows of one head each; queries, sums and weights stay in registers. While a chunk's
-// values are added, the next one's scores become weights. On an H200 2048 rows at the end of 10,240
-// take 545 us; 508 if values kept their size, which small ones need to be larger; without turns 531
-// to 562 then, without any conversion 490. Tried and lost, beside 508: queries in shared memory
-// (546), weights narrowed while values are added (615), two numbers of bf16 for a weight (650); one
-// is as far from the truth as a rounded result.
+// values are added, the next one's scores become weights. docs/decisions/0009 says where the time
+// goes, what was tried, and that one number of bf16 for a weight is not enough.
 #pragma once
 #include "kernels/cuda/sm80/attention_merge.cuh"
 #include "kernels/cuda/sm90/prompt_packed.cuh"
@@ -52,6 +49,8 @@ struct TallReader {
   int next;        // the visit behind the one met last; -1: none
   int first, all;  // from here to there every row of mine reads, unless `rotates`
   bool rotates;
+  bool simple;                               // scores are products times a scale above 0
+  bool wild;                                 // the values to be added next
   SpanEdges edges;                           // of the rows of mine
   int form;                                  // of the chunks that queries are for now; -1: none
   float scale_of_keys, scale_of_queries[2];  // of a packed chunk, and of rows, as they meet those
@@ -80,6 +79,7 @@ struct TallReader {
   }
 
   __device__ __forceinline__ void load_queries() {
+    if (reinterpret_cast<uintptr_t>(a.q) % 16 == 0) return load_whole_queries();
 #pragma unroll
     for (int step = 0; step < kSteps; ++step)
 #pragma unroll
@@ -87,9 +87,37 @@ struct TallReader {
         queries[step][i] = __ldcg(
             reinterpret_cast<const uint32_t*>(query(local(i % 2)) + step * 16 + i / 2 * 8 + 2 * t));
   }
-  /// Queries as operands beside the keys of a visit.
+  /// The same by 16 bytes a lane, turned in the room for wild values: a tile starts 2 us sooner.
+  __device__ __forceinline__ void load_whole_queries() {
+    constexpr int kEach = kReaderRows * 8 / 128;
+    const uint32_t room = shared + Room::kApart + reader * Room::kBlock;
+    const int i0 = threadIdx.x % 128, row = 16 * warp + threadIdx.x % 16;
+    uint4 q[kDim / 64][kEach];
+#pragma unroll
+    for (int block = 0; block < kDim / 64; ++block)
+#pragma unroll
+      for (int j = 0; j < kEach; ++j)
+        q[block][j] =
+            __ldcg(reinterpret_cast<const uint4*>(query(i0 / 8 + 16 * j)) + block * 8 + i0 % 8);
+#pragma unroll
+    for (int block = 0; block < kDim / 64; ++block) {
+      sync();  // what was there has been read
+#pragma unroll
+      for (int j = 0; j < kEach; ++j)
+        store_shared16(room + (i0 / 8 + 16 * j) * 128 + ((i0 % 8) ^ (i0 / 8 % 8)) * 16,
+                       q[block][j]);
+      sync();
+#pragma unroll
+      for (int step = 0; step < 4; ++step)
+        load_matrices(queries[block * 4 + step],
+                      room + row * 128 + ((2 * step + threadIdx.x % 32 / 16) ^ (row % 8)) * 16);
+    }
+  }
+  /// Whether queries are operands beside the keys of a visit.
+  __device__ bool are_ready(int visit) const { return bits == 0 || form == (visit & kPlainVisit); }
+  /// Makes them.
   __device__ __forceinline__ void prepare_queries(int visit) {
-    if (form == (visit & kPlainVisit)) return;
+    if (are_ready(visit)) return;
     form = visit & kPlainVisit;
     load_queries();
     if (form == 0)
@@ -99,18 +127,19 @@ struct TallReader {
   __device__ void start(const TallTile& one) {
     tile = one;
     rows = min(max(one.rows - reader * kReaderRows, 0), kReaderRows);
+    const int i = threadIdx.x % 128;
+    const SeqRow& seq = a.seq[slab.first_row + row_of(min(i, kReaderRows - 1))];
+    const RowPlace place = RowPlace::of(seq);  // on its way while queries are
+    if constexpr (bits == 0) load_queries();
     sync();  // the tile before has been read
-    if (const int i = threadIdx.x % 128; i < kReaderRows)
-      reads()[i] = RowPlace::of(a.seq[slab.first_row + row_of(i)]).reads(a);
+    if (i < kReaderRows) reads()[i] = place.reads(a);
     if constexpr (bits != 0) {
-      if (const int i = threadIdx.x % 128; i < kReaderRows)
-        spans()[i] = span_of(a, a.seq[slab.first_row + row_of(i)]);
+      if (i < kReaderRows) spans()[i] = span_of(a, seq);
       form = -1;
-    } else {
-      load_queries();
     }
     sync();
     first = reads()[kReaderRows - 1].first, all = reads()[0].last;
+    simple = slab.cap == 0.0f && slab.scale > 0.0f;
     rotates = reads()[0].kept != 0 || reads()[kReaderRows - 1].kept != 0;
     if constexpr (bits != 0) edges = SpanEdges::of(spans(), kReaderRows);
 #pragma unroll
@@ -122,27 +151,28 @@ struct TallReader {
     for (int i = 0; i < kSums; ++i) acc[i] = 0.0f;
   }
 
-  /// Waits for the ring's keys and returns their visit.
-  __device__ __forceinline__ int meet_chunk() {
-    wait(ring.full(), ring.parity);
-    const uint2 chunks = load_shared8(ring.chunks());
-    next = static_cast<int>(chunks.y);
-    const auto visit = static_cast<int>(chunks.x);
-    if constexpr (bits != 0) {
-      scale_of_keys = __uint_as_float(load_shared8(ring.place()).y);
-      prepare_queries(visit);
-    }
-    return visit;
+  /// Waits for keys and returns their visit.
+  __device__ __forceinline__ int meet_chunk(const Ring& keys) {
+    wait(keys.full(), keys.parity);
+    return take_chunk(keys);
   }
-  /// Scores of the ring's keys, of type `of`; under way when this returns.
+  /// The same of keys that are there.
+  __device__ __forceinline__ int take_chunk(const Ring& keys) {
+    const uint2 chunks = load_shared8(keys.chunks());
+    next = static_cast<int>(chunks.y);
+    if constexpr (bits != 0) scale_of_keys = __uint_as_float(load_shared8(keys.place()).y);
+    return static_cast<int>(chunks.x);
+  }
+  /// Scores of keys of type `of`; under way when this returns.
   template <DType of, int kPlanes>
   __device__ __forceinline__ void make_scores_of(float (&s)[kScores], uint32_t keys_room) {
     begin_products();
+    const auto at = static_cast<uint32_t>(operand_at(keys_room));
 #pragma unroll
     for (int i = 0; i < kPlanes * kSteps; ++i) {
       const int step = i % kSteps;
-      const uint64_t keys = operand_at(keys_room + i / kSteps * Room::kStage +
-                                       step / 4 * Room::kBlock + step % 4 * 32);
+      const uint64_t keys = operand_behind<operand_at(0)>(
+          at, i / kSteps * Room::kStage + step / 4 * Room::kBlock + step % 4 * 32);
       if (i == 0)
         Wgmma<kChunk, of, 0, 0>::add(s, queries[step], keys);
       else
@@ -172,10 +202,12 @@ struct TallReader {
     return bits == 0 || spans()[row].has(chunk_of<bits>(visit)) == ((visit & kPlainVisit) == 0);
   }
 
-  /// Scores become weights, and what they sum to.
-  __device__ __forceinline__ void weigh(float (&s)[kScores], int visit) {
+  /// Largest scores, and what weights are relative to.
+  template <bool kPlain>
+  __device__ __forceinline__ void find_peaks(float (&s)[kScores], int visit, float (&scale)[2],
+                                             float (&to_most)[2]) {
     const int chunk = chunk_of<bits>(visit);
-    float scale[2] = {slab.scale, slab.scale};
+    scale[0] = scale[1] = slab.scale;
     if constexpr (bits != 0) {
       if ((visit & kPlainVisit) == 0) {
 #pragma unroll
@@ -184,7 +216,7 @@ struct TallReader {
               fminf(fmaxf(scale_of_queries[half] * scale_of_keys, kLeastScale), 1.0f / kLeastScale);
       }
     }
-    if (slab.cap != 0.0f || slab.scale <= 0.0f) {
+    if (!kPlain && !simple) {
 #pragma unroll
       for (int i = 0; i < kScores; ++i) {
         const float score = s[i] * scale[i / 2 % 2];
@@ -192,7 +224,7 @@ struct TallReader {
       }
       scale[0] = scale[1] = 1.0f;
     }
-    if (!is_whole(visit)) {
+    if (!kPlain && !is_whole(visit)) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         Reads mine = reads()[local(half)];
@@ -219,14 +251,21 @@ struct TallReader {
       const float base = now == -INFINITY ? 0.0f : now;
       shrink[half] = power_of_2(peak[half] - base);
       peak[half] = now;
-      const float to_most = kMostWeightLog2 - base;
+      to_most[half] = kMostWeightLog2 - base;
+    }
+  }
+  /// Scores become weights, and what they sum to.
+  __device__ __forceinline__ void weigh(float (&s)[kScores], const float (&scale)[2],
+                                        const float (&to_most)[2]) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
       float sum[2] = {0.0f, 0.0f};
 #pragma unroll
       for (int i = 0; i < kScores / 4; ++i)
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           float& weight = s[4 * i + 2 * half + e];
-          weight = power_of_2(fmaf(weight, scale[half], to_most));
+          weight = power_of_2(fmaf(weight, scale[half], to_most[half]));
           sum[e] += weight;
         }
       total[half] = fmaf(total[half], shrink[half], sum[0] + sum[1]);
@@ -255,10 +294,12 @@ struct TallReader {
   /// Sums of weighted values of `values`; under way when this returns.
   __device__ __forceinline__ void add_values(uint32_t values) {
     begin_products();
+    const auto at = static_cast<uint32_t>(operand_across(values, Room::kBlock));
 #pragma unroll
     for (int step = 0; step < kParts * kValueSteps; ++step)
       Wgmma<kDim, DType::f16, 1>::add(
-          acc, weights[step], operand_across(values + step % kValueSteps * 2048, Room::kBlock));
+          acc, weights[step],
+          operand_behind<operand_across(0, Room::kBlock)>(at, step % kValueSteps * 2048));
     commit_products();
   }
 
@@ -341,50 +382,70 @@ struct TallReader {
       for (uint32_t& pair : step) pair = 0;
   }
 
-  /// Readers take turns at starting products, so that one's are under way while the other makes
-  /// weights.
-  __device__ __forceinline__ void take_turn() const {
-    asm volatile("bar.sync %0,256;" ::"r"(1 + kReaders + reader) : "memory");
-  }
-  __device__ __forceinline__ void give_turn() const {
-    asm volatile("bar.arrive %0,256;" ::"r"(2 + kReaders - reader) : "memory");
-  }
-
   /// This warp has read the stage.
   __device__ __forceinline__ void release(const Ring& stage) const {
     __syncwarp();
     if (threadIdx.x % 32 == 0) arrive(stage.empty());
   }
 
-  /// The chunk whose weights are made: adds its values, makes the weights of the next one.
-  __device__ __forceinline__ int add(int chunk) {
+  /// The keys behind those whose scores are made, and whether they and the values of these, where
+  /// the ring stands, have come. Behind the last keys there are none: then of the values alone.
+  struct Ahead {
+    Ring keys;
+    bool have_values, have_keys;
+  };
+  __device__ __forceinline__ Ahead look_ahead() const {
+    Ring keys = ring;
+    if (next >= 0) keys.next();
+    return {keys, is_over(ring.full(), ring.parity), is_over(keys.full(), keys.parity)};
+  }
+  /// Scores of a visit become weights. Meets the visit's values and, unless it is the last, the
+  /// keys behind it, whose visit this returns. What a wait finds was asked for long before: the
+  /// answer takes as long as ten instructions. ptxas moves nothing over these branches: without the
+  /// second it waited for the products of values before it made exponentials.
+  template <bool kPlain>
+  __device__ __forceinline__ int weigh_ahead(float (&s)[kScores], int visit, const Ahead& ahead) {
+    float scale[2], to_most[2];
+    if (!ahead.have_values) wait(ring.full(), ring.parity);
+    __syncwarp();
+    wild = are_wild(ring);
+    find_peaks<kPlain>(s, visit, scale, to_most);
+    weigh(s, scale, to_most);
+    pin(s);
+    pin(total);
+    if (!ahead.have_keys) wait(ahead.keys.full(), ahead.keys.parity);
+    return next >= 0 ? take_chunk(ahead.keys) : -1;
+  }
+
+  /// Adds the values of a visit whose weights are made, and makes the weights of the second;
+  /// returns the visit behind that. kPlain: the second is whole, its queries are ready, no value is
+  /// wild.
+  template <bool kPlain>
+  __device__ __forceinline__ int add(int visit, int second) {
     float s[kScores];
     const Ring values = ring;
-    wait(values.full(), values.parity);
-    if (are_wild(values)) add_with_wild(values, chunk);
+    if (!kPlain && wild) add_with_wild(values, visit);
+    if constexpr (!kPlain && bits != 0) prepare_queries(second);
     ring.next();
     const Ring keys = ring;
-    const int second = meet_chunk();
     ring.next();
-    take_turn();
     make_scores(s, keys.room());
     add_values(values.room());
+    const Ahead ahead = look_ahead();
     wait_products<1>();
     pin(s);
     release(keys);
-    give_turn();
-    weigh(s, second);
+    const int third = weigh_ahead<kPlain>(s, second, ahead);
     wait_products<0>();
     pin(acc);
     release(values);
     narrow(s);
     shrink_sums();
-    return second;
+    return third;
   }
-  /// The same of the last chunk.
-  __device__ __forceinline__ void end(int chunk) {
-    wait(ring.full(), ring.parity);
-    if (are_wild(ring)) add_with_wild(ring, chunk);
+  /// The same of the last visit.
+  __device__ __forceinline__ void end(int visit) {
+    if (wild) add_with_wild(ring, visit);
     add_values(ring.room());
     wait_products<0>();
     pin(acc);
@@ -392,9 +453,10 @@ struct TallReader {
     ring.next();
   }
 
-  /// All chunks of the tile: both readers meet each, for the sake of turns.
+  /// All chunks of the tile, of which a reader's rows may read none.
   __device__ __forceinline__ void add_all() {
-    int chunk = meet_chunk();
+    int visit = meet_chunk(ring), second;
+    if constexpr (bits != 0) prepare_queries(visit);
     {
       float s[kScores];
       make_scores(s, ring.room());
@@ -402,16 +464,24 @@ struct TallReader {
       pin(s);
       release(ring);
       ring.next();
-      weigh(s, chunk);
+      second = weigh_ahead<false>(s, visit, look_ahead());
       narrow(s);
     }
-    while (next >= 0) chunk = add(chunk);
-    end(chunk);
+    while (second >= 0) {
+      // A loop of its own: jumps over code that is rarely run wait for instructions.
+      while (second >= 0 && simple && !wild && are_ready(second) && is_whole(second)) {
+        const int third = add<true>(visit, second);
+        visit = second, second = third;
+      }
+      if (second < 0) break;
+      const int third = add<false>(visit, second);
+      visit = second, second = third;
+    }
+    end(visit);
   }
 
   __device__ void run(const uint16_t* begins, int tiles) {
     const int items = tiles * static_cast<int>(a.heads);
-    if (reader == 1) give_turn();
     for (int round = 0; round * static_cast<int>(gridDim.x) < items; ++round) {
       const int item = item_of(round);
       if (item >= items) continue;
@@ -419,7 +489,6 @@ struct TallReader {
       add_all();
       store();
     }
-    if (reader == 0) take_turn();  // the last that was given
   }
 
   __device__ void store() {

@@ -12,6 +12,7 @@ using namespace sm80;
 
 constexpr int kReaders = 2, kReaderRows = 64, kTallRows = kReaders * kReaderRows;
 constexpr int kTallThreads = 128 * (1 + kReaders);
+constexpr int kTileBatch = 6;  // rows of a thread that are looked at side by side
 
 /// Which positions a row reads packed.
 struct PackedSpan {
@@ -43,8 +44,8 @@ struct TallRoom {
   static constexpr int kPlaces = kChunks + kStages * 8;        // of each stage: where it lies
   static constexpr int kWilds = kPlaces + kStages * 8;         // the last count of wild values
   static constexpr int kBegins = kWilds + kStages * 4;         // tiles' first rows
-  static constexpr int kFound = kBegins + (kSlab + 2) * 2;     // a count per warp
-  static constexpr int kBytes = kFound + kTallThreads / 32 * 4;
+  static constexpr int kFound = kBegins + (kSlab + 2) * 2;     // counts per warp
+  static constexpr int kBytes = kFound + kTileBatch * (kTallThreads / 32) * 4;
   static_assert(kBytes <= 227 * 1024);
 };
 
@@ -70,27 +71,67 @@ struct TallRing {
   }
 };
 
+/// What says whether a row begins a tile. Rows lie 72 bytes apart, so every word asked for is a
+/// sector of the second-level cache, in every block: six words a row took 10 us of 2048 rows.
+struct RowHead {
+  const int32_t *pages, *packed;
+  int position;
+  template <int bits>
+  static __device__ RowHead of(const SeqRow& seq) {
+    return {read_early(&seq.pages), bits == 0 ? nullptr : read_early(&seq.packed),
+            static_cast<int>(read_early(reinterpret_cast<const int*>(&seq.position)))};
+  }
+  /// That of the lane before; of lane 0 `lead`.
+  __device__ RowHead before(const RowHead& lead) const {
+    const auto up = [](auto* p) {
+      return reinterpret_cast<decltype(p)>(
+          __shfl_up_sync(~0u, reinterpret_cast<unsigned long long>(p), 1));
+    };
+    const RowHead head{up(pages), up(packed), __shfl_up_sync(~0u, position, 1)};
+    return threadIdx.x % 32 == 0 ? lead : head;
+  }
+  __device__ bool begins_tile(const RowHead& before) const {
+    return pages != before.pages || packed != before.packed || position != before.position + 1 ||
+           position % kTallRows == 0;
+  }
+};
+
 /// The slab's tiles, at most kTallRows rows of one sequence, found by all threads together.
+/// `found`: room for kTileBatch counts per warp.
 template <int bits>
 static __device__ int find_tall_tiles(const AttnSlab& slab, uint16_t* begins, int* found) {
+  constexpr int kWarps = kTallThreads / 32;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const SeqRow* const seq = slab.args.seq + slab.first_row;
   int all = 0;
-  for (int r0 = 0; r0 < slab.rows; r0 += kTallThreads) {
-    const int r = r0 + threadIdx.x;
-    const SeqRow* const seq = slab.args.seq + slab.first_row + r;
-    bool here = r < slab.rows &&
-                (r == 0 || RowPlace::of(seq[0]).begins_tile(RowPlace::of(seq[-1]), kTallRows));
-    if (bits != 0 && r > 0 && r < slab.rows)
-      here = here || read_early(&seq[0].packed) != read_early(&seq[-1].packed);
-    const unsigned mask = __ballot_sync(~0u, here);
-    if (lane == 0) found[warp] = __popc(mask);
-    __syncthreads();
-    int before = all;
-    for (int w = 0; w < kTallThreads / 32; ++w) {
-      before += w < warp ? found[w] : 0;
-      all += found[w];
+  for (int r0 = 0; r0 < slab.rows; r0 += kTileBatch * kTallThreads) {
+    RowHead mine[kTileBatch] = {}, lead[kTileBatch] = {};
+    const auto row_of = [&](int i) {
+      return r0 + i * kTallThreads + static_cast<int>(threadIdx.x);
+    };
+#pragma unroll
+    for (int i = 0; i < kTileBatch; ++i) {
+      const int r = row_of(i);
+      if (r < slab.rows) mine[i] = RowHead::of<bits>(seq[r]);
+      if (lane == 0 && r > 0 && r < slab.rows) lead[i] = RowHead::of<bits>(seq[r - 1]);
     }
-    if (here) begins[before + __popc(mask & ((1u << lane) - 1))] = static_cast<uint16_t>(r);
+    unsigned begin[kTileBatch];
+#pragma unroll
+    for (int i = 0; i < kTileBatch; ++i) {
+      const bool here = mine[i].begins_tile(mine[i].before(lead[i]));
+      begin[i] = __ballot_sync(~0u, row_of(i) < slab.rows && (row_of(i) == 0 || here));
+      if (lane == 0) found[i * kWarps + warp] = __popc(begin[i]);
+    }
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < kTileBatch; ++i) {
+      int at = all + __popc(begin[i] & ((1u << lane) - 1));
+      for (int w = 0; w < kWarps; ++w) {
+        at += w < warp ? found[i * kWarps + w] : 0;
+        all += found[i * kWarps + w];
+      }
+      if ((begin[i] >> lane & 1) != 0) begins[at] = static_cast<uint16_t>(row_of(i));
+    }
     __syncthreads();
   }
   if (threadIdx.x == 0) begins[all] = static_cast<uint16_t>(slab.rows);

@@ -129,7 +129,7 @@ static __device__ __forceinline__ void load_operands(const void* x, int64_t x_ro
 /// The descriptor of b, 16 of 64 k: a column has 128 bytes, its 16-byte chunk c at place c ^ column
 /// % 8, and 8 columns have 1024, which is also how they are aligned. Four such b's begin 32 bytes
 /// apart. (Without swizzle, columns of 16 bytes side by side, products take as long.)
-static __device__ __forceinline__ uint64_t operand_at(uint32_t shared) {
+static constexpr __device__ __forceinline__ uint64_t operand_at(uint32_t shared) {
   constexpr uint64_t kEightColumns = 1024 >> 4, kSwizzle128 = uint64_t{1} << 62;
   return static_cast<uint64_t>((shared & 0x3ffff) >> 4) | uint64_t{1} << 16 | kEightColumns << 32 |
          kSwizzle128;
@@ -159,10 +159,23 @@ struct SumBlock {
 /// The descriptor of b where it is (k, n), n side by side: 64 columns have 128 bytes, chunk c of
 /// row r at place c ^ r % 8; 8 rows have 1024, and columns from 64 on begin `columns64` bytes
 /// further.
-static __device__ __forceinline__ uint64_t operand_across(uint32_t shared, uint32_t columns64) {
+static constexpr __device__ __forceinline__ uint64_t operand_across(uint32_t shared,
+                                                                    uint32_t columns64) {
   constexpr uint64_t kEightRows = 1024 >> 4, kSwizzle128 = uint64_t{1} << 62;
   return static_cast<uint64_t>((shared & 0x3ffff) >> 4) |
          static_cast<uint64_t>(columns64 >> 4) << 16 | kEightRows << 32 | kSwizzle128;
+}
+
+/// The descriptor of an operand that lies `bytes` behind another, of whose descriptor this is the
+/// low word; the rest is as in `like`. One addition, where to mask and shift each address took four
+/// instructions that wait for each other.
+template <uint64_t like>
+static __device__ __forceinline__ uint64_t operand_behind(uint32_t low, int bytes) {
+  uint64_t operand;
+  asm("mov.b64 %0,{%1,%2};"
+      : "=l"(operand)
+      : "r"(low + static_cast<uint32_t>(bytes) / 16), "n"(static_cast<uint32_t>(like >> 32)));
+  return operand;
 }
 
 static __device__ __forceinline__ void begin_products() {
@@ -224,6 +237,18 @@ static __device__ __forceinline__ void wait(uint32_t at, uint32_t parity) {
       "@!done bra AGAIN_%=;\n}" ::"r"(at),
       "r"(parity)
       : "memory");
+}
+/// Whether a phase is over, or will be soon. What asks need not wait for the answer.
+static __device__ __forceinline__ bool is_over(uint32_t at, uint32_t parity) {
+  uint32_t over;
+  asm volatile(
+      "{\n.reg .pred done;\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 done,[%1],%2;\n"
+      "selp.u32 %0,1,0,done;\n}"
+      : "=r"(over)
+      : "r"(at), "r"(parity)
+      : "memory");
+  return over != 0;
 }
 /// The barrier waits for `bytes` that copies bring; this arrives at it.
 static __device__ __forceinline__ void expect_bytes(uint32_t barrier, uint32_t bytes) {

@@ -7,7 +7,9 @@ namespace stepless::kernels::sm80 {
 
 /// The slab's tiles, found by all threads of a block together. Returns how many.
 static __device__ int find_tiles(const AttnSlab& slab, int rows_of_tile, int* begins) {
-  __shared__ int found[kAttnWarps];
+  // Aligned, so that no wide load has words beside it (racecheck reports those, unused as they
+  // are).
+  __shared__ __align__(16) int found[kAttnWarps];
   static_assert(kSlabRows <= kAttnThreads);
   const int r = threadIdx.x, warp = r / 32;
   const SeqRow* const seq = slab.args.seq + slab.first_row + r;

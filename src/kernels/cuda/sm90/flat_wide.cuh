@@ -71,16 +71,11 @@ struct WideTile {
   __device__ __forceinline__ void sync_group() const {
     asm volatile("bar.sync %0,128;" ::"r"(1 + warp / 4) : "memory");
   }
-  __device__ __forceinline__ void release(uint32_t barrier) const {
+  /// Of x that only products have read, once for a warp. What threads have loaded themselves, each
+  /// gives back for itself.
+  __device__ __forceinline__ void release_x(uint32_t barrier) const {
     __syncwarp();
     if (lane == 0) arrive(barrier);
-  }
-
-  /// The same behind loads, `seen` made of all of them. (Without it sums of x were those of the
-  /// next unit in one of some 30 launches of 13824 x 5120, in f16 on an H200.)
-  __device__ __forceinline__ void release_after(uint32_t barrier, uint32_t seen) const {
-    __syncwarp();
-    arrive_after(barrier, seen, lane);
   }
 
   __device__ __forceinline__ void make_operands(int step) {
@@ -97,7 +92,7 @@ struct WideTile {
   __device__ __forceinline__ void look_ahead(int step, int left) {
     if (step + 1 >= left) return;
     if (step + 1 == kSteps) {
-      release(rings.empty());
+      arrive(rings.empty());
       rings.advance();
     }
     make_operands((step + 1) % kSteps);
@@ -141,10 +136,12 @@ struct WideTile {
         wait_products();
         pin(dot);
         if (step == 0 && d == 0) pin(chain);
-        if (d == kLast && !Kind::kLoadsSums) release(empty);
+        if (d == kLast && !Kind::kLoadsSums) release_x(empty);
         kind.fold(chain, dot, own, step, d, rings.x_at(step) + Unit::kOperands + d * kCols * 4);
       }
-      if constexpr (Kind::kLoadsSums) release_after(empty, kind.seen);
+      // Arriving as soon as loads are on their way, sums of x were those of the next unit in one of
+      // some 30 launches of 13824 x 5120, in f16 on an H200.
+      if constexpr (Kind::kLoadsSums) arrive_after(empty, kind.seen);
     }
   }
 
@@ -208,9 +205,12 @@ struct WideTile {
     if (!Kind::kWholeUnits)
       for (int step = span.steps - (span.units - 1) * kSteps; step < kSteps; ++step) {
         wait(rings.x_full(step), rings.x_parity);
-        release(rings.x_empty(step));
+        if (Kind::kLoadsSums)
+          arrive(rings.x_empty(step));
+        else
+          release_x(rings.x_empty(step));
       }
-    release(rings.empty());
+    arrive(rings.empty());
     rings.advance();
   }
 

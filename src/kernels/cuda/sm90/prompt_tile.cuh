@@ -93,7 +93,7 @@ struct PromptRings {
     }
     for (int i = 0; i < Shape::kUnitStages; ++i) {
       make_barrier(units.barriers + i * 8, 32 * kWeightWarps);
-      make_barrier(units.barriers + (Shape::kUnitStages + i) * 8, 4 * kMakers);
+      make_barrier(units.barriers + (Shape::kUnitStages + i) * 8, 128 * kMakers);
     }
     publish_barriers();
   }
@@ -231,7 +231,7 @@ struct PromptMaker {
   __device__ __forceinline__ void load_next(int batch, bool more) {
     const int step = batch / kStepBatches + 1;
     if (step < kSteps) return load(step);
-    release(rings.units.empty());
+    arrive(rings.units.empty());  // each thread for what it has loaded itself
     rings.units.advance();
     if (!more) return;
     rings.units.wait_full();

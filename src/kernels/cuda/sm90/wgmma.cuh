@@ -215,18 +215,16 @@ static __device__ __forceinline__ void publish_barriers() {
 static __device__ __forceinline__ void arrive(uint32_t at) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _,[%0];" ::"r"(at) : "memory");
 }
-/// Lane 0 arrives when `seen` is there, whatever it is: an arrival overtakes loads from shared
-/// memory that nothing has waited for yet, while products keep that busy, and what it gives back
-/// may be overwritten before they are done.
-static __device__ __forceinline__ void arrive_after(uint32_t at, uint32_t seen, int lane) {
+/// Arrives when `seen` is there, whatever it is: an arrival overtakes loads from shared memory that
+/// nothing has waited for yet, while products keep that busy, and what it gives back may be
+/// overwritten before they are done.
+static __device__ __forceinline__ void arrive_after(uint32_t at, uint32_t seen) {
   asm volatile(
-      "{\n.reg .pred first,is,isnt;\n"
-      "setp.eq.s32 first,%2,0;\n"
-      "setp.eq.and.b32 is,%1,0x7fbadbad,first;\n"
-      "setp.ne.and.b32 isnt,%1,0x7fbadbad,first;\n"
+      "{\n.reg .pred is;\n"
+      "setp.eq.b32 is,%1,0x7fbadbad;\n"
       "@is mbarrier.arrive.shared::cta.b64 _,[%0];\n"
-      "@isnt mbarrier.arrive.shared::cta.b64 _,[%0];\n}" ::"r"(at),
-      "r"(seen), "r"(lane)
+      "@!is mbarrier.arrive.shared::cta.b64 _,[%0];\n}" ::"r"(at),
+      "r"(seen)
       : "memory");
 }
 static __device__ __forceinline__ void wait(uint32_t at, uint32_t parity) {

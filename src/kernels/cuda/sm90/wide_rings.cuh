@@ -38,11 +38,12 @@ struct WideRoom {
   static __device__ __forceinline__ void make_barriers(uint32_t shared) {
     for (int i = 0; i < kSteps; ++i) {
       make_barrier(shared + kBarriers + i * 8, 1);
-      make_barrier(shared + kBarriers + (kSteps + i) * 8, kWideWarps);
+      make_barrier(shared + kBarriers + (kSteps + i) * 8,
+                   Kind::kLoadsSums ? kWideThreads : kWideWarps);
     }
     for (int i = 0; i < kStages; ++i) {
       make_barrier(shared + kWeightBarriers + i * 8, 2 * 32 * kWeightWarps);
-      make_barrier(shared + kWeightBarriers + (kStages + i) * 8, kWideWarps);
+      make_barrier(shared + kWeightBarriers + (kStages + i) * 8, kWideThreads);
     }
     publish_barriers();
   }

@@ -266,27 +266,29 @@ static __device__ __forceinline__ TilePlace find_wide_tile(const FlatWeights& w,
 }
 
 /// Stores what a warpgroup computed, 64 outputs from tile `tile0` on; column i is row row_of(i) of
-/// y.
+/// y. (Where outputs lie is found once: by every column, a tile of 128 took 4 us longer.)
 template <class Tile, class Row>
 static __device__ __forceinline__ void store_outputs(const Tile& tile, const FlatWeights& w,
                                                      int tile0, int columns, const Row& row_of) {
+  if (w.gated) {
+    const int output = tile.lane / 16 * 32 + tile.lane % 16;
+    const int out = (tile0 / 2 + tile.lane / 16) * kTileRows + tile.lane % 16;
+    const bool here = out < w.one[0].n;
+    return tile.store_columns(columns, [&](int column) {
+      if (here)
+        store_gated(w, row_of(column), out, tile.sum_at(column, output),
+                    tile.sum_at(column, output + 16));
+    });
+  }
+  const TilePlace at = find_tile(w, tile0);
+  void* const y = w.y[at.weight];
+  const int64_t stride = w.y_stride[at.weight];
+  const int out0 = at.tile * kTileRows, n = w.one[at.weight].n;
   tile.store_columns(columns, [&](int column) {
-    const int row = row_of(column);
-    if (w.gated) {
-      const int output = tile.lane / 16 * 32 + tile.lane % 16;
-      const int out = (tile0 / 2 + tile.lane / 16) * kTileRows + tile.lane % 16;
-      if (out < w.one[0].n)
-        store_gated(w, row, out, tile.sum_at(column, output), tile.sum_at(column, output + 16));
-      return;
-    }
-    const TilePlace at = find_tile(w, tile0);
+    const int64_t row = row_of(column) * stride;
 #pragma unroll
-    for (int output = tile.lane; output < 64; output += 32) {
-      const int out = at.tile * kTileRows + output;
-      if (out < w.one[at.weight].n)
-        store(w.y[at.weight], w.y_type, row * w.y_stride[at.weight] + out,
-              tile.sum_at(column, output));
-    }
+    for (int output = tile.lane; output < 64; output += 32)
+      if (out0 + output < n) store(y, w.y_type, row + out0 + output, tile.sum_at(column, output));
   });
 }
 

@@ -71,9 +71,10 @@ struct WideTile {
   __device__ __forceinline__ void sync_group() const {
     asm volatile("bar.sync %0,128;" ::"r"(1 + warp / 4) : "memory");
   }
-  /// Of x that only products have read, once for a warp. What threads have loaded themselves, each
-  /// gives back for itself.
+  /// What threads have loaded themselves, each gives back for itself; x that only products have
+  /// read, once for a warp.
   __device__ __forceinline__ void release_x(uint32_t barrier) const {
+    if constexpr (Kind::kLoadsSums) return arrive(barrier);
     __syncwarp();
     if (lane == 0) arrive(barrier);
   }
@@ -205,10 +206,7 @@ struct WideTile {
     if (!Kind::kWholeUnits)
       for (int step = span.steps - (span.units - 1) * kSteps; step < kSteps; ++step) {
         wait(rings.x_full(step), rings.x_parity);
-        if (Kind::kLoadsSums)
-          arrive(rings.x_empty(step));
-        else
-          release_x(rings.x_empty(step));
+        release_x(rings.x_empty(step));
       }
     arrive(rings.empty());
     rings.advance();

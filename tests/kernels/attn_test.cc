@@ -444,6 +444,20 @@ TEST_P(EachAttn, PromptRowsFromTheFirstOn) {
   }
 }
 
+/// Few launches with an edge on every side, for compute-sanitizer: tiles of rows, chunks and a page
+/// begun, a prompt's rows and others.
+TEST_P(EachAttn, AnEdgeOnEverySide) {
+  const AttnShape shape =
+      fitting({.cache_type = DType::bf16, .heads = 2, .kv_heads = 1, .k_dim = 32, .v_dim = 32});
+  Scene scene(shape, {135, 70});
+  for (std::int64_t p = 0; p < 135; ++p) scene.add(0, p);
+  scene.add(1, 69);
+  scene.make_queries();
+  const auto together = scene.output();
+  scene.run(row(), *together, {0, scene.m() * shape.heads});
+  expect_right(shape, scene, *together, 4e-6);
+}
+
 /// Long rows among short ones, more than one share of the KV axis to whoever sums them.
 TEST_P(EachAttn, ManySequencesAtOnce) {
   for (const std::int64_t window : {0, 700}) {

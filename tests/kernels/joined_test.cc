@@ -144,6 +144,18 @@ TEST_P(JoinedProducts, PartsEqualSeparateLaunches) {
   });
 }
 
+/// Few launches with an edge on every side, for compute-sanitizer.
+TEST_P(JoinedProducts, AnEdgeOnEverySide) {
+  const Format format = formats().front();
+  const std::int64_t m = std::min<std::int64_t>(GetParam()->fields.rows.most, 67);
+  const std::vector<std::int64_t> sizes = fitting({40, 16, 49});
+  const Products together = products(format, m, 768, sizes);
+  run(together, nullptr);
+  const Products apart = run_apart(together);
+  for (std::size_t i = 0; i < sizes.size(); ++i)
+    EXPECT_EQ(y_of(together.parts[i]), y_of(apart.parts[i])) << "part " << i;
+}
+
 TEST_P(JoinedProducts, ProductsOfANormEqualSeparateLaunches) {
   const auto launch_all = entry().joined.normed_products;
   if (launch_all == nullptr) GTEST_SKIP() << "it makes no norms";

@@ -90,6 +90,7 @@ __global__ void __launch_bounds__(kThreads) sample(SampleArgs args, Cut cut) {
     row.mark = reinterpret_cast<uint32_t*>(room + args.vocab * 4);
   }
   copy_logits(team, row, args.logits + i * args.stride);
+  team.assemble();
   if (has_penalties(params)) penalise(team, params, row);
   survey(team, row);
   if (args.top_ids != nullptr) list_best(team, args, row, i);

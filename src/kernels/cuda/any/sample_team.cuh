@@ -28,7 +28,17 @@ struct Shared {
 template <int kTeam>
 class Team {
  public:
-  __device__ Team(Shared& shared, int rank) : shared(shared), rank(rank) {}
+  __device__ Team(Shared& shared, int rank) : shared(shared), rank(rank) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    if (kTeam > 1) asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+#endif
+  }
+  /// Once, before anything is told: nobody may write to a block that has not begun.
+  __device__ void assemble() const {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    if (kTeam > 1) asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
+#endif
+  }
 
   /// f(part) for the parts of this block.
   template <class F>

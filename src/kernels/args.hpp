@@ -59,6 +59,7 @@ struct NormArgs;
 struct RopeArgs;
 struct KvPutArgs;
 struct AttnArgs;
+struct CudaEntry;
 
 /// Pairs of a row of x and an expert: pair i reads row i / per_row of x and the expert ids[i], and
 /// its product is row i of y. Sorting them is the launch's own affair.
@@ -81,6 +82,11 @@ struct CudaJoined {
   int32_t (*normed_products)(const AddArgs& add, const NormArgs& norm, const MatmulArgs* parts,
                              int64_t count, const GluArgs* glu,
                              const CudaContext& context) = nullptr;
+  /// The same of a gate and its up, and the product of what they give, whose x is not kept either.
+  /// Its kernel is this row as well. Where the launch cannot, cudaErrorNotSupported.
+  int32_t (*feed_forward)(const AddArgs& add, const NormArgs& norm, const MatmulArgs* gate_and_up,
+                          const GluArgs& glu, const MatmulArgs& down,
+                          const CudaContext& context) = nullptr;
   /// A plain sum of two values, a + b, of the norm's x_type, which keeps it, and its norm.
   int32_t (*norm_sum)(const AddArgs& add, const NormArgs& norm,
                       const CudaContext& context) = nullptr;
@@ -90,6 +96,14 @@ struct CudaJoined {
   /// The same, and attention of the same rows behind it; neither queries nor keys are stored.
   int32_t (*attend_turned)(const RopeArgs& q, const RopeArgs& k, const KvPutArgs& put,
                            const AttnArgs& attn, const CudaContext& context) = nullptr;
+  /// Attention whose y is stored as a `attended_products` takes it. Where the launch cannot,
+  /// cudaErrorNotSupported.
+  int32_t (*attend_as_x)(const AttnArgs& attn, const CudaContext& context) = nullptr;
+  /// Products of what `attention` gives, which is not kept. Where the launches cannot,
+  /// cudaErrorNotSupported.
+  int32_t (*attended_products)(const CudaEntry& attention, const AttnArgs& attn,
+                               const MatmulArgs* parts, int64_t count,
+                               const CudaContext& context) = nullptr;
   /// Products of pairs with the experts they name, whose weights lie one after another from
   /// parts[].w on; m is the number of pairs. With `glu` not null as in `products`.
   int32_t (*experts)(const MatmulArgs* parts, int64_t count, const GluArgs* glu,

@@ -20,8 +20,10 @@ class Reader {
     if (op<LinearOp>(at) != nullptr) return Join::parts;
     if (is_normed_sum(at)) {
       if (!is_product_of_norm(at + 2)) return Join::norm_sum;
-      return is_gated(at + 2) ? Join::norm_gate : Join::norm_product;
+      if (!is_gated(at + 2)) return Join::norm_product;
+      return is_product_of_gate(at + 4) ? Join::feed_forward : Join::norm_gate;
     }
+    if (is_attended_product(at)) return Join::attended_product;
     if (!is_turned_put(at)) return Join::none;
     return is_turned_attention(at) ? Join::attend_turned : Join::put_turned;
   }
@@ -62,6 +64,14 @@ class Reader {
     return linear != nullptr && linear->x == norm->y && is_read_once(norm->y);
   }
 
+  /// Behind a gate.
+  bool is_product_of_gate(std::size_t at) const {
+    const auto* glu = op<GluOp>(at - 1);
+    const auto* linear = op<LinearOp>(at);
+    return linear != nullptr && linear->x == glu->y && linear->parts.size() == 1 &&
+           is_read_once(glu->y);
+  }
+
   bool is_turned_put(std::size_t at) const {
     const auto *q = op<RopeOp>(at), *k = op<RopeOp>(at + 1);
     const auto* put = op<KvPutOp>(at + 2);
@@ -78,6 +88,12 @@ class Reader {
            is_read_once(q->y) && q->angles == k->angles;
   }
 
+  bool is_attended_product(std::size_t at) const {
+    const auto* attn = op<AttnOp>(at);
+    const auto* linear = op<LinearOp>(at + 1);
+    return attn != nullptr && linear != nullptr && linear->x == attn->y && is_read_once(attn->y);
+  }
+
   const Program& program_;
   std::vector<int> readers_;
 };
@@ -91,6 +107,7 @@ std::size_t nodes_of(Join join) {
       return 1;
     case Join::gate:
     case Join::norm_sum:
+    case Join::attended_product:
       return 2;
     case Join::norm_product:
     case Join::put_turned:
@@ -98,6 +115,8 @@ std::size_t nodes_of(Join join) {
     case Join::norm_gate:
     case Join::attend_turned:
       return 4;
+    case Join::feed_forward:
+      return 5;
   }
   return 1;
 }

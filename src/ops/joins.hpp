@@ -22,8 +22,10 @@ enum class Join : std::uint8_t {
   norm_sum,
   norm_product,  // a sum, its norm, the product that alone reads that
   norm_gate,     // the same and the gate behind it
+  feed_forward,  // the same and the product that alone reads what the gate gives
   put_turned,
-  attend_turned
+  attend_turned,
+  attended_product  // attention and the product that alone reads it
 };
 /// How many nodes join at most, the first included.
 std::size_t nodes_of(Join join);

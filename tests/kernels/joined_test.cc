@@ -156,58 +156,6 @@ TEST_P(JoinedProducts, AnEdgeOnEverySide) {
     EXPECT_EQ(y_of(together.parts[i]), y_of(apart.parts[i])) << "part " << i;
 }
 
-TEST_P(JoinedProducts, ProductsOfANormEqualSeparateLaunches) {
-  const auto launch_all = entry().joined.normed_products;
-  if (launch_all == nullptr) GTEST_SKIP() << "it makes no norms";
-  int served = 0;
-  for (const Format& format : formats())
-    for (const std::int64_t k : {256, 1024, 2048, 3072})
-      for (std::int64_t m = 1; m <= 3; ++m)
-        for (const bool is_gate : {false, true}) {
-          SCOPED_TRACE(format.text() + ", m " + std::to_string(m) + ", k " + std::to_string(k));
-          Products together =
-              products(format, m, k, is_gate ? fitting({200, 200}) : fitting({40, 2500, 33}));
-          kernels::GluArgs glu{};
-          const std::int64_t n = together.parts[0].n;
-          glu.y = poisoned(m * n * 2), glu.type = format.x_type;
-          glu.rows = m, glu.width = glu.gate_stride = glu.up_stride = glu.y_stride = n;
-          kernels::AddArgs add{};
-          add.a = random(format.x_type, m * k), add.b = random(format.x_type, m * k);
-          add.y = poisoned(m * k * 2), add.type = add.b_type = add.y_type = format.x_type;
-          add.rows = m, add.width = add.a_stride = add.b_stride = add.y_stride = k;
-          add.a_scale = add.b_scale = 1;
-          kernels::NormArgs norm{};
-          norm.x = add.y, norm.y = poisoned(m * k * 2), norm.weight = random(format.x_type, k);
-          norm.x_type = norm.weight_type = norm.y_type = format.x_type, norm.weight_offset = 1;
-          norm.rows = m, norm.k = norm.x_stride = norm.y_stride = k, norm.groups = 1;
-          norm.epsilon = 1e-5f;
-          constexpr std::int32_t kNotSupported = 801;  // cudaErrorNotSupported
-          std::int32_t error = 0;
-          arrays_.run(workspace(together), [&](const kernels::CudaContext& context) {
-            error = launch_all(add, norm, together.parts.data(), std::ssize(together.parts),
-                               is_gate ? &glu : nullptr, context);
-            return error == kNotSupported ? 0 : error;
-          });
-          if (error == kNotSupported) continue;
-          ++served;
-          const auto read = [&](const void* p, std::int64_t count) {
-            return arrays_.get(static_cast<const std::uint8_t*>(p), count * 2);
-          };
-          const Bytes sum = read(add.y, m * k), gated = read(glu.y, m * n);
-          std::vector<Bytes> y;
-          for (const kernels::MatmulArgs& a : together.parts) y.push_back(y_of(a));
-          arrays_.run(0, [&](const kernels::CudaContext& context) {
-            return cuda_row(KernelOp::norm).device->joined.norm_sum(add, norm, context);
-          });
-          EXPECT_EQ(sum, read(add.y, m * k));
-          for (kernels::MatmulArgs& a : together.parts) a.x = norm.y;
-          run(together, is_gate ? &glu : nullptr);
-          for (std::size_t i = 0; i < y.size(); ++i) EXPECT_EQ(y[i], y_of(together.parts[i]));
-          EXPECT_EQ(gated, read(glu.y, m * n));
-        }
-  EXPECT_GT(served, 0) << "no shape was served";
-}
-
 TEST_P(JoinedProducts, GateEqualsSeparateLaunches) {
   each_case([&](const Format& format, std::int64_t m, std::int64_t k) {
     for (const std::int64_t n : fitting({16, 49, 2500})) {
@@ -238,6 +186,122 @@ std::vector<const Kernel*> rows_that_join_products() {
 }
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(JoinedProducts);
 INSTANTIATE_TEST_SUITE_P(RollCall, JoinedProducts, testing::ValuesIn(rows_that_join_products()),
+                         row_name);
+
+// ---- norms in front of products
+
+/// A sum of two values and its norm, of m rows.
+struct NormedSum {
+  kernels::AddArgs add{};
+  kernels::NormArgs norm{};
+};
+
+class JoinedNorms : public JoinedProducts {
+ protected:
+  NormedSum normed_sum(DType type, std::int64_t m, std::int64_t k) {
+    NormedSum all;
+    kernels::AddArgs& add = all.add;
+    add.a = random(type, m * k), add.b = random(type, m * k);
+    add.y = poisoned(m * k * 2), add.type = add.b_type = add.y_type = type;
+    add.rows = m, add.width = add.a_stride = add.b_stride = add.y_stride = k;
+    add.a_scale = add.b_scale = 1;
+    kernels::NormArgs& norm = all.norm;
+    norm.x = add.y, norm.y = poisoned(m * k * 2), norm.weight = random(type, k);
+    norm.x_type = norm.weight_type = norm.y_type = type, norm.weight_offset = 1;
+    norm.rows = m, norm.k = norm.x_stride = norm.y_stride = k, norm.groups = 1;
+    norm.epsilon = 1e-5f;
+    return all;
+  }
+  kernels::GluArgs gate_of(const Format& format, std::int64_t m, std::int64_t n) {
+    kernels::GluArgs glu{};
+    glu.y = poisoned(m * n * 2), glu.type = format.x_type;
+    glu.rows = m, glu.width = glu.gate_stride = glu.up_stride = glu.y_stride = n;
+    return glu;
+  }
+  Bytes read(const void* p, std::int64_t elements) const {
+    return arrays_.get(static_cast<const std::uint8_t*>(p), elements * 2);
+  }
+  /// Whether `launch`(context) was for such a shape.
+  template <class F>
+  bool serves(std::int64_t workspace_bytes, F launch) {
+    constexpr std::int32_t kNotSupported = 801;  // cudaErrorNotSupported
+    std::int32_t error = 0;
+    arrays_.run(workspace_bytes, [&](const kernels::CudaContext& context) {
+      error = launch(context);
+      return error == kNotSupported ? 0 : error;
+    });
+    return error == 0;
+  }
+  /// The sum, the norm and the products that read it, in launches of their own.
+  void run_norm_apart(const NormedSum& x, Products& products, const kernels::GluArgs* glu) {
+    arrays_.run(0, [&](const kernels::CudaContext& context) {
+      return cuda_row(KernelOp::norm).device->joined.norm_sum(x.add, x.norm, context);
+    });
+    for (kernels::MatmulArgs& a : products.parts) a.x = x.norm.y;
+    run(products, glu);
+  }
+};
+
+TEST_P(JoinedNorms, ProductsOfANormEqualSeparateLaunches) {
+  const auto launch_all = entry().joined.normed_products;
+  if (launch_all == nullptr) GTEST_SKIP() << "it makes no norms";
+  int served = 0;
+  for (const Format& format : formats())
+    for (const std::int64_t k : {256, 1024, 2048, 3072, 4352})
+      for (const std::int64_t m : {1, 2, 3, 64, 192})
+        for (const bool is_gate : {false, true}) {
+          SCOPED_TRACE(format.text() + ", m " + std::to_string(m) + ", k " + std::to_string(k));
+          if (m > GetParam()->fields.rows.most) continue;
+          const NormedSum x = normed_sum(format.x_type, m, k);
+          Products together =
+              products(format, m, k, is_gate ? fitting({200, 200}) : fitting({40, 2500, 33}));
+          for (kernels::MatmulArgs& a : together.parts) a.x = x.norm.y;
+          const std::int64_t n = together.parts[0].n;
+          const kernels::GluArgs glu = gate_of(format, m, n);
+          if (!serves(workspace(together), [&](const kernels::CudaContext& context) {
+                return launch_all(x.add, x.norm, together.parts.data(), std::ssize(together.parts),
+                                  is_gate ? &glu : nullptr, context);
+              }))
+            continue;
+          ++served;
+          const Bytes sum = read(x.add.y, m * k), gated = read(glu.y, m * n);
+          std::vector<Bytes> y;
+          for (const kernels::MatmulArgs& a : together.parts) y.push_back(y_of(a));
+          run_norm_apart(x, together, is_gate ? &glu : nullptr);
+          EXPECT_EQ(sum, read(x.add.y, m * k));
+          for (std::size_t i = 0; i < y.size(); ++i) EXPECT_EQ(y[i], y_of(together.parts[i]));
+          EXPECT_EQ(gated, read(glu.y, m * n));
+        }
+  EXPECT_GT(served, 0) << "no shape was served";
+}
+
+TEST_P(JoinedNorms, AFeedForwardEqualsSeparateLaunches) {
+  const auto launch_all = entry().joined.feed_forward;
+  if (launch_all == nullptr) GTEST_SKIP() << "it joins no feed-forward";
+  for (const Format& format : formats())
+    for (const auto& [m, k, n] :
+         {std::tuple{64, 256, 256}, {192, 768, 2304}, {320, 4352, 512}, {65, 256, 256}}) {
+      SCOPED_TRACE(format.text() + ", m " + std::to_string(m) + ", k " + std::to_string(k));
+      const NormedSum x = normed_sum(format.x_type, m, k);
+      Products both = products(format, m, k, {n, n}), down = products(format, m, n, fitting({300}));
+      for (kernels::MatmulArgs& a : both.parts) a.x = x.norm.y;
+      const kernels::GluArgs glu = gate_of(format, m, n);
+      down.parts[0].x = glu.y;
+      const std::int64_t room = std::max(workspace(both), workspace(down));
+      const bool served = serves(room, [&](const kernels::CudaContext& context) {
+        return launch_all(x.add, x.norm, both.parts.data(), glu, down.parts[0], context);
+      });
+      EXPECT_EQ(served, m % 64 == 0);
+      if (!served) continue;
+      const Bytes sum = read(x.add.y, m * k), y = y_of(down.parts[0]);
+      run_norm_apart(x, both, &glu);
+      EXPECT_EQ(sum, read(x.add.y, m * k));
+      EXPECT_EQ(y, y_of(run_apart(down).parts[0]));
+    }
+}
+
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(JoinedNorms);
+INSTANTIATE_TEST_SUITE_P(RollCall, JoinedNorms, testing::ValuesIn(rows_that_join_products()),
                          row_name);
 
 // ---- a sum and its norm

@@ -95,8 +95,9 @@ TEST(Place, WhatOneLaunchMayServeLiesApart) {
     }
     EXPECT_TRUE(seen.contains(Join::gate));
     // What chooses experts reads the norm as well.
-    EXPECT_TRUE(seen.contains(mlp == Mlp::gated ? Join::norm_gate : Join::norm_sum));
+    EXPECT_TRUE(seen.contains(mlp == Mlp::gated ? Join::feed_forward : Join::norm_sum));
     EXPECT_TRUE(seen.contains(Join::attend_turned));
+    EXPECT_TRUE(seen.contains(Join::attended_product));
   }
 }
 

@@ -91,7 +91,8 @@ std::size_t JoinedLaunches::run_normed_products(const DeviceRun& run, const Step
   const BoundCall add = bind(step, node[0], 0), norm = bind(step, node[1], 0);
   const std::vector<kernels::MatmulArgs> parts = args_of_all(calls);
   std::optional<BoundCall> gate;
-  if (joins_[at] == Join::norm_gate) gate = bind(step, node[3], 0);
+  const bool is_gate = joins_[at] != Join::norm_product;
+  if (is_gate) gate = bind(step, node[3], 0);
   const Kernel& kernel = *calls[0].kernel;
   const std::int32_t error = kernel.device->joined.normed_products(
       args_of<kernels::AddArgs>(add), args_of<kernels::NormArgs>(norm), parts.data(),
@@ -100,7 +101,26 @@ std::size_t JoinedLaunches::run_normed_products(const DeviceRun& run, const Step
   // The kernel is planned for any shape; this launch of it is for some.
   if (error == cudaErrorNotSupported) return 0;
   check_launch(error, kernel);
-  return nodes_of(joins_[at]);
+  return nodes_of(is_gate ? Join::norm_gate : Join::norm_product);
+}
+
+std::size_t JoinedLaunches::run_feed_forward(const DeviceRun& run, const Step& step,
+                                             std::size_t at) const {
+  const Node* const node = &step.program->nodes[at];
+  constexpr auto kLaunch = &kernels::CudaJoined::feed_forward;
+  const std::vector<BoundCall> both = product_calls(step, node[2], 2, kLaunch);
+  if (both.empty()) return 0;
+  const BoundCall down = bind(step, node[4], 0);
+  const Kernel& kernel = *both[0].kernel;
+  if (down.kernel != &kernel) return 0;
+  const BoundCall add = bind(step, node[0], 0), norm = bind(step, node[1], 0);
+  const BoundCall gate = bind(step, node[3], 0);
+  const std::int32_t error = kernel.device->joined.feed_forward(
+      args_of<kernels::AddArgs>(add), args_of<kernels::NormArgs>(norm), args_of_all(both).data(),
+      args_of<kernels::GluArgs>(gate), args_of<kernels::MatmulArgs>(down), context_of(run, kernel));
+  if (error == cudaErrorNotSupported) return 0;
+  check_launch(error, kernel);
+  return nodes_of(Join::feed_forward);
 }
 
 std::size_t JoinedLaunches::run_turned_put(const DeviceRun& run, const Step& step,
@@ -133,6 +153,24 @@ std::size_t JoinedLaunches::run_turned_attention(const DeviceRun& run, const Ste
   return nodes_of(Join::attend_turned);
 }
 
+std::size_t JoinedLaunches::run_attended(const DeviceRun& run, const Step& step,
+                                         std::size_t at) const {
+  const Node* const node = &step.program->nodes[at];
+  const BoundCall attn = bind(step, node[0], 0);
+  if (!can_join(attn, &kernels::CudaJoined::attend_as_x)) return 0;
+  const std::vector<BoundCall> calls =
+      product_calls(step, node[1], 1, &kernels::CudaJoined::attended_products);
+  if (calls.empty()) return 0;
+  const std::vector<kernels::MatmulArgs> parts = args_of_all(calls);
+  const Kernel& kernel = *calls[0].kernel;
+  const std::int32_t error = kernel.device->joined.attended_products(
+      *attn.kernel->device, args_of<kernels::AttnArgs>(attn), parts.data(), std::ssize(parts),
+      context_of(run, kernel));
+  if (error == cudaErrorNotSupported) return 0;
+  check_launch(error, kernel);
+  return nodes_of(Join::attended_product);
+}
+
 std::size_t JoinedLaunches::run(const DeviceRun& run, const Step& step, std::size_t at) const {
   switch (joins_[at]) {
     case Join::none:
@@ -143,8 +181,10 @@ std::size_t JoinedLaunches::run(const DeviceRun& run, const Step& step, std::siz
     case Join::norm_sum:
       return run_norm_sum(run, step, at);
     case Join::norm_product:
-    case Join::norm_gate: {
-      const std::size_t all = run_normed_products(run, step, at);
+    case Join::norm_gate:
+    case Join::feed_forward: {
+      std::size_t all = joins_[at] == Join::feed_forward ? run_feed_forward(run, step, at) : 0;
+      if (all == 0) all = run_normed_products(run, step, at);
       return all > 0 ? all : run_norm_sum(run, step, at);
     }
     case Join::put_turned:
@@ -153,6 +193,8 @@ std::size_t JoinedLaunches::run(const DeviceRun& run, const Step& step, std::siz
       const std::size_t all = run_turned_attention(run, step, at);
       return all > 0 ? all : run_turned_put(run, step, at);
     }
+    case Join::attended_product:
+      return run_attended(run, step, at);
   }
   return 0;
 }

@@ -34,34 +34,6 @@ inline __device__ float inverse_of(double squares, const NormShape& shape, NormR
   return room.inverse;
 }
 
-/// Any type, width and alignment.
-__global__ void __launch_bounds__(kMostNormThreads) norm_any(NormShape shape) {
-  __shared__ NormRoom room;
-  const NormArgs& args = shape.norm;
-  const auto groups = static_cast<unsigned>(args.groups);
-  const int64_t row = blockIdx.x / groups, group = blockIdx.x % groups;
-  const int64_t x = row * args.x_stride + group * args.k, y = row * args.y_stride + group * args.k;
-  const void* from = args.x;
-  begin_early();
-  double squares = 0;
-  for (int64_t i = threadIdx.x; i < args.k; i += blockDim.x) {
-    float value = load(args.x, args.x_type, x + i);
-    if (shape.b != nullptr) {
-      store(shape.sum, args.x_type, x + i, value + load(shape.b, args.x_type, x + i));
-      value = load(shape.sum, args.x_type, x + i);
-    }
-    squares = fma(static_cast<double>(value), static_cast<double>(value), squares);
-  }
-  if (shape.b != nullptr) from = shape.sum;  // a thread reads back what it wrote itself
-  const float inverse = inverse_of(squares, shape, room);
-  for (int64_t i = threadIdx.x; i < args.k; i += blockDim.x) {
-    float value = load(from, args.x_type, x + i) * inverse;
-    if (args.weight != nullptr)
-      value *= load(args.weight, args.weight_type, i) + args.weight_offset;
-    store(args.y, args.y_type, y + i, value);
-  }
-}
-
 struct Eight {
   uint4 raw;
   template <DType type>
@@ -72,9 +44,16 @@ struct Eight {
   }
 };
 
+/// Eight elements of a run of y, the i-th, as a tensor has them.
+struct RowsOfY {
+  static __device__ void put(const NormArgs& args, int64_t /*row*/, int64_t run, int i, uint4 v) {
+    reinterpret_cast<uint4*>(static_cast<uint8_t*>(args.y) + run * 2)[i] = v;
+  }
+};
+
 /// 16-bit elements of one type, weights included, eight at a time; a run stays in registers: of one
 /// vector at most 32 a thread, for which there is room beside a product's blocks.
-template <DType type, int kVectors>
+template <DType type, int kVectors, class Place = RowsOfY>
 __global__ void __maxnreg__(kVectors == 1 ? 32 : 64) norm_eights(NormShape shape) {
   __shared__ NormRoom room;
   const NormArgs& args = shape.norm;
@@ -123,30 +102,21 @@ __global__ void __maxnreg__(kVectors == 1 ? 32 : 64) norm_eights(NormShape shape
       values[e] = kept[v].at<type>(e) * inverse;
       if (args.weight != nullptr) values[e] *= weight[v].at<type>(e) + args.weight_offset;
     }
-    const_cast<uint4*>(at(args.y, y))[i] = packed_eight(type, values);
+    Place::put(args, row, y, i, packed_eight(type, values));
   }
 }
 
-inline cudaError_t launch_norm(const NormShape& shape, const CudaContext& context) {
+constexpr int64_t kMostEights = int64_t{kMostNormThreads} * kMostNormVectors;
+
+template <DType type, class Place>
+cudaError_t launch_eights(const NormShape& shape, const CudaContext& context) {
   const NormArgs& args = shape.norm;
-  const unsigned blocks = grid_for(args.rows * args.groups);
-  const bool aligned = in_sixteens(args.x, args.x_stride) && in_sixteens(args.y, args.y_stride) &&
-                       in_sixteens(args.weight, 0) && in_sixteens(shape.b, 0) &&
-                       in_sixteens(shape.sum, 0);
-  const bool one_type = args.x_type != DType::f32 && args.y_type == args.x_type &&
-                        (args.weight == nullptr || args.weight_type == args.x_type);
-  if (aligned && one_type && args.k % 8 == 0 &&
-      args.k <= int64_t{8} * kMostNormThreads * kMostNormVectors) {
-    const auto needed = static_cast<unsigned>((args.k / 8 + 31) / 32 * 32);
-    const unsigned threads = needed < kMostNormThreads ? needed : kMostNormThreads;
-    const bool one = args.k <= int64_t{8} * kMostNormThreads, half = args.x_type == DType::f16;
-    const auto kernel =
-        half ? (one ? norm_eights<DType::f16, 1> : norm_eights<DType::f16, kMostNormVectors>)
-             : (one ? norm_eights<DType::bf16, 1> : norm_eights<DType::bf16, kMostNormVectors>);
-    return launch_grid(kernel, {blocks, threads}, context, shape);
-  }
-  const unsigned threads = args.k <= 128 ? 32 : args.k <= 1024 ? 128 : kMostNormThreads;
-  return launch_grid(norm_any, {blocks, threads}, context, shape);
+  const auto needed = static_cast<unsigned>((args.k / 8 + 31) / 32 * 32);
+  const unsigned threads = needed < kMostNormThreads ? needed : kMostNormThreads;
+  const auto kernel = args.k <= int64_t{8} * kMostNormThreads
+                          ? norm_eights<type, 1, Place>
+                          : norm_eights<type, kMostNormVectors, Place>;
+  return launch_grid(kernel, {grid_for(args.rows * args.groups), threads}, context, shape);
 }
 
 }  // namespace

@@ -4,6 +4,49 @@
 namespace stepless::kernels {
 namespace {
 
+/// Any type, width and alignment.
+__global__ void __launch_bounds__(kMostNormThreads) norm_any(NormShape shape) {
+  __shared__ NormRoom room;
+  const NormArgs& args = shape.norm;
+  const auto groups = static_cast<unsigned>(args.groups);
+  const int64_t row = blockIdx.x / groups, group = blockIdx.x % groups;
+  const int64_t x = row * args.x_stride + group * args.k, y = row * args.y_stride + group * args.k;
+  const void* from = args.x;
+  begin_early();
+  double squares = 0;
+  for (int64_t i = threadIdx.x; i < args.k; i += blockDim.x) {
+    float value = load(args.x, args.x_type, x + i);
+    if (shape.b != nullptr) {
+      store(shape.sum, args.x_type, x + i, value + load(shape.b, args.x_type, x + i));
+      value = load(shape.sum, args.x_type, x + i);
+    }
+    squares = fma(static_cast<double>(value), static_cast<double>(value), squares);
+  }
+  if (shape.b != nullptr) from = shape.sum;  // a thread reads back what it wrote itself
+  const float inverse = inverse_of(squares, shape, room);
+  for (int64_t i = threadIdx.x; i < args.k; i += blockDim.x) {
+    float value = load(from, args.x_type, x + i) * inverse;
+    if (args.weight != nullptr)
+      value *= load(args.weight, args.weight_type, i) + args.weight_offset;
+    store(args.y, args.y_type, y + i, value);
+  }
+}
+
+cudaError_t launch_norm(const NormShape& shape, const CudaContext& context) {
+  const NormArgs& args = shape.norm;
+  const unsigned blocks = grid_for(args.rows * args.groups);
+  const bool aligned = in_sixteens(args.x, args.x_stride) && in_sixteens(args.y, args.y_stride) &&
+                       in_sixteens(args.weight, 0) && in_sixteens(shape.b, 0) &&
+                       in_sixteens(shape.sum, 0);
+  const bool one_type = args.x_type != DType::f32 && args.y_type == args.x_type &&
+                        (args.weight == nullptr || args.weight_type == args.x_type);
+  if (aligned && one_type && args.k % 8 == 0 && args.k <= kMostEights * 8)
+    return args.x_type == DType::f16 ? launch_eights<DType::f16, RowsOfY>(shape, context)
+                                     : launch_eights<DType::bf16, RowsOfY>(shape, context);
+  const unsigned threads = args.k <= 128 ? 32 : args.k <= 1024 ? 128 : kMostNormThreads;
+  return launch_grid(norm_any, {blocks, threads}, context, shape);
+}
+
 int32_t launch(const void* args, const CudaContext& context) {
   return launch_norm({*static_cast<const NormArgs*>(args), nullptr, nullptr}, context);
 }

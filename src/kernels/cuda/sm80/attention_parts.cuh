@@ -94,6 +94,7 @@ struct AttnSlab {
   float2* sums;
   float* values;
   unsigned* tickets;  // (tiles, KV heads, batches); zero between launches
+  bool makes_x;       // y is stored as the x of a product of prompts (sm90/prompt_operands.cuh)
 
   __device__ int64_t unit_of(int row, int head) const { return row * args.heads + head; }
 };

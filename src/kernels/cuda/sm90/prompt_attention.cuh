@@ -15,6 +15,7 @@
 // goes, what was tried, and that one number of bf16 for a weight is not enough.
 #pragma once
 #include "kernels/cuda/sm80/attention_merge.cuh"
+#include "kernels/cuda/sm90/prompt_operands.cuh"
 #include "kernels/cuda/sm90/prompt_packed.cuh"
 
 namespace stepless::kernels::sm90 {
@@ -498,14 +499,33 @@ struct TallReader {
       float sum = total[half];
       sum += __shfl_xor_sync(~0u, sum, 1);
       sum += __shfl_xor_sync(~0u, sum, 2);
-      if (local(half) >= rows) continue;
+      const bool is_row = local(half) < rows;
+      if (!slab.makes_x && !is_row) continue;
       const float per = 1.0f / (kValueScale<type> * sum);
-      uint16_t* const to =
-          y + (slab.first_row + row_of(local(half))) * a.y_stride + tile.head * kDim + 2 * t;
+      const int64_t row = slab.first_row + row_of(is_row ? local(half) : 0);
+      const auto pair = [&](int i) {
+        return narrowed<type>(acc[4 * i + 2 * half] * per, acc[4 * i + 2 * half + 1] * per);
+      };
+      if (slab.makes_x) {
+        store_as_x(row, is_row, pair);
+        continue;
+      }
+      uint16_t* const to = y + row * a.y_stride + tile.head * kDim + 2 * t;
 #pragma unroll
-      for (int i = 0; i < kDim / 8; ++i)
-        *reinterpret_cast<uint32_t*>(to + 8 * i) =
-            narrowed<type>(acc[4 * i + 2 * half] * per, acc[4 * i + 2 * half + 1] * per);
+      for (int i = 0; i < kDim / 8; ++i) *reinterpret_cast<uint32_t*>(to + 8 * i) = pair(i);
+    }
+  }
+  /// A row that is the x of a product.
+  template <class Pair>
+  __device__ __forceinline__ void store_as_x(int64_t row, bool is_row, const Pair& pair) {
+    const int steps = static_cast<int>(a.y_stride) / kStepK;
+#pragma unroll
+    for (int step = 0; step < kDim / kStepK; ++step) {
+      uint32_t pairs[8];
+#pragma unroll
+      for (int i = 0; i < 8; ++i) pairs[i] = pair(8 * step + i);
+      store_quads_as_operands(static_cast<uint8_t*>(a.y), steps, static_cast<int>(row),
+                              tile.head * (kDim / kStepK) + step, t, pairs, is_row);
     }
   }
 };

@@ -91,10 +91,11 @@ static bool fits_tall(const AttnArgs& a) {
          a.q_stride % 8 == 0 && a.y_stride % 2 == 0;
 }
 
-/// Launches `one`(slab) for all rows, so many at a time.
+/// Launches `one`(slab) for all rows, so many at a time. `makes_x`: y becomes operands.
 template <class Launch>
-static int32_t launch_slabs(const AttnArgs& a, int most, const Launch& one) {
+static int32_t launch_slabs(const AttnArgs& a, int most, bool makes_x, const Launch& one) {
   AttnSlab slab = slab_of(a);
+  slab.makes_x = makes_x;
   for (; slab.first_row < a.rows; slab.first_row += most) {
     const int64_t left = a.rows - slab.first_row;
     slab.rows = static_cast<int>(left < most ? left : most);

@@ -60,6 +60,7 @@ struct PromptArgs {
   FlatWeights w;     // tiles of 16 outputs, each weight's a multiple of a block's unless gated
   const uint8_t* x;  // prepared
   int m;
+  bool makes_x;  // what a gate gives is stored prepared, as the x of a product
   PromptLine line;
   int band;         // tiles of rows at a time
   float4* left;     // sums that blocks leave
@@ -344,35 +345,48 @@ struct PromptMaker {
                       bf16x2(up[6], up[7]));
   }
 
+  static constexpr int kChunks = 8;  // of 8 outputs in a row
+  __device__ __forceinline__ uint4 eight_of(int which, int row, int chunk) const {
+    return load_shared16(room_of(which) + row * kStorePitch + chunk * 16);
+  }
+  __device__ __forceinline__ void store_rows(int m0, const MakerOutputs& mine, int most) const {
+    for (int i = static_cast<int>(threadIdx.x) % 128; i < kStoreCols * kChunks; i += 128) {
+      const int row = i / kChunks, n = mine.first + i % kChunks * 8;
+      if (m0 + row < a.m && n < most)
+        store_eight(a.w.y[mine.weight], a.w.y_stride[mine.weight], m0 + row, n, most,
+                    eight_of(maker, row, i % kChunks));
+    }
+  }
+  /// Half of the rows, which both makers have brought. Where they are to be the x of a product,
+  /// rows and outputs are whole blocks.
+  __device__ __forceinline__ void store_gated_rows(int m0, int n0, int most) const {
+    constexpr int kTurns = kStoreCols * kChunks / kMakers / 128;
+    const GluArgs& glu = a.w.glu;
+#pragma unroll 1
+    for (int turn = 0; turn < kTurns; ++turn) {
+      const int i = (maker * kTurns + turn) * 128 + static_cast<int>(threadIdx.x) % 128;
+      const int row = i / kChunks, chunk = i % kChunks, n = n0 + chunk * 8;
+      const uint4 v = gate_eight(glu, eight_of(0, row, chunk), eight_of(1, row, chunk));
+      if (a.makes_x)
+        store_as_operands(static_cast<uint8_t*>(glu.y), most / kStepK, m0 + row, n / 8, v);
+      else if (m0 + row < a.m && n < most)
+        store_eight(glu.y, glu.y_stride, m0 + row, n, most, v);
+    }
+  }
+
   /// By way of shared memory, kStoreCols rows of y at a time. Of a gate and its up, both makers see
-  /// what both have rounded, as if it had been stored, and each stores one half of the rows.
+  /// what both have rounded, as if it had been stored.
   __device__ void store_sums(PromptPlace place) const {
-    constexpr int kChunks = 8;  // of 8 outputs in a row
-    const FlatWeights& w = a.w;
-    const MakerOutputs mine = outputs_of(w, place.output_tile, maker);
-    const int most = w.one[mine.weight].n;
+    const MakerOutputs mine = outputs_of(a.w, place.output_tile, maker);
+    const int most = a.w.one[mine.weight].n;
 #pragma unroll
     for (int part = 0; part < Shape::kCols / kStoreCols; ++part) {
       const int m0 = place.row_tile * Shape::kCols + part * kStoreCols;
       if (m0 >= a.m) break;
-      w.gated ? sync_makers() : sync();  // the part before has been read
+      a.w.gated ? sync_makers() : sync();  // the part before has been read
       narrow(part);
-      w.gated ? sync_makers() : sync();
-      const int from = w.gated ? maker * (kStoreCols * kChunks / kMakers) : 0;
-      const int end = w.gated ? from + kStoreCols * kChunks / kMakers : kStoreCols * kChunks;
-      for (int i = from + static_cast<int>(threadIdx.x) % 128; i < end; i += 128) {
-        const int row = i / kChunks, n = mine.first + i % kChunks * 8;
-        if (m0 + row >= a.m || n >= most) continue;
-        const uint32_t at = row * kStorePitch + i % kChunks * 16;
-        if (!w.gated) {
-          store_eight(w.y[mine.weight], w.y_stride[mine.weight], m0 + row, n, most,
-                      load_shared16(room_of(maker) + at));
-          continue;
-        }
-        store_eight(
-            w.glu.y, w.glu.y_stride, m0 + row, n, most,
-            gate_eight(w.glu, load_shared16(room_of(0) + at), load_shared16(room_of(1) + at)));
-      }
+      a.w.gated ? sync_makers() : sync();
+      a.w.gated ? store_gated_rows(m0, mine.first, most) : store_rows(m0, mine, most);
     }
   }
 

@@ -1,9 +1,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <tuple>
 
+#include "tests/kernels/prompt_operands.hpp"
 #include "tests/oracle/row_ops.hpp"
 #include "tests/support/device.hpp"
 #include "tests/support/each_row.hpp"
@@ -82,24 +84,25 @@ class Scene {
   }
 
   void run(const Kernel& kernel, const TypedRows& y, kernels::Slice units) const {
-    kernels::AttnArgs args = {};
-    args.q = q_->data();
-    args.y = y.data();
-    args.q_stride = q_->stride();
-    args.y_stride = y.stride();
-    args.type = shape_.type;
-    args.seq = rows_.data();
-    args.rows = m();
-    args.heads = shape_.heads;
-    args.cache = {k_->data(),      v_->data(),   shape_.cache_type, shape_.page_tokens,
-                  shape_.kv_heads, shape_.k_dim, shape_.v_dim};
-    args.scale = static_cast<float>(scale());
-    args.softcap = static_cast<float>(shape_.softcap);
-    args.window = shape_.window;
-    args.sinks = shape_.sinks ? sinks_->data() : nullptr;
-    args.sinks_type = shape_.sinks_type;
+    const kernels::AttnArgs args = args_of(y);
     if (kernel.device != nullptr) return run_on_device(kernel, args, y, units);
     kernel.entry->run(&args, units);
+  }
+
+  /// What `attend_as_x` stores in place of y, whose rows have no room between them.
+  Bytes run_as_x(const Kernel& kernel, const TypedRows& y) const {
+    DeviceArrays device;
+    kernels::AttnArgs args = on_device(device, args_of(y));
+    std::uint8_t* const there = device.put(Bytes(bytes_of(y).size(), 0xff));
+    args.y = there;
+    device.run(0, [&](const kernels::CudaContext& context) {
+      return kernel.device->joined.attend_as_x(args, context);
+    });
+    return device.get(there, std::ssize(bytes_of(y)));
+  }
+  static Bytes bytes_of(const TypedRows& rows) {
+    const std::int64_t count = (rows.rows() - 1) * rows.stride() + rows.width();
+    return {rows.data(), rows.data() + count * size_of(rows.type())};
   }
 
   std::vector<double> reference(std::int64_t row, std::int64_t head) const {
@@ -123,28 +126,56 @@ class Scene {
   }
 
  private:
+  kernels::AttnArgs args_of(const TypedRows& y) const {
+    kernels::AttnArgs args = {};
+    args.q = q_->data();
+    args.y = y.data();
+    args.q_stride = q_->stride();
+    args.y_stride = y.stride();
+    args.type = shape_.type;
+    args.seq = rows_.data();
+    args.rows = m();
+    args.heads = shape_.heads;
+    args.cache = {k_->data(),      v_->data(),   shape_.cache_type, shape_.page_tokens,
+                  shape_.kv_heads, shape_.k_dim, shape_.v_dim};
+    args.scale = static_cast<float>(scale());
+    args.softcap = static_cast<float>(shape_.softcap);
+    args.window = shape_.window;
+    args.sinks = shape_.sinks ? sinks_->data() : nullptr;
+    args.sinks_type = shape_.sinks_type;
+    return args;
+  }
+  /// Everything that they name but y.
+  kernels::AttnArgs on_device(DeviceArrays& device, kernels::AttnArgs args) const {
+    const auto put = [&device](const TypedRows& rows) { return device.put(bytes_of(rows)); };
+    std::vector<kernels::SeqRow> seq = rows_;
+    std::map<std::pair<const std::int32_t*, std::size_t>, const std::int32_t*> tables;
+    for (kernels::SeqRow& row : seq) {
+      const auto pages = static_cast<std::size_t>(row.position / shape_.page_tokens + 1);
+      const std::int32_t*& table = tables[{row.pages, pages}];
+      const auto* const from = reinterpret_cast<const std::uint8_t*>(row.pages);
+      if (table == nullptr)
+        table = reinterpret_cast<std::int32_t*>(device.put({from, from + pages * 4}));
+      row.pages = table;
+    }
+    const auto* rows = reinterpret_cast<const std::uint8_t*>(seq.data());
+    args.seq = reinterpret_cast<kernels::SeqRow*>(
+        device.put({rows, rows + seq.size() * sizeof(kernels::SeqRow)}));
+    args.q = put(*q_), args.cache.k = put(*k_), args.cache.v = put(*v_);
+    if (args.sinks != nullptr) args.sinks = put(*sinks_);
+    return args;
+  }
   /// On the device, which computes whole rows: those that `units` touches. What it names comes
   /// back; a unit is a head of a row.
   void run_on_device(const Kernel& kernel, kernels::AttnArgs args, const TypedRows& y,
                      kernels::Slice units) const {
     DeviceArrays device;
-    const auto put = [&device](const TypedRows& rows) { return device.put(bytes_of(rows)); };
     const Bytes poison(bytes_of(y).size(), 0xff);
-    std::vector<kernels::SeqRow> seq = rows_;
-    for (kernels::SeqRow& row : seq) {
-      const auto* from = reinterpret_cast<const std::uint8_t*>(row.pages);
-      const auto pages = static_cast<std::size_t>(row.position / shape_.page_tokens + 1);
-      row.pages = reinterpret_cast<std::int32_t*>(device.put({from, from + pages * 4}));
-    }
-    const auto* rows = reinterpret_cast<const std::uint8_t*>(seq.data());
-    args.seq = reinterpret_cast<kernels::SeqRow*>(
-        device.put({rows, rows + seq.size() * sizeof(kernels::SeqRow)}));
+    args = on_device(device, args);
     const std::int64_t first = units.begin / shape_.heads, size = size_of(shape_.type);
     args.rows = (units.end + shape_.heads - 1) / shape_.heads - first;
     args.seq += first;
-    args.q = put(*q_) + first * args.q_stride * size, args.cache.k = put(*k_),
-    args.cache.v = put(*v_);
-    if (args.sinks != nullptr) args.sinks = put(*sinks_);
+    args.q = static_cast<const std::uint8_t*>(args.q) + first * args.q_stride * size;
     std::uint8_t* const there = device.put(poison);
     args.y = there + first * args.y_stride * size;
     device.run(kernel.device->workspace_bytes(&args), [&](const kernels::CudaContext& context) {
@@ -161,10 +192,6 @@ class Scene {
       std::fill_n(rest.begin() + at, head_bytes, 0xff);
     }
     EXPECT_EQ(rest, poison) << "written between rows";
-  }
-  static Bytes bytes_of(const TypedRows& rows) {
-    const std::int64_t count = (rows.rows() - 1) * rows.stride() + rows.width();
-    return {rows.data(), rows.data() + count * size_of(rows.type())};
   }
 
   double scale() const { return 1 / std::sqrt(static_cast<double>(shape_.k_dim)); }
@@ -442,6 +469,27 @@ TEST_P(EachAttn, PromptRowsFromTheFirstOn) {
     scene.run(row(), *alone, {i * shape.heads, (i + 1) * shape.heads});
     EXPECT_EQ(together->row_bytes(i), alone->row_bytes(i)) << i;
   }
+}
+
+TEST_P(EachAttn, AsTheXOfAProductItHasTheSameBits) {
+  if (row().device == nullptr || row().device->joined.attend_as_x == nullptr ||
+      row().name.find("_full_") == std::string_view::npos)
+    GTEST_SKIP() << "its results are rows, or its pages packed";
+  for (const std::int64_t dim : {64, 128})
+    for (const std::int64_t heads : {3, 6}) {
+      AttnShape shape =
+          fitting({.type = DType::bf16, .cache_type = DType::bf16, .heads = heads, .kv_heads = 3});
+      shape.k_dim = shape.v_dim = dim, shape.y_room = 0;
+      Scene scene(shape, {150, 70});
+      for (std::int64_t p = 0; p < 150; ++p) scene.add(0, p);
+      for (std::int64_t p = 28; p < 70; ++p) scene.add(1, p);
+      scene.make_queries();
+      const auto y = scene.output();
+      scene.run(row(), *y, {0, scene.m() * shape.heads});
+      EXPECT_EQ(rows_of_operands(scene.run_as_x(row(), *y), scene.m(), heads * dim),
+                Scene::bytes_of(*y))
+          << "dim " << dim << ", heads " << heads;
+    }
 }
 
 /// Few launches with an edge on every side, for compute-sanitizer: tiles of rows, chunks and a page

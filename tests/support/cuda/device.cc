@@ -19,12 +19,30 @@ void check(cudaError_t error, const char* what) {
     throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
 }
 
-/// Device memory of exactly this size, so that compute-sanitizer sees one byte too many.
+/// Device memory of exactly this size, so that compute-sanitizer sees one byte too many. What is
+/// released stays with the process: cudaMalloc() and cudaFree() take milliseconds where many
+/// processes test at once.
+void* allocate(std::int64_t size) {
+  static const cudaError_t kept = [] {
+    cudaMemPool_t pool{};
+    std::uint64_t everything = ~std::uint64_t{0};
+    const cudaError_t error = cudaDeviceGetDefaultMemPool(&pool, 0);
+    return error != cudaSuccess
+               ? error
+               : cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &everything);
+  }();
+  check(kept, "memory pool");
+  void* data = nullptr;
+  check(cudaMallocAsync(&data, static_cast<std::size_t>(size), nullptr), "cudaMallocAsync");
+  return data;
+}
+void release(void* data) { cudaFreeAsync(data, nullptr); }
+
 class DeviceBytes {
  public:
   DeviceBytes(std::int64_t size, int fill) : size_(size) {
     if (size == 0) return;
-    check(cudaMalloc(&data_, static_cast<std::size_t>(size)), "cudaMalloc");
+    data_ = allocate(size);
     check(cudaMemset(data_, fill, static_cast<std::size_t>(size)), "cudaMemset");
   }
   explicit DeviceBytes(const Bytes& bytes)
@@ -32,7 +50,9 @@ class DeviceBytes {
     if (size_ > 0)
       check(cudaMemcpy(data_, bytes.data(), bytes.size(), cudaMemcpyHostToDevice), "upload");
   }
-  ~DeviceBytes() { cudaFree(data_); }
+  ~DeviceBytes() {
+    if (data_ != nullptr) release(data_);
+  }
   DeviceBytes(const DeviceBytes&) = delete;
   DeviceBytes& operator=(const DeviceBytes&) = delete;
   std::uint8_t* data() const { return static_cast<std::uint8_t*>(data_); }
@@ -159,12 +179,11 @@ Bytes run_on_device(const Kernel& kernel, const DotProblem& p) {
 }
 
 DeviceArrays::~DeviceArrays() {
-  for (std::uint8_t* array : arrays_) cudaFree(array);
+  for (std::uint8_t* array : arrays_) release(array);
 }
 
 std::uint8_t* DeviceArrays::put(const Bytes& bytes) {
-  void* array = nullptr;
-  check(cudaMalloc(&array, std::max<std::size_t>(bytes.size(), 1)), "cudaMalloc");
+  void* const array = allocate(std::max<std::int64_t>(std::ssize(bytes), 1));
   arrays_.push_back(static_cast<std::uint8_t*>(array));
   check(cudaMemcpy(array, bytes.data(), bytes.size(), cudaMemcpyHostToDevice), "upload");
   return arrays_.back();
@@ -179,11 +198,10 @@ Bytes DeviceArrays::get(const std::uint8_t* array, std::int64_t bytes) const {
 kernels::CudaContext DeviceArrays::context(std::int64_t workspace_bytes) {
   int multiprocessors = 0;
   check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0), "attribute");
-  void* workspace = nullptr;
-  const auto size = static_cast<std::size_t>(std::max<std::int64_t>(workspace_bytes, 1));
-  check(cudaMalloc(&workspace, size), "cudaMalloc");
+  const std::int64_t size = std::max<std::int64_t>(workspace_bytes, 1);
+  void* const workspace = allocate(size);
   arrays_.push_back(static_cast<std::uint8_t*>(workspace));
-  check(cudaMemset(workspace, 0, size), "cudaMemset");
+  check(cudaMemset(workspace, 0, static_cast<std::size_t>(size)), "cudaMemset");
   return {nullptr, arrays_.back(), multiprocessors, true};
 }
 
@@ -193,7 +211,7 @@ void DeviceArrays::finish(std::int32_t error) const {
 }
 
 void DeviceArrays::release_last() {
-  cudaFree(arrays_.back());
+  release(arrays_.back());
   arrays_.pop_back();
 }
 

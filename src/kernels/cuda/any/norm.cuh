@@ -44,16 +44,36 @@ struct Eight {
   }
 };
 
-/// Eight elements of a run of y, the i-th, as a tensor has them.
-struct RowsOfY {
-  static __device__ void put(const NormArgs& args, int64_t /*row*/, int64_t run, int i, uint4 v) {
-    reinterpret_cast<uint4*>(static_cast<uint8_t*>(args.y) + run * 2)[i] = v;
+/// Elements of a + b, rounded to their type.
+template <DType type>
+__device__ uint4 added(const Eight& a, const Eight& b) {
+  float sum[8];
+#pragma unroll
+  for (int e = 0; e < 8; ++e) sum[e] = a.at<type>(e) + b.at<type>(e);
+  return packed_eight(type, sum);
+}
+template <DType type>
+__device__ void add_squares(const Eight& x, double& squares) {
+#pragma unroll
+  for (int e = 0; e < 8; ++e) {
+    const auto value = static_cast<double>(x.at<type>(e));
+    squares = fma(value, value, squares);
   }
-};
+}
+template <DType type>
+__device__ uint4 normed(const NormArgs& args, const Eight& x, const Eight& weight, float inverse) {
+  float values[8];
+#pragma unroll
+  for (int e = 0; e < 8; ++e) {
+    values[e] = x.at<type>(e) * inverse;
+    if (args.weight != nullptr) values[e] *= weight.at<type>(e) + args.weight_offset;
+  }
+  return packed_eight(type, values);
+}
 
 /// 16-bit elements of one type, weights included, eight at a time; a run stays in registers: of one
 /// vector at most 32 a thread, for which there is room beside a product's blocks.
-template <DType type, int kVectors, class Place = RowsOfY>
+template <DType type, int kVectors>
 __global__ void __maxnreg__(kVectors == 1 ? 32 : 64) norm_eights(NormShape shape) {
   __shared__ NormRoom room;
   const NormArgs& args = shape.norm;
@@ -78,46 +98,21 @@ __global__ void __maxnreg__(kVectors == 1 ? 32 : 64) norm_eights(NormShape shape
     if (i >= eights) break;
     kept[v].raw = at(args.x, x)[i];
     if (shape.b != nullptr) {
-      const Eight b{at(shape.b, x)[i]};
-      float sum[8];
-#pragma unroll
-      for (int e = 0; e < 8; ++e) sum[e] = kept[v].at<type>(e) + b.at<type>(e);
-      kept[v].raw = packed_eight(type, sum);
+      kept[v].raw = added<type>(kept[v], {at(shape.b, x)[i]});
       const_cast<uint4*>(at(shape.sum, x))[i] = kept[v].raw;
     }
-#pragma unroll
-    for (int e = 0; e < 8; ++e) {
-      const auto value = static_cast<double>(kept[v].at<type>(e));
-      squares = fma(value, value, squares);
-    }
+    add_squares<type>(kept[v], squares);
   }
   const float inverse = inverse_of(squares, shape, room);
 #pragma unroll
   for (int v = 0; v < kVectors; ++v) {
     const int i = threadIdx.x + v * blockDim.x;
     if (i >= eights) break;
-    float values[8];
-#pragma unroll
-    for (int e = 0; e < 8; ++e) {
-      values[e] = kept[v].at<type>(e) * inverse;
-      if (args.weight != nullptr) values[e] *= weight[v].at<type>(e) + args.weight_offset;
-    }
-    Place::put(args, row, y, i, packed_eight(type, values));
+    const_cast<uint4*>(at(args.y, y))[i] = normed<type>(args, kept[v], weight[v], inverse);
   }
 }
 
 constexpr int64_t kMostEights = int64_t{kMostNormThreads} * kMostNormVectors;
-
-template <DType type, class Place>
-cudaError_t launch_eights(const NormShape& shape, const CudaContext& context) {
-  const NormArgs& args = shape.norm;
-  const auto needed = static_cast<unsigned>((args.k / 8 + 31) / 32 * 32);
-  const unsigned threads = needed < kMostNormThreads ? needed : kMostNormThreads;
-  const auto kernel = args.k <= int64_t{8} * kMostNormThreads
-                          ? norm_eights<type, 1, Place>
-                          : norm_eights<type, kMostNormVectors, Place>;
-  return launch_grid(kernel, {grid_for(args.rows * args.groups), threads}, context, shape);
-}
 
 }  // namespace
 }  // namespace stepless::kernels

@@ -32,6 +32,16 @@ __global__ void __launch_bounds__(kMostNormThreads) norm_any(NormShape shape) {
   }
 }
 
+template <DType type>
+cudaError_t launch_eights(const NormShape& shape, const CudaContext& context) {
+  const NormArgs& args = shape.norm;
+  const auto needed = static_cast<unsigned>((args.k / 8 + 31) / 32 * 32);
+  const unsigned threads = needed < kMostNormThreads ? needed : kMostNormThreads;
+  const auto kernel = args.k <= int64_t{8} * kMostNormThreads ? norm_eights<type, 1>
+                                                              : norm_eights<type, kMostNormVectors>;
+  return launch_grid(kernel, {grid_for(args.rows * args.groups), threads}, context, shape);
+}
+
 cudaError_t launch_norm(const NormShape& shape, const CudaContext& context) {
   const NormArgs& args = shape.norm;
   const unsigned blocks = grid_for(args.rows * args.groups);
@@ -41,8 +51,8 @@ cudaError_t launch_norm(const NormShape& shape, const CudaContext& context) {
   const bool one_type = args.x_type != DType::f32 && args.y_type == args.x_type &&
                         (args.weight == nullptr || args.weight_type == args.x_type);
   if (aligned && one_type && args.k % 8 == 0 && args.k <= kMostEights * 8)
-    return args.x_type == DType::f16 ? launch_eights<DType::f16, RowsOfY>(shape, context)
-                                     : launch_eights<DType::bf16, RowsOfY>(shape, context);
+    return args.x_type == DType::f16 ? launch_eights<DType::f16>(shape, context)
+                                     : launch_eights<DType::bf16>(shape, context);
   const unsigned threads = args.k <= 128 ? 32 : args.k <= 1024 ? 128 : kMostNormThreads;
   return launch_grid(norm_any, {blocks, threads}, context, shape);
 }

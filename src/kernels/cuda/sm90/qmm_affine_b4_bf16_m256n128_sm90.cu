@@ -4,8 +4,8 @@
 // sums that blocks leave to each other. Norms and gates in front of a product make its x as
 // operands at once, where x would be: on an H200 a prompt's step of 2048 rows of a model of 3
 // billion weights took 0.8 ms, of 28, to prepare it.
-#include "kernels/cuda/any/norm.cuh"
 #include "kernels/cuda/sm80/flat_launch.cuh"
+#include "kernels/cuda/sm90/prompt_norm.cuh"
 #include "kernels/cuda/sm90/prompt_tile.cuh"
 
 namespace stepless::kernels {
@@ -103,15 +103,8 @@ bool can_be_operands(const void* p, int64_t rows, int64_t width, int64_t stride)
   return rows % kBlockRows == 0 && width % kUnitK == 0 && stride == width && in_sixteens(p, 0);
 }
 
-struct RowsAsOperands {
-  static __device__ void put(const NormArgs& args, int64_t row, int64_t /*run*/, int i, uint4 v) {
-    store_as_operands(static_cast<uint8_t*>(args.y), static_cast<int>(args.k / kStepK),
-                      static_cast<int>(row), i, v);
-  }
-};
-
-int32_t launch_norm_as_x(const AddArgs& add, const NormArgs& norm, const MatmulArgs& product,
-                         const CudaContext& context) {
+int32_t norm_in_front(const AddArgs& add, const NormArgs& norm, const MatmulArgs& product,
+                      const CudaContext& context) {
   const bool fits = norm.y == product.x && norm.groups == 1 && norm.rows == product.m &&
                     norm.k == product.k && norm.k <= kMostEights * 8 &&
                     can_be_operands(norm.y, norm.rows, norm.k, norm.y_stride);
@@ -122,12 +115,12 @@ int32_t launch_norm_as_x(const AddArgs& add, const NormArgs& norm, const MatmulA
   if (!fits || !one_type || !aligned) return cudaErrorNotSupported;
   NormShape shape{norm, add.b, add.y};
   shape.norm.x = add.a;
-  return launch_eights<DType::bf16, RowsAsOperands>(shape, context);
+  return launch_norm_as_x(shape, context);
 }
 
 int32_t launch_normed(const AddArgs& add, const NormArgs& norm, const MatmulArgs* parts,
                       int64_t count, const GluArgs* glu, const CudaContext& context) {
-  const int32_t error = launch_norm_as_x(add, norm, parts[0], context);
+  const int32_t error = norm_in_front(add, norm, parts[0], context);
   return error != cudaSuccess ? error
                               : launch_prepared({parts, count, glu}, {norm.y, false}, context);
 }
@@ -138,7 +131,7 @@ int32_t launch_feed_forward(const AddArgs& add, const NormArgs& norm, const Matm
   if (glu.y != down.x || glu.rows != down.m || glu.width != down.k ||
       !can_be_operands(glu.y, glu.rows, glu.width, glu.y_stride))
     return cudaErrorNotSupported;
-  int32_t error = launch_norm_as_x(add, norm, gate_and_up[0], context);
+  int32_t error = norm_in_front(add, norm, gate_and_up[0], context);
   if (error == cudaSuccess)
     error = launch_prepared({gate_and_up, 2, &glu}, {norm.y, true}, context);
   return error != cudaSuccess ? error

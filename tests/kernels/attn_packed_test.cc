@@ -7,7 +7,6 @@
 #include <memory>
 
 #include "stepless/kv.hpp"
-#include "tests/kernels/prompt_operands.hpp"
 #include "tests/oracle/row_ops.hpp"
 #include "tests/support/device.hpp"
 #include "tests/support/each_row.hpp"
@@ -137,9 +136,7 @@ class PackedScene {
         packed_v_->scales.set(place(packed_[0], position, h), g, NAN);
   }
 
-  /// `as_x`: by way of what `attend_as_x` stores, of rows without room between them.
-  std::unique_ptr<TypedRows> run(const Kernel& kernel, std::int64_t step = 0,
-                                 bool as_x = false) const {
+  std::unique_ptr<TypedRows> run(const Kernel& kernel, std::int64_t step = 0) const {
     auto y =
         std::make_unique<TypedRows>(shape_.type, m(), shape_.heads * shape_.dim, shape_.y_room);
     kernels::AttnArgs args = {};
@@ -164,7 +161,7 @@ class PackedScene {
     args.sinks_type = DType::f32;
     if (kernel.device != nullptr) {
       run_on_device(kernel, args, *y,
-                    step == 0 ? m() : std::max<std::int64_t>(1, step / shape_.heads), as_x);
+                    step == 0 ? m() : std::max<std::int64_t>(1, step / shape_.heads));
       return y;
     }
     const std::int64_t units = m() * shape_.heads;
@@ -201,7 +198,7 @@ class PackedScene {
   }
   /// On the device, `step` rows at a time.
   void run_on_device(const Kernel& kernel, kernels::AttnArgs args, const TypedRows& y,
-                     std::int64_t step, bool as_x) const {
+                     std::int64_t step) const {
     DeviceArrays device;
     const auto put = [&device](const auto* from, std::size_t count) {
       const auto* bytes = reinterpret_cast<const std::uint8_t*>(from);
@@ -236,12 +233,10 @@ class PackedScene {
       args.seq = rows + at, args.rows = std::min(step, m() - at);
       args.q = q + at * args.q_stride * size, args.y = there + at * args.y_stride * size;
       device.run(kernel.device->workspace_bytes(&args), [&](const kernels::CudaContext& context) {
-        return as_x ? kernel.device->joined.attend_as_x(args, context)
-                    : kernel.device->launch(&args, context);
+        return kernel.device->launch(&args, context);
       });
     }
-    Bytes after = device.get(there, std::ssize(before));
-    if (as_x) after = rows_of_operands(after, m(), y.stride());
+    const Bytes after = device.get(there, std::ssize(before));
     std::copy(after.begin(), after.end(), y.data());
   }
 
@@ -337,23 +332,6 @@ class EachPackedAttn : public EachRow {
     scene.expect_right(*scene.run(row()), slack());
   }
 };
-
-TEST_P(EachPackedAttn, AsTheXOfAProductItHasTheSameBits) {
-  if (row().device == nullptr || row().device->joined.attend_as_x == nullptr)
-    GTEST_SKIP() << "its results are rows";
-  for (const int bits : {4, 8})
-    for (const std::int64_t dim : {64, 128}) {
-      if (!takes(bits)) continue;
-      PackedShape shape = fitting({.bits = bits, .group = 64, .dim = dim});
-      shape.y_room = 0;
-      PackedScene scene(shape, {200, 3});
-      for (std::int64_t p = 72; p < 200; ++p) scene.add(scene.seq(0, p, 0, 2));
-      scene.make_queries();
-      const auto y = scene.run(row()), again = scene.run(row(), 0, true);
-      for (std::int64_t i = 0; i < scene.m(); ++i)
-        EXPECT_EQ(y->row_bytes(i), again->row_bytes(i)) << "dim " << dim << ", row " << i;
-    }
-}
 
 TEST_P(EachPackedAttn, EveryWidthGroupTypeAndHeadSize) {
   for (const int bits : {4, 8})

@@ -87,7 +87,7 @@ TEST(ChatTemplate, RendersPublishersTemplatesAsTransformersDoes) {
 }
 
 TEST(ChatTemplate, SmallTemplatesDoWhatJinjaDoes) {
-  const OrderedJson file = read(test::golden_dir() + "/templates/snippets.json");
+  const OrderedJson file = read(test::golden_dir() + "/snippets/snippets.json");
   ASSERT_GT(file["cases"].size(), 3000U);
   for (const auto& golden : file["cases"]) {
     SCOPED_TRACE(golden[0].get<std::string>());

@@ -45,7 +45,7 @@ struct AttnTile {
         meet(meeting),
         tile(one),
         pages(table),
-        rotates(rows[0].kept != 0),
+        rotates(rows[0].kept != 0 || rows[kRows - 1].kept != 0),
         first(rows[0].first),
         last(rows[kRows - 1].last),
         written_from(written) {

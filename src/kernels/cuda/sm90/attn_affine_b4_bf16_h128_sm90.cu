@@ -11,8 +11,6 @@ using Row = sm90::PackedPromptRow<4, attn_affine_b4_fany_h64_sm80>;
 
 }  // namespace
 
-STEPLESS_CUDA_KERNEL(attn_affine_b4_bf16_h128_sm90) = {.launch = Row::launch,
-                                                       .workspace_bytes = Row::workspace_bytes,
-                                                       .joined = {.attend_as_x = Row::launch_as_x}};
+STEPLESS_CUDA_KERNEL(attn_affine_b4_bf16_h128_sm90) = {Row::launch, Row::workspace_bytes};
 
 }  // namespace stepless::kernels

@@ -15,19 +15,14 @@ static bool serves_packed(const AttnArgs& a) {
 /// whole chunks, caches without packed pages) goes to the row `other`: shapes decide, never m.
 template <int bits, const CudaEntry& other>
 struct PackedPromptRow {
-  static int32_t launch_rows(const AttnArgs& a, bool makes_x, const CudaContext& context) {
+  static int32_t launch(const void* opaque, const CudaContext& context) {
+    const AttnArgs& a = *static_cast<const AttnArgs*>(opaque);
+    if (!serves_packed<bits>(a)) return other.launch(opaque, context);
     const bool wide = a.cache.k_dim == 128;
-    return launch_slabs(a, TallRoom<128, bits>::kSlab, makes_x, [&](const AttnSlab& slab) {
+    return launch_slabs(a, TallRoom<128, bits>::kSlab, false, [&](const AttnSlab& slab) {
       return wide ? launch_tall<DType::bf16, 128, bits>(slab, context)
                   : launch_tall<DType::bf16, 64, bits>(slab, context);
     });
-  }
-  static int32_t launch(const void* opaque, const CudaContext& context) {
-    const AttnArgs& a = *static_cast<const AttnArgs*>(opaque);
-    return serves_packed<bits>(a) ? launch_rows(a, false, context) : other.launch(opaque, context);
-  }
-  static int32_t launch_as_x(const AttnArgs& a, const CudaContext& context) {
-    return serves_packed<bits>(a) ? launch_rows(a, true, context) : cudaErrorNotSupported;
   }
   static int64_t workspace_bytes(const void* opaque) {
     const AttnArgs& a = *static_cast<const AttnArgs*>(opaque);

@@ -288,6 +288,13 @@ TEST(Selftest, PassesAndCanFail) {
                              HasSubstr("0 passed, 1 failed, 0 skipped")));
 }
 
+/// As tools/device/run calls it.
+TEST(Selftest, PassesOnTheFixturesThatTravelAlong) {
+  const Finished done = stepless({"selftest", "--golden", test::golden_dir(), "--device", "cpu"});
+  EXPECT_EQ(done.exit, 0) << done.out << done.err;
+  EXPECT_THAT(done.out + done.err, HasSubstr(" passed, 0 failed, "));
+}
+
 TEST(Output, HasNoEscapesInAPipe) {
   const Finished done =
       stepless({"generate", "--model", demo(), "--max-tokens", "40", "--progress"});

@@ -57,19 +57,19 @@ class Reader {
            value(add->a).type == value(add->y).type && value(add->b).type == value(add->y).type;
   }
 
+  /// Whether a product at `at`, and nothing else, reads a value.
+  bool is_sole_product(std::size_t at, ValueId x) const {
+    const auto* linear = op<LinearOp>(at);
+    return linear != nullptr && linear->x == x && is_read_once(x);
+  }
   /// Behind a normed sum.
   bool is_product_of_norm(std::size_t at) const {
-    const auto* norm = op<NormOp>(at - 1);
-    const auto* linear = op<LinearOp>(at);
-    return linear != nullptr && linear->x == norm->y && is_read_once(norm->y);
+    return is_sole_product(at, op<NormOp>(at - 1)->y);
   }
 
   /// Behind a gate.
   bool is_product_of_gate(std::size_t at) const {
-    const auto* glu = op<GluOp>(at - 1);
-    const auto* linear = op<LinearOp>(at);
-    return linear != nullptr && linear->x == glu->y && linear->parts.size() == 1 &&
-           is_read_once(glu->y);
+    return is_sole_product(at, op<GluOp>(at - 1)->y) && op<LinearOp>(at)->parts.size() == 1;
   }
 
   bool is_turned_put(std::size_t at) const {
@@ -90,8 +90,7 @@ class Reader {
 
   bool is_attended_product(std::size_t at) const {
     const auto* attn = op<AttnOp>(at);
-    const auto* linear = op<LinearOp>(at + 1);
-    return attn != nullptr && linear != nullptr && linear->x == attn->y && is_read_once(attn->y);
+    return attn != nullptr && is_sole_product(at + 1, attn->y);
   }
 
   const Program& program_;

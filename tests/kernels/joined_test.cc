@@ -93,6 +93,12 @@ class JoinedProducts : public Joined, public ::testing::WithParamInterface<const
   Bytes y_of(const kernels::MatmulArgs& a) const {
     return arrays_.get(static_cast<const std::uint8_t*>(a.y), a.m * a.n * 2);
   }
+  kernels::GluArgs gate_of(const Format& format, std::int64_t m, std::int64_t n) {
+    kernels::GluArgs glu{};
+    glu.y = poisoned(m * n * 2), glu.type = format.x_type;
+    glu.rows = m, glu.width = glu.gate_stride = glu.up_stride = glu.y_stride = n;
+    return glu;
+  }
   /// The sizes, as the row wants them.
   std::vector<std::int64_t> fitting(std::vector<std::int64_t> sizes) const {
     const std::int64_t step = GetParam()->fields.n_multiple;
@@ -160,9 +166,7 @@ TEST_P(JoinedProducts, GateEqualsSeparateLaunches) {
   each_case([&](const Format& format, std::int64_t m, std::int64_t k) {
     for (const std::int64_t n : fitting({16, 49, 2500})) {
       const Products together = products(format, m, k, {n, n});
-      kernels::GluArgs glu{};
-      glu.y = poisoned(m * n * 2), glu.type = format.x_type;
-      glu.rows = m, glu.width = glu.gate_stride = glu.up_stride = glu.y_stride = n;
+      kernels::GluArgs glu = gate_of(format, m, n);
       const bool clamped = n > 16 && n < 2500;
       glu.activation = clamped ? kernels::Activation::swish : kernels::Activation::silu;
       glu.alpha = 1.7f, glu.limit = clamped ? 1.5f : 0, glu.up_offset = clamped ? 1.0f : 0;
@@ -211,12 +215,6 @@ class JoinedNorms : public JoinedProducts {
     norm.rows = m, norm.k = norm.x_stride = norm.y_stride = k, norm.groups = 1;
     norm.epsilon = 1e-5f;
     return all;
-  }
-  kernels::GluArgs gate_of(const Format& format, std::int64_t m, std::int64_t n) {
-    kernels::GluArgs glu{};
-    glu.y = poisoned(m * n * 2), glu.type = format.x_type;
-    glu.rows = m, glu.width = glu.gate_stride = glu.up_stride = glu.y_stride = n;
-    return glu;
   }
   Bytes read(const void* p, std::int64_t elements) const {
     return arrays_.get(static_cast<const std::uint8_t*>(p), elements * 2);

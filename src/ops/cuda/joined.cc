@@ -52,6 +52,14 @@ void check_launch(std::int32_t error, const Kernel& kernel) {
   check_cuda(static_cast<cudaError_t>(error), kernel.name.data());
 }
 
+/// How many nodes a launch has served: none where its kernel, planned for any shape, does this for
+/// some, and not for the one at hand.
+std::size_t served(std::int32_t error, const Kernel& kernel, Join join) {
+  if (error == cudaErrorNotSupported) return 0;
+  check_launch(error, kernel);
+  return nodes_of(join);
+}
+
 }  // namespace
 
 std::size_t JoinedLaunches::run_products(const DeviceRun& run, const Step& step,
@@ -98,10 +106,7 @@ std::size_t JoinedLaunches::run_normed_products(const DeviceRun& run, const Step
       args_of<kernels::AddArgs>(add), args_of<kernels::NormArgs>(norm), parts.data(),
       std::ssize(parts), gate ? &args_of<kernels::GluArgs>(*gate) : nullptr,
       context_of(run, kernel));
-  // The kernel is planned for any shape; this launch of it is for some.
-  if (error == cudaErrorNotSupported) return 0;
-  check_launch(error, kernel);
-  return nodes_of(is_gate ? Join::norm_gate : Join::norm_product);
+  return served(error, kernel, is_gate ? Join::norm_gate : Join::norm_product);
 }
 
 std::size_t JoinedLaunches::run_feed_forward(const DeviceRun& run, const Step& step,
@@ -118,9 +123,7 @@ std::size_t JoinedLaunches::run_feed_forward(const DeviceRun& run, const Step& s
   const std::int32_t error = kernel.device->joined.feed_forward(
       args_of<kernels::AddArgs>(add), args_of<kernels::NormArgs>(norm), args_of_all(both).data(),
       args_of<kernels::GluArgs>(gate), args_of<kernels::MatmulArgs>(down), context_of(run, kernel));
-  if (error == cudaErrorNotSupported) return 0;
-  check_launch(error, kernel);
-  return nodes_of(Join::feed_forward);
+  return served(error, kernel, Join::feed_forward);
 }
 
 std::size_t JoinedLaunches::run_turned_put(const DeviceRun& run, const Step& step,
@@ -147,10 +150,7 @@ std::size_t JoinedLaunches::run_turned_attention(const DeviceRun& run, const Ste
       args_of<kernels::RopeArgs>(q), args_of<kernels::RopeArgs>(k),
       args_of<kernels::KvPutArgs>(put), args_of<kernels::AttnArgs>(attn),
       context_of(run, *attn.kernel));
-  // The kernel is planned for any shape; this launch of it may be for fewer.
-  if (error == cudaErrorNotSupported) return 0;
-  check_launch(error, *attn.kernel);
-  return nodes_of(Join::attend_turned);
+  return served(error, *attn.kernel, Join::attend_turned);
 }
 
 std::size_t JoinedLaunches::run_attended(const DeviceRun& run, const Step& step,
@@ -166,9 +166,7 @@ std::size_t JoinedLaunches::run_attended(const DeviceRun& run, const Step& step,
   const std::int32_t error = kernel.device->joined.attended_products(
       *attn.kernel->device, args_of<kernels::AttnArgs>(attn), parts.data(), std::ssize(parts),
       context_of(run, kernel));
-  if (error == cudaErrorNotSupported) return 0;
-  check_launch(error, kernel);
-  return nodes_of(Join::attended_product);
+  return served(error, kernel, Join::attended_product);
 }
 
 std::size_t JoinedLaunches::run(const DeviceRun& run, const Step& step, std::size_t at) const {

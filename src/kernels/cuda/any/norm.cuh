@@ -112,7 +112,17 @@ __global__ void __maxnreg__(kVectors == 1 ? 32 : 64) norm_eights(NormShape shape
   }
 }
 
-constexpr int64_t kMostEights = int64_t{kMostNormThreads} * kMostNormVectors;
+/// Whether runs can be read and normed by eights.
+inline bool is_in_eights(const NormShape& shape) {
+  constexpr int64_t kMost = int64_t{8} * kMostNormThreads * kMostNormVectors;
+  const NormArgs& args = shape.norm;
+  const bool aligned = in_sixteens(args.x, args.x_stride) && in_sixteens(args.y, args.y_stride) &&
+                       in_sixteens(args.weight, 0) && in_sixteens(shape.b, 0) &&
+                       in_sixteens(shape.sum, 0);
+  const bool one_type = args.x_type != DType::f32 && args.y_type == args.x_type &&
+                        (args.weight == nullptr || args.weight_type == args.x_type);
+  return aligned && one_type && args.k % 8 == 0 && args.k <= kMost;
+}
 
 }  // namespace
 }  // namespace stepless::kernels

@@ -45,12 +45,7 @@ cudaError_t launch_eights(const NormShape& shape, const CudaContext& context) {
 cudaError_t launch_norm(const NormShape& shape, const CudaContext& context) {
   const NormArgs& args = shape.norm;
   const unsigned blocks = grid_for(args.rows * args.groups);
-  const bool aligned = in_sixteens(args.x, args.x_stride) && in_sixteens(args.y, args.y_stride) &&
-                       in_sixteens(args.weight, 0) && in_sixteens(shape.b, 0) &&
-                       in_sixteens(shape.sum, 0);
-  const bool one_type = args.x_type != DType::f32 && args.y_type == args.x_type &&
-                        (args.weight == nullptr || args.weight_type == args.x_type);
-  if (aligned && one_type && args.k % 8 == 0 && args.k <= kMostEights * 8)
+  if (is_in_eights(shape))
     return args.x_type == DType::f16 ? launch_eights<DType::f16>(shape, context)
                                      : launch_eights<DType::bf16>(shape, context);
   const unsigned threads = args.k <= 128 ? 32 : args.k <= 1024 ? 128 : kMostNormThreads;

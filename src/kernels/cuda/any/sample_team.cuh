@@ -3,6 +3,7 @@
 // the parts in order, so the number of blocks never shows.
 #pragma once
 #include "kernels/cuda/any/launch.cuh"
+#include "kernels/cuda/any/team.cuh"
 
 namespace stepless::kernels {
 namespace {
@@ -30,13 +31,13 @@ class Team {
  public:
   __device__ Team(Shared& shared, int rank) : shared(shared), rank(rank) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    if (kTeam > 1) asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+    if (kTeam > 1) tell_team();
 #endif
   }
   /// Once, before anything is told: nobody may write to a block that has not begun.
   __device__ void assemble() const {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    if (kTeam > 1) asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
+    if (kTeam > 1) wait_for_team();
 #endif
   }
 
@@ -57,7 +58,7 @@ class Team {
     if (kTeam == 1)
       __syncthreads();
     else
-      wait_for_team();
+      meet_team();
     return shared.met[turn_++ % 2];
   }
 
@@ -79,7 +80,7 @@ class Team {
         : "memory");
 #endif
   }
-  static __device__ void wait_for_team() {
+  static __device__ void meet_team() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     asm volatile("barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned;" ::
                      : "memory");

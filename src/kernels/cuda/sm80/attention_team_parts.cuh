@@ -2,8 +2,8 @@
 // the sums of a share, and how shares become rows of y. Columns of y go to members by lots: a head
 // has eight, two of each warp, which are what two neighbouring lanes hold.
 #pragma once
+#include "kernels/cuda/any/team.cuh"
 #include "kernels/cuda/sm80/attention_merge.cuh"
-#include "kernels/cuda/sm80/team.cuh"
 
 namespace stepless::kernels::sm80 {
 

@@ -3,7 +3,7 @@
 // hand its sums on in shared memory, where one more warp adds up the parts of finished tiles: no
 // barrier of the block stands in the loop. A k of more warps than a block has is a cluster's.
 #pragma once
-#include "kernels/cuda/sm80/team.cuh"
+#include "kernels/cuda/any/team.cuh"
 #include "kernels/cuda/sm90/lone_norm.cuh"
 
 namespace stepless::kernels::sm90 {

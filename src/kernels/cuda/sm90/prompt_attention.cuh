@@ -500,13 +500,17 @@ struct TallReader {
     else
       store_rows();
   }
+  __device__ __forceinline__ float total_of(int half) const {
+    float sum = total[half];
+    sum += __shfl_xor_sync(~0u, sum, 1);
+    sum += __shfl_xor_sync(~0u, sum, 2);
+    return sum;
+  }
   __device__ void store_rows() {
     auto* const y = static_cast<uint16_t*>(a.y);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      float sum = total[half];
-      sum += __shfl_xor_sync(~0u, sum, 1);
-      sum += __shfl_xor_sync(~0u, sum, 2);
+      const float sum = total_of(half);
       if (local(half) >= rows) continue;
       const float per = 1.0f / (kValueScale<type> * sum);
       uint16_t* const to =
@@ -522,9 +526,7 @@ struct TallReader {
     auto* const y = static_cast<uint16_t*>(a.y);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      float sum = total[half];
-      sum += __shfl_xor_sync(~0u, sum, 1);
-      sum += __shfl_xor_sync(~0u, sum, 2);
+      const float sum = total_of(half);
       const bool is_row = local(half) < rows;
       if (!slab.makes_x && !is_row) continue;
       const float per = 1.0f / (kValueScale<type> * sum);

@@ -2,7 +2,7 @@
 #pragma once
 #include <cstdint>
 
-namespace stepless::kernels::sm80 {
+namespace stepless::kernels {
 
 /// Shared memory of another block of the team.
 static __device__ __forceinline__ uint32_t of_block(uint32_t at, int rank) {
@@ -19,4 +19,4 @@ static __device__ __forceinline__ void wait_for_team() {
   asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
 }
 
-}  // namespace stepless::kernels::sm80
+}  // namespace stepless::kernels

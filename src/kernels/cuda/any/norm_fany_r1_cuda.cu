@@ -39,7 +39,7 @@ cudaError_t launch_eights(const NormShape& shape, const CudaContext& context) {
   const unsigned threads = needed < kMostNormThreads ? needed : kMostNormThreads;
   const auto kernel = args.k <= int64_t{8} * kMostNormThreads ? norm_eights<type, 1>
                                                               : norm_eights<type, kMostNormVectors>;
-  return launch_grid(kernel, {grid_for(args.rows * args.groups), threads}, context, shape);
+  return launch_apart(kernel, grid_for(args.rows * args.groups), threads, context, shape);
 }
 
 cudaError_t launch_norm(const NormShape& shape, const CudaContext& context) {

@@ -136,23 +136,45 @@ class StepBench {
     cudaMemcpy(rows_, rows.data(), rows.size() * sizeof(SeqRow), cudaMemcpyHostToDevice);
   }
 
-  /// y = norm(a + b) by the parts' weights; the sum is kept.
-  void multiply_normed(const uint16_t* a, const uint16_t* b, uint16_t* sum,
-                       const std::vector<MatmulArgs>& parts, const GluArgs* glu) const {
+  struct NormedSum {
     AddArgs add{};
+    NormArgs norm{};
+  };
+  NormedSum normed_sum(const uint16_t* a, const uint16_t* b, uint16_t* sum) const {
+    NormedSum all;
+    AddArgs& add = all.add;
     add.a = a, add.b = b, add.y = sum, add.type = add.b_type = add.y_type = DType::bf16;
     add.rows = m_, add.width = add.a_stride = add.b_stride = add.y_stride = kWidth;
-    NormArgs norm{};
+    NormArgs& norm = all.norm;
     norm.x = sum, norm.y = normed_, norm.weight = reinterpret_cast<const uint8_t*>(norm_);
     norm.x_type = norm.weight_type = norm.y_type = DType::bf16, norm.rows = m_, norm.k = kWidth;
     norm.groups = 1, norm.x_stride = norm.y_stride = kWidth, norm.epsilon = 1e-5f;
+    return all;
+  }
+  /// y = norm(a + b) by the parts' weights; the sum is kept.
+  void multiply_normed(const NormedSum& x, const std::vector<MatmulArgs>& parts,
+                       const GluArgs* glu) const {
     const auto together = products().joined.normed_products;
-    const int32_t error =
-        together == nullptr ? cudaErrorNotSupported
-                            : together(add, norm, parts.data(), std::ssize(parts), glu, context());
+    const int32_t error = together == nullptr ? cudaErrorNotSupported
+                                              : together(x.add, x.norm, parts.data(),
+                                                         std::ssize(parts), glu, context());
     if (error != cudaErrorNotSupported) return passed(error, "norm and product");
-    passed(norm_fany_r1_cuda.joined.norm_sum(add, norm, context()), "norm");
+    passed(norm_fany_r1_cuda.joined.norm_sum(x.add, x.norm, context()), "norm");
     multiply(parts, glu);
+  }
+  void feed_forward(const NormedSum& x, const Layer& layer) const {
+    GluArgs glu{};
+    glu.y = inner_, glu.type = DType::bf16, glu.rows = m_, glu.width = glu.y_stride = kInner;
+    const std::vector<MatmulArgs> both = {layer.gate.times(normed_, nullptr, m_),
+                                          layer.up.times(normed_, nullptr, m_)};
+    const MatmulArgs down = layer.down.times(inner_, added_, m_);
+    const auto together = products().joined.feed_forward;
+    const int32_t error = together == nullptr
+                              ? cudaErrorNotSupported
+                              : together(x.add, x.norm, both.data(), glu, down, context());
+    if (error != cudaErrorNotSupported) return passed(error, "feed-forward");
+    multiply_normed(x, both, &glu);
+    multiply({down}, nullptr);
   }
   const CudaEntry& products() const {
     return m_ <= kLoneRows ? qmm_affine_b4_bf16_m8n16_sm90 : qmm_affine_b4_bf16_m64n64_sm90;
@@ -177,21 +199,19 @@ class StepBench {
   void step() const {
     const uint16_t *before = start_, *added = start_;
     int other = 0;
-    const auto behind_sum = [&](const std::vector<MatmulArgs>& parts, const GluArgs* glu) {
-      multiply_normed(before, added, residual_[other], parts, glu);
+    const auto next_sum = [&] {
+      const NormedSum x = normed_sum(before, added, residual_[other]);
       before = residual_[other], added = added_, other ^= 1;
+      return x;
     };
     for (const Layer& layer : layers_) {
-      behind_sum({layer.q.times(normed_, q_, m_), layer.k.times(normed_, k_, m_),
-                  layer.v.times(normed_, v_, m_)},
-                 nullptr);
+      multiply_normed(next_sum(),
+                      {layer.q.times(normed_, q_, m_), layer.k.times(normed_, k_, m_),
+                       layer.v.times(normed_, v_, m_)},
+                      nullptr);
       attend(layer);
       multiply({layer.o.times(attended_, added_, m_)}, nullptr);
-      GluArgs glu{};
-      glu.y = inner_, glu.type = DType::bf16, glu.rows = m_, glu.width = glu.y_stride = kInner;
-      behind_sum({layer.gate.times(normed_, nullptr, m_), layer.up.times(normed_, nullptr, m_)},
-                 &glu);
-      multiply({layer.down.times(inner_, added_, m_)}, nullptr);
+      feed_forward(next_sum(), layer);
     }
   }
   double bytes() const {

@@ -219,6 +219,9 @@ class JoinedNorms : public JoinedProducts {
   Bytes read(const void* p, std::int64_t elements) const {
     return arrays_.get(static_cast<const std::uint8_t*>(p), elements * 2);
   }
+  bool takes(std::int64_t m) const {
+    return m >= GetParam()->fields.rows.least && m <= GetParam()->fields.rows.most;
+  }
   /// Whether `launch`(context) was for such a shape.
   template <class F>
   bool serves(std::int64_t workspace_bytes, F launch) {
@@ -246,10 +249,10 @@ TEST_P(JoinedNorms, ProductsOfANormEqualSeparateLaunches) {
   int served = 0;
   for (const Format& format : formats())
     for (const std::int64_t k : {256, 1024, 2048, 3072, 4352})
-      for (const std::int64_t m : {1, 2, 3, 64, 192, 1088})
+      for (const std::int64_t m : {1, 2, 3, 9, 16, 17, 33, 49, 64, 192, 1088})
         for (const bool is_gate : {false, true}) {
           SCOPED_TRACE(format.text() + ", m " + std::to_string(m) + ", k " + std::to_string(k));
-          if (m > GetParam()->fields.rows.most) continue;
+          if (!takes(m)) continue;
           if (m > 192 && k != 3072) continue;  // more rows than blocks that fit
           const NormedSum x = normed_sum(format.x_type, m, k);
           Products together =
@@ -277,9 +280,14 @@ TEST_P(JoinedNorms, ProductsOfANormEqualSeparateLaunches) {
 TEST_P(JoinedNorms, AFeedForwardEqualsSeparateLaunches) {
   const auto launch_all = entry().joined.feed_forward;
   if (launch_all == nullptr) GTEST_SKIP() << "it joins no feed-forward";
+  const std::tuple<std::int64_t, std::int64_t, std::int64_t> cases[] = {
+      {9, 1024, 256},   {16, 3072, 2304}, {17, 768, 512},   {32, 4352, 1280},
+      {33, 256, 256},   {48, 2304, 768},  {49, 1024, 512},  {64, 256, 256},
+      {64, 3072, 8192}, {65, 256, 256},   {192, 768, 2304}, {320, 4352, 512}};
+  const bool of_few = GetParam()->fields.rows.most <= 64;
   for (const Format& format : formats())
-    for (const auto& [m, k, n] :
-         {std::tuple{64, 256, 256}, {192, 768, 2304}, {320, 4352, 512}, {65, 256, 256}}) {
+    for (const auto& [m, k, n] : cases) {
+      if (!takes(m)) continue;
       SCOPED_TRACE(format.text() + ", m " + std::to_string(m) + ", k " + std::to_string(k));
       const NormedSum x = normed_sum(format.x_type, m, k);
       Products both = products(format, m, k, {n, n}), down = products(format, m, n, fitting({300}));
@@ -290,13 +298,45 @@ TEST_P(JoinedNorms, AFeedForwardEqualsSeparateLaunches) {
       const bool served = serves(room, [&](const kernels::CudaContext& context) {
         return launch_all(x.add, x.norm, both.parts.data(), glu, down.parts[0], context);
       });
-      EXPECT_EQ(served, m % 64 == 0);
+      EXPECT_EQ(served, of_few ? format.spec.group_size == 64 : m % 64 == 0);
       if (!served) continue;
       const Bytes sum = read(x.add.y, m * k), y = y_of(down.parts[0]);
       run_norm_apart(x, both, &glu);
       EXPECT_EQ(sum, read(x.add.y, m * k));
       EXPECT_EQ(y, y_of(run_apart(down).parts[0]));
     }
+}
+
+/// Few launches with an edge on every side, for compute-sanitizer.
+TEST_P(JoinedNorms, AnEdgeOnEverySide) {
+  const auto launch_normed = entry().joined.normed_products;
+  const auto launch_all = entry().joined.feed_forward;
+  const std::int64_t m = std::min<std::int64_t>(GetParam()->fields.rows.most, 49), n = 768;
+  if (launch_normed == nullptr) GTEST_SKIP() << "it makes no norms";
+  for (const std::int64_t rows : {m, std::int64_t{64}}) {
+    if (!takes(rows)) continue;
+    const Format format = formats().front();
+    const NormedSum x = normed_sum(format.x_type, rows, 1280);
+    Products both = products(format, rows, 1280, {n, n}),
+             down = products(format, rows, n, fitting({40}));
+    for (kernels::MatmulArgs& a : both.parts) a.x = x.norm.y;
+    const kernels::GluArgs glu = gate_of(format, rows, n);
+    down.parts[0].x = glu.y;
+    const std::int64_t room = std::max(workspace(both), workspace(down));
+    const bool is_normed = serves(room, [&](const kernels::CudaContext& context) {
+      return launch_normed(x.add, x.norm, both.parts.data(), 2, nullptr, context);
+    });
+    const Bytes gate = y_of(both.parts[0]), up = y_of(both.parts[1]);
+    const bool is_whole =
+        launch_all != nullptr && serves(room, [&](const kernels::CudaContext& context) {
+          return launch_all(x.add, x.norm, both.parts.data(), glu, down.parts[0], context);
+        });
+    const Bytes y = y_of(down.parts[0]);
+    run_norm_apart(x, both, nullptr);
+    EXPECT_TRUE(!is_normed || (gate == y_of(both.parts[0]) && up == y_of(both.parts[1])));
+    run(both, &glu);
+    EXPECT_TRUE(!is_whole || y == y_of(run_apart(down).parts[0]));
+  }
 }
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(JoinedNorms);

@@ -11,21 +11,22 @@ struct OutputTile {
   int weight, row, rows;
 };
 
-/// Stores rows g and g + 8 of a tile, or what a gate makes of them, at columns `column` and
-/// `column` + 1 of m; one after the other, for the sake of less code: a step's kernels find theirs
-/// cold.
-static __device__ __forceinline__ void store_tile(const FlatWeights& w, const OutputTile& tile,
+/// Stores a gate's output g of a tile at columns `column` and `column` + 1 of m; one after the
+/// other, for the sake of less code: a step's kernels find theirs cold.
+static __device__ __forceinline__ void store_gates(const FlatWeights& w, const OutputTile& tile,
+                                                   int m, int g, int column, float2 y) {
+  const int end = min(column + 2, m);
+  if (g >= tile.rows) return;
+  float one = y.x;
+#pragma unroll 1
+  for (; column < end; ++column, one = y.y)
+    store(w.glu.y, w.y_type, column * w.glu.y_stride + tile.row + g, one);
+}
+
+/// Stores rows g and g + 8 of a tile in the same way.
+static __device__ __forceinline__ void store_rows(const FlatWeights& w, const OutputTile& tile,
                                                   int m, int g, int column, const float (&v)[4]) {
   const int out = tile.row + g, end = min(column + 2, m);
-  if (w.gated) {
-    const float2 y = gated_two(w, v);
-    if (g >= tile.rows) return;
-    float one = y.x;
-#pragma unroll 1
-    for (; column < end; ++column, one = y.y)
-      store(w.glu.y, w.y_type, column * w.glu.y_stride + out, one);
-    return;
-  }
   float low = v[0], high = v[2];
 #pragma unroll 1
   for (; column < end; ++column, low = v[1], high = v[3]) {
@@ -34,6 +35,15 @@ static __device__ __forceinline__ void store_tile(const FlatWeights& w, const Ou
     if (g < tile.rows) store(y, w.y_type, at, low);
     if (g + 8 < tile.rows) store(y, w.y_type, at + 8, high);
   }
+}
+
+/// Either, by what the weights are.
+static __device__ __forceinline__ void store_tile(const FlatWeights& w, const OutputTile& tile,
+                                                  int m, int g, int column, const float (&v)[4]) {
+  if (w.gated)
+    store_gates(w, tile, m, g, column, gated_two(w, v));
+  else
+    store_rows(w, tile, m, g, column, v);
 }
 
 }  // namespace stepless::kernels::sm90

@@ -43,7 +43,21 @@ MidGrid grid_of(const FlatCall& call, const CudaContext& context) {
 sm90::MidPlan plan_of(const MidGrid& grid, bool makes_next) {
   const int step = makes_next ? kPairs : 1;
   const int wide = divided_up(grid.tiles, sm90::kMidTiles) / step;
-  return {wide / grid.slots * step, wide % grid.slots, step, grid.tiles, false};
+  sm90::MidPlan plan{};
+  plan.each = wide / grid.slots * step, plan.more = wide % grid.slots, plan.step = step;
+  plan.tiles = grid.tiles, plan.parts = grid.parts, plan.ways = grid.ways;
+  plan.blocks = grid.parts * grid.ways * grid.slots, plan.per_part = 65536 / grid.parts + 1;
+  return plan;
+}
+
+/// Where a few multiprocessors would be free, blocks keep them.
+template <bool kInLine>
+dim3 blocks_of(const MidGrid& grid, const CudaContext& context) {
+  const auto parts = static_cast<unsigned>(grid.parts), ways = static_cast<unsigned>(grid.ways),
+             slots = static_cast<unsigned>(grid.slots), blocks = parts * ways * slots;
+  if constexpr (!kInLine) return {parts, ways, slots};
+  const auto all = static_cast<unsigned>(context.multiprocessors);
+  return context.early_start && blocks < all && blocks * 4 > all * 3 ? all : blocks;
 }
 
 template <int kCols, int kGroup, int kStages, class Sums>
@@ -58,8 +72,7 @@ int32_t launch_as(const FlatCall& call, const MidInputs<kGroup>& inputs, const M
   const bool makes_next = inputs.next.at != nullptr;
   sm90::MidPlan plan = plan_of(grid, makes_next);
   plan.x_is_made = inputs.is_made;
-  const dim3 blocks(static_cast<unsigned>(grid.parts), static_cast<unsigned>(grid.ways),
-                    static_cast<unsigned>(grid.slots));
+  const dim3 blocks = blocks_of<Room::kInLine>(grid, context);
   const std::size_t bytes = makes_next ? Room::kBytesWithGates : Room::kBytes;
   return launch_grid(kernel, {blocks, Room::kThreads, bytes}, context, sm80::weights_of(call, 1),
                      inputs.x, a.x_stride * 2, static_cast<int>(a.m), plan, inputs.next,

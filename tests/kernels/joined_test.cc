@@ -280,10 +280,11 @@ TEST_P(JoinedNorms, ProductsOfANormEqualSeparateLaunches) {
 TEST_P(JoinedNorms, AFeedForwardEqualsSeparateLaunches) {
   const auto launch_all = entry().joined.feed_forward;
   if (launch_all == nullptr) GTEST_SKIP() << "it joins no feed-forward";
+  // (Of 64 rows, 9 parts of k and so many outputs there are more sums than tell by themselves.)
   const std::tuple<std::int64_t, std::int64_t, std::int64_t> cases[] = {
       {9, 1024, 256},   {16, 3072, 2304}, {17, 768, 512},   {32, 4352, 1280},
       {33, 256, 256},   {48, 2304, 768},  {49, 1024, 512},  {64, 256, 256},
-      {64, 3072, 8192}, {65, 256, 256},   {192, 768, 2304}, {320, 4352, 512}};
+      {64, 9216, 3840}, {65, 256, 256},   {192, 768, 2304}, {320, 4352, 512}};
   const bool of_few = GetParam()->fields.rows.most <= 64;
   for (const Format& format : formats())
     for (const auto& [m, k, n] : cases) {

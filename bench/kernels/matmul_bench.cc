@@ -271,7 +271,7 @@ void add(const Case& c) {
 }
 
 void add_row(const Kernel& row, std::int64_t n, std::int64_t k) {
-  const std::int64_t ms[] = {1, 2, 3, 4, 8, 9, 16, 32, 64, 128, 512};
+  const std::int64_t ms[] = {1, 2, 3, 4, 6, 8, 9, 12, 16, 24, 32, 64, 128, 512};
   const DType types[] = {DType::f32, DType::f16, DType::bf16};
   const auto takes = [&](DType w_type) {
     const int bit = w_type == DType::f32 ? kTypeF32 : w_type == DType::f16 ? kTypeF16 : kTypeBf16;

@@ -78,7 +78,7 @@ template <class F, class C, int kM>
 struct FusedSums {
   static constexpr int kPlanes = F::kPlanes;
   static constexpr int kMostHalved = F::kAffine && C::kBits == 4 ? 8 : 4;
-  static constexpr int kHalves = kPlanes * kM <= kMostHalved ? 2 : 1;
+  static constexpr int kHalves = F::kPlane == kUnit && kPlanes * kM <= kMostHalved ? 2 : 1;
   __m512i acc[kPlanes][kHalves][kM];
 
   /// Affine sums of two planes are floats from the start: one instruction less a row and group.

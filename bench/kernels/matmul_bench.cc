@@ -3,7 +3,6 @@
 // (STEPLESS_BENCH_POOL_MB changes it; 3x the last cache and more). The read and flop ceilings are
 // measured in the same loop, turn by turn with the kernel, and its share of each is printed.
 #include <benchmark/benchmark.h>
-#include <immintrin.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/kernels/ceilings_of.hpp"
 #include "bench/kernels/machine.hpp"
 #include "bench/kernels/thread_time.hpp"
 #include "kernels/roll_call.hpp"
@@ -69,74 +69,25 @@ Pool& weights() {
   return pool;
 }
 
-/// Four streams 8 KiB apart, prefetched: one stream reads a third less here than the best kernels
-/// do.
-__attribute__((target("avx2"))) void read_bytes(const std::uint8_t* at, std::int64_t size) {
-  constexpr std::int64_t kStream = 8192;
-  __m256i sum = _mm256_setzero_si256();
-  for (std::int64_t block = 0; block + 4 * kStream <= size; block += 4 * kStream)
-    for (std::int64_t i = 0; i < kStream; i += 64)
-      for (std::int64_t stream = 0; stream < 4; ++stream) {
-        const std::uint8_t* const line = at + block + stream * kStream + i;
-        _mm_prefetch(reinterpret_cast<const char*>(line + 4 * kStream), _MM_HINT_T0);
-        const __m256i* p = reinterpret_cast<const __m256i*>(line);
-        sum =
-            _mm256_or_si256(sum, _mm256_or_si256(_mm256_loadu_si256(p), _mm256_loadu_si256(p + 1)));
-      }
-  benchmark::DoNotOptimize(_mm256_extract_epi64(sum, 0) | _mm256_extract_epi64(sum, 3));
-}
+/// The loop of a row's own arithmetic, and what it does for one exact product.
+struct Arithmetic {
+  std::int64_t (*loop)(std::int64_t steps);
+  int planes = 1;
+};
 
-constexpr int kPeakSteps = 100000;
-
-#define STEPLESS_PEAK(name, isa, instruction, reg, flops)                                        \
-  __attribute__((target(isa))) double name() {                                                   \
-    for (int i = 0; i < kPeakSteps; ++i)                                                         \
-      asm volatile(instruction                                                                   \
-                   " %%" reg "15, %%" reg "15, %%" reg "0\n" instruction " %%" reg "15, %%" reg  \
-                   "15, %%" reg "1\n" instruction " %%" reg "15, %%" reg "15, %%" reg            \
-                   "2\n" instruction " %%" reg "15, %%" reg "15, %%" reg "3\n" instruction       \
-                   " %%" reg "15, %%" reg "15, %%" reg "4\n" instruction " %%" reg "15, %%" reg  \
-                   "15, %%" reg "5\n" instruction " %%" reg "15, %%" reg "15, %%" reg            \
-                   "6\n" instruction " %%" reg "15, %%" reg "15, %%" reg "7\n" instruction       \
-                   " %%" reg "15, %%" reg "15, %%" reg "8\n" instruction " %%" reg "15, %%" reg  \
-                   "15, %%" reg "9\n" ::                                                         \
-                       : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", \
-                         "xmm9", "xmm15");                                                       \
-    return 10.0 * kPeakSteps * (flops);                                                          \
-  }
-STEPLESS_PEAK(peak_avx2, "avx2,fma", "vfmadd231ps", "ymm", 16)
-STEPLESS_PEAK(peak_avx512, "avx512f", "vfmadd231ps", "zmm", 32)
-STEPLESS_PEAK(peak_avxvnni, "avx2", "%{vex%} vpdpbusd", "ymm", 32)
-STEPLESS_PEAK(peak_avx512vnni, "avx512f,avx512vnni", "vpdpbusd", "zmm", 64)  // one plane of two
-STEPLESS_PEAK(peak_avx512bf16, "avx512f,avx512bf16", "vdpbf16ps", "zmm", 64)
-#undef STEPLESS_PEAK
-
-/// VPMADDWD and the add behind it, mul and add counted as two.
-__attribute__((target("avx2"))) double peak_avx2_i16() {
-  for (int i = 0; i < kPeakSteps; ++i)
-    asm volatile(
-        "vpmaddwd %%ymm15, %%ymm15, %%ymm10\nvpaddd %%ymm10, %%ymm0, %%ymm0\n"
-        "vpmaddwd %%ymm15, %%ymm15, %%ymm11\nvpaddd %%ymm11, %%ymm1, %%ymm1\n"
-        "vpmaddwd %%ymm15, %%ymm15, %%ymm12\nvpaddd %%ymm12, %%ymm2, %%ymm2\n"
-        "vpmaddwd %%ymm15, %%ymm15, %%ymm13\nvpaddd %%ymm13, %%ymm3, %%ymm3\n"
-        "vpmaddwd %%ymm15, %%ymm15, %%ymm14\nvpaddd %%ymm14, %%ymm4, %%ymm4\n" ::
-            : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14",
-              "xmm15");
-  return 5.0 * kPeakSteps * 32;
-}
-
-/// The arithmetic ceiling of a row's own instructions.
-double peak_flops(const Kernel& row) {
-  const Isa isa = row.is.isa;
+Arithmetic arithmetic_of(const Kernel& row) {
   const bool one_plane = row.fields.order == Order::int8_groups;
-  if (row.fields.order == Order::avx2_i16) return peak_avx2_i16();
-  if (isa == Isa::avxvnni) return (one_plane ? 2 : 1) * peak_avxvnni();
-  if (isa == Isa::avx512vnni || isa == Isa::avx512vbmi)
-    return (one_plane ? 2 : 1) * peak_avx512vnni();
-  if (one_plane) return 2 * peak_avx2_i16();  // VPMADDUBSW has VPMADDWD's rate here
-  if (isa == Isa::avx512bf16) return peak_avx512bf16();
-  if (isa == Isa::avx512) return peak_avx512();
-  return peak_avx2();
+  const Isa isa = row.is.isa == Isa::avx512vbmi ? Isa::avx512vnni : row.is.isa;
+  const kernels::CeilingEntry& own = *bench::ceilings_of(isa);
+  if (isa == Isa::avx512vnni || isa == Isa::avxvnni) return {own.int8, one_plane ? 1 : 2};
+  if (isa == Isa::avx512bf16) return {own.bf16};
+  if (row.fields.order == Order::avx2_i16) return {own.int16};
+  return {one_plane ? own.int8 : own.f32};
+}
+
+double peak_flops(const Arithmetic& arithmetic) {
+  constexpr std::int64_t kSteps = 100000;
+  return static_cast<double>(arithmetic.loop(kSteps)) / arithmetic.planes;
 }
 
 struct Case {
@@ -213,6 +164,8 @@ void run_case(benchmark::State& state, const Case& c) {
   const std::int64_t arrays = c.mode == Mode::affine ? 2 : 1;
   const std::int64_t copies = std::max<std::int64_t>(1, (std::int64_t{448} << 20) / weight_bytes);
   const std::vector<std::uint8_t> scales = make_scales(c, scale_bytes * arrays * copies);
+  const Arithmetic arithmetic = arithmetic_of(*c.row);
+  const kernels::CeilingEntry& reader = bench::widest_ceilings();
   std::vector<double> times, reads, peaks;
   std::int64_t turn = 0;
   for (auto _ : state) {
@@ -227,9 +180,9 @@ void run_case(benchmark::State& state, const Case& c) {
     state.SetIterationTime(time);
     times.push_back(time);
     const std::uint8_t* const other = weights().next(16 << 20);
-    reads.push_back((16 << 20) / seconds_of([&] { read_bytes(other, 16 << 20); }) / 1e9);
+    reads.push_back((16 << 20) / seconds_of([&] { reader.read(other, 16 << 20); }) / 1e9);
     double flops = 0;
-    const double peak_time = seconds_of([&] { flops = peak_flops(*c.row); });
+    const double peak_time = seconds_of([&] { flops = peak_flops(arithmetic); });
     peaks.push_back(flops / peak_time / 1e9);
   }
   const double time = median(times);
@@ -271,7 +224,7 @@ void add(const Case& c) {
 }
 
 void add_row(const Kernel& row, std::int64_t n, std::int64_t k) {
-  const std::int64_t ms[] = {1, 2, 3, 4, 8, 9, 16, 32, 64, 128, 512};
+  const std::int64_t ms[] = {1, 2, 3, 4, 6, 8, 9, 12, 16, 24, 32, 64, 128, 512};
   const DType types[] = {DType::f32, DType::f16, DType::bf16};
   const auto takes = [&](DType w_type) {
     const int bit = w_type == DType::f32 ? kTypeF32 : w_type == DType::f16 ? kTypeF16 : kTypeBf16;

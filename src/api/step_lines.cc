@@ -40,6 +40,11 @@ struct Place {
   }
 };
 
+/// Of the largest m of the line's bucket.
+const Plan& plan_of(const Place& at, const StepLine& line) {
+  return plan_for(at.program(), at.node, at.part, std::max<std::int64_t>(line.m, 1), at.role());
+}
+
 void fill_product(const Place& at, const Matrix& w, StepLine& line) {
   // A tied head is the head, not the embedding.
   line.op = at.node.layer < 0 ? at.node.name : w.name;
@@ -55,9 +60,9 @@ void fill_product(const Place& at, const Matrix& w, StepLine& line) {
     times = crowd.experts;
     line.bytes *= times / static_cast<double>(w.experts);
   }
-  const std::int64_t m = std::max<std::int64_t>(line.m, 1);
-  const Plan& plan = plan_for(at.program(), at.node, at.part, m, at.role());
-  const Problem problem = problem_of(at.program(), at.node, at.part, m, at.role());
+  const Plan& plan = plan_of(at, line);
+  const Problem problem =
+      problem_of(at.program(), at.node, at.part, std::max<std::int64_t>(line.m, 1), at.role());
   line.weight = &w, line.x_type = problem.x_type, line.format = format_text(problem);
   // As planned, at the largest m of the bucket; by other ceilings at the m of the step.
   line.floor_us =
@@ -83,9 +88,10 @@ void fill_attention(const Place& at, const AttnOp& attn, StepLine& line) {
   one.k = 1;
   const double flop = traffic_of(one).flop * pairs * static_cast<double>(at.step.sequences);
   line.floor_us = std::max(line.bytes / read_rate(at.machine), flop / best_rate(one, at.machine));
-  line.predicted_us =
-      std::max(line.bytes / read_rate(at.model.machine), flop / best_rate(one, at.model.machine)) +
-      at.model.machine.fixed_us;
+  const Machine& machine = at.model.machine;
+  const Kernel& kernel = *plan_of(at, line).kernel;
+  line.predicted_us = cost_us(kernel, packed_bits(one), machine, line.bytes / read_rate(machine),
+                              flop / kernel_rate(kernel, one, machine));
 }
 
 /// A sequence's state is read and written once a step, however many rows it has.
@@ -118,10 +124,8 @@ StepLine line_of(const Place& at) {
   else if (delta != nullptr)
     fill_delta(at, *delta, line);
   else
-    line.predicted_us = at.model.machine.fixed_us;
-  const Plan& plan =
-      plan_for(at.program(), at.node, at.part, std::max<std::int64_t>(line.m, 1), at.role());
-  line.kernel = std::string(plan.kernel->name);
+    line.predicted_us = plan_of(at, line).cost_us;
+  line.kernel = std::string(plan_of(at, line).kernel->name);
   return line;
 }
 

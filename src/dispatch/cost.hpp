@@ -1,5 +1,6 @@
-// Predicted time: max(bytes / bandwidth, work / rate) / measured share + fixed us. The floor is the
-// same at share 1 with the best exact arithmetic of the machine and nothing fixed.
+// Predicted time: bytes / bandwidth and work / rate, each by the measured share, together, and
+// fixed us. The floor is the larger of both at share 1 with the best exact arithmetic of the
+// machine and nothing fixed.
 #pragma once
 #include <string_view>
 
@@ -29,13 +30,16 @@ struct Share {
   double memory = 0, compute = 0;
   std::string_view source;
 };
-/// The line of measured.inc that applies.
-Share share_of(const Kernel& kernel, const Machine& machine);
+/// The line of measured.inc that applies to weights, or keys and values, of so many bits; 0: plain.
+Share share_of(const Kernel& kernel, int bits, const Machine& machine);
 
 double memory_floor_us(const Problem& problem, const Machine& machine);
 double floor_us(const Problem& problem, const Machine& machine,
                 Precision precision = Precision::exact);
 double cost_us(const Kernel& kernel, const Problem& problem, const Machine& machine);
+/// The same of a problem whose reading and computing would take so long at shares of 1.
+double cost_us(const Kernel& kernel, int bits, const Machine& machine, double memory_us,
+               double compute_us);
 
 /// The pin of prefer.inc for this kernel and m; "" when there is none.
 std::string_view pin_of(const Kernel& kernel, const Problem& problem, const Machine& machine);

@@ -204,7 +204,7 @@ OrderedJson explain_json(const Problem& p, const Machine& machine, const Plan& p
   for (const Candidate* c : ranked(plan)) {
     OrderedJson row = {{"kernel", c->kernel->name}, {"legal", c->legal}, {"why", c->why}};
     row["predicted_us"] = c->legal ? OrderedJson(c->cost_us) : OrderedJson(nullptr);
-    row["source"] = share_of(*c->kernel, machine).source;
+    row["source"] = share_of(*c->kernel, packed_bits(p), machine).source;
     json["candidates"].push_back(std::move(row));
   }
   return json;

@@ -35,6 +35,9 @@ constexpr bool has_weight(KernelOp op) {
   return op == KernelOp::qmm || op == KernelOp::qmmn || op == KernelOp::mm || op == KernelOp::embed;
 }
 
+/// Bits of packed weights, keys or values; 0: plain.
+constexpr int packed_bits(const Problem& p) { return p.packed ? p.quant.bits : 0; }
+
 /// Where the scales run: along k, in qmmn along n.
 constexpr std::int64_t group_axis(const Problem& p) { return p.op == KernelOp::qmmn ? p.n : p.k; }
 

@@ -210,14 +210,39 @@ TEST(Traffic, CountsEachByteOnce) {
 
 TEST(Cost, SharesAreFractionsWithASource) {
   for (const Machine& machine : known_machines())
-    for (const Kernel& row : roll_call()) {
-      const Share share = share_of(row, machine);
-      EXPECT_GT(share.memory, 0) << row.name;
-      EXPECT_LE(share.memory, 1) << row.name;
-      EXPECT_GT(share.compute, 0) << row.name;
-      EXPECT_LE(share.compute, 1) << row.name;
-      EXPECT_FALSE(share.source.empty());
-    }
+    for (const Kernel& row : roll_call())
+      for (const int bits : {0, 1, 2, 3, 4, 5, 6, 8}) {
+        const Share share = share_of(row, bits, machine);
+        EXPECT_GT(share.memory, 0) << row.name << " " << bits;
+        EXPECT_LE(share.memory, 1) << row.name;
+        EXPECT_GT(share.compute, 0) << row.name;
+        EXPECT_LE(share.compute, 1) << row.name;
+        EXPECT_FALSE(share.source.empty());
+      }
+}
+
+TEST(Cost, OfACpuIsMoreThanReadingOrComputingAlone) {
+  const Machine& cpu = find_machine("xeon_avx512bf16");
+  const Machine& gpu = find_machine("h200");
+  for (const Kernel& row : roll_call()) {
+    const bool on_gpu = row.is.isa >= Isa::cuda;
+    const Machine& machine = on_gpu ? gpu : cpu;
+    const double read = cost_us(row, 4, machine, 100, 0), both = cost_us(row, 4, machine, 100, 100);
+    const double compute = cost_us(row, 4, machine, 0, 100);
+    const double larger = std::max(read, compute);
+    if (on_gpu)
+      EXPECT_EQ(both, larger) << row.name;
+    else
+      EXPECT_GT(both, larger) << row.name;
+    EXPECT_LE(both, 1.27 * larger) << row.name;
+  }
+}
+
+TEST(Cost, WidthsOfOneKernelHaveSharesOfTheirOwn) {
+  const Machine& machine = find_machine("xeon_avx512bf16");
+  const Kernel& row = *find_kernel("qmm_affine_bany_fany_m12n32_avx512vnni");
+  EXPECT_NE(share_of(row, 1, machine).memory, share_of(row, 8, machine).memory);
+  EXPECT_EQ(share_of(row, 3, machine).memory, share_of(row, 5, machine).memory);
 }
 
 }  // namespace

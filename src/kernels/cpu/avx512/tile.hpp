@@ -8,10 +8,18 @@
 namespace stepless::kernels {
 
 static constexpr int64_t kTileM = 3;
-/// Rows of x that share one decoded chunk; their sums live in L1 beside it, or nearly. (24: 3 to 7
-/// % slower from 48 rows on; 72 as fast, 192 slower; chunks of 256 or 1024 elements: 6 and 4 %
-/// slower. Codes asked for ahead, while a chunk is multiplied: nothing gained.)
-static constexpr int64_t kGroupM = 48;
+/// Most rows of x that share one decoded chunk; their sums live in L1 beside it, or nearly. (24: 3
+/// to 7 % slower from 48 rows on; 96 up to 8 % slower than 48 and 72; chunks of 256 or 1024
+/// elements: 6 and 4 % slower. Codes or elements asked for ahead, while a chunk is multiplied:
+/// nothing gained.)
+static constexpr int64_t kGroupM = 72;
+
+/// Blocks of x are shared out evenly: each time that weights are read again costs 5 % of codes and
+/// 10 to 20 % of dense float32.
+static inline int64_t rows_together(int64_t m) {
+  const int64_t groups = (m + kGroupM - 1) / kGroupM, blocks = (m + kTileM - 1) / kTileM;
+  return (blocks + groups - 1) / groups * kTileM;
+}
 
 // x as prepared: blocks of three rows (the last holds what is left), 16 elements of each row in
 // turn, zero beyond k.
@@ -110,9 +118,10 @@ static void run_tile(const MatmulArgs& args, int64_t m0, int64_t rows, int64_t n
 template <void (*kDecode)(const Chunk&)>
 static void run_outputs(const void* opaque, Slice units) {
   const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
-  for (int64_t m0 = 0; m0 < args.m; m0 += kGroupM)
+  const int64_t together = rows_together(args.m);
+  for (int64_t m0 = 0; m0 < args.m; m0 += together)
     for (int64_t n0 = units.begin; n0 < units.end; n0 += kRows)
-      run_tile<kDecode>(args, m0, args.m - m0 < kGroupM ? args.m - m0 : kGroupM, n0,
+      run_tile<kDecode>(args, m0, args.m - m0 < together ? args.m - m0 : together, n0,
                         units.end - n0 < kRows ? units.end - n0 : kRows);
 }
 

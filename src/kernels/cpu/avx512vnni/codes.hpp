@@ -65,6 +65,8 @@ struct Codes {
                                                          __m512i* v) {
     if (F::kPlane < kUnit && left < kUnit)
       turn_rows<true>(rows, at, 0xFF, v);
+    else if (kBytes < 16 && left * bits >= 128)  // more than is used
+      turn_rows<false>(rows, at, 0xFFFF, v);
     else
       turn_rows<(kBytes < 16)>(rows, at, first16(kBytes), v);
     if constexpr (kBytes > 16) {

@@ -78,7 +78,7 @@ template <class F, class C, int kM>
 struct FusedSums {
   static constexpr int kPlanes = F::kPlanes;
   static constexpr int kMostHalved = F::kAffine && C::kBits == 4 ? 8 : 4;
-  static constexpr int kHalves = kPlanes * kM <= kMostHalved ? 2 : 1;
+  static constexpr int kHalves = F::kPlane == kUnit && kPlanes * kM <= kMostHalved ? 2 : 1;
   __m512i acc[kPlanes][kHalves][kM];
 
   /// Affine sums of two planes are floats from the start: one instruction less a row and group.
@@ -164,6 +164,19 @@ __attribute__((always_inline)) static inline void end_group(const FusedSums<F, C
   x.scales += kM, x.sums += kM, x.starts += kM;
 }
 
+#ifdef __AVX512VBMI2__
+static constexpr bool kCheapCodes = true;
+#else
+static constexpr bool kCheapCodes = false;
+#endif
+
+/// Rows of x from which on copies pay: more of them than one for a row of weights and unit cost few
+/// rows 3 %, those of three bits 13 % at one row and, where codes are cheap to part, 4 % at four.
+template <class C>
+static constexpr int kLeastQueued = C::kBits == 3     ? (kCheapCodes ? 5 : 2)
+                                    : C::kBytes <= 16 ? 1
+                                                      : 5;
+
 /// Outputs n0 .. n0 + count - 1.
 template <class F, class C, int kM>
 static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
@@ -179,8 +192,8 @@ static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
 #pragma GCC unroll 12
   for (int i = 0; i < kM; ++i) acc[i] = _mm512_setzero_ps();
   const int64_t last_unit = args.k / kUnit - 1;
-  // nvfp4's last unit of a row may be a half. More copies than one a row cost few rows of x 3 %.
-  constexpr bool kQueued = kTogether == 1 && (C::kBytes <= 16 || kM > 4);
+  // nvfp4's last unit of a row may be a half.
+  constexpr bool kQueued = kTogether == 1 && kM >= kLeastQueued<C>;
   Queue<C::kBytes> queue;
   if constexpr (kQueued)
     for (int64_t u = 0; u < queue.kAhead; ++u) queue.put(strip.codes, least(u, last_unit));

@@ -8,7 +8,7 @@ namespace stepless::kernels {
 namespace {
 
 /// Positions [begin, end) of a page.
-struct Chunk {
+struct alignas(64) Chunk {
   int64_t begin, end;
   Rows k, v;
   int64_t high = 0;   // positions of it up to the last that a query sees

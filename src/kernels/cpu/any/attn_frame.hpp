@@ -192,8 +192,9 @@ struct Attention {
 
   /// Keys and values of a chunk's positions from `at` to `last`, in the form in which they are
   /// read.
-  static Places lies_at(const KvLayer& cache, int64_t kv_head, const SeqRow& seq, int64_t at,
-                        int64_t last) {
+  __attribute__((always_inline)) static Places lies_at(const KvLayer& cache, int64_t kv_head,
+                                                       const SeqRow& seq, int64_t at,
+                                                       int64_t last) {
     const int64_t count = least(chunk_end(cache, seq, at), last + 1) - at;
     const int64_t page = at / cache.page_tokens;
     const bool packed =

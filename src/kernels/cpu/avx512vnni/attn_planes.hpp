@@ -33,8 +33,9 @@ struct Planes {
     keys.stream.fetch_rest();
     keys.stream.begin(chunk.k, chunk.v, chunk.after);
     keys.groups.read(chunk.k, positions);
-    Stream::fetch_groups(chunk.k, positions);  // scales of whole chunks are read
     if (all.count > 4) {
+      for (int64_t i = 0; i < 4 * (chunk.k.dim / chunk.k.group); ++i)
+        Stream::fetch_groups(chunk, i);
       values.groups.read(chunk.v, positions);
       return Many<T, type>::template visit<bits>(args, all, chunk, keys, values,
                                                  reinterpret_cast<uint8_t*>(room.keys),
@@ -42,17 +43,20 @@ struct Planes {
     }
     by_fours(all, [&]<int Q>(int q) { keys.template scores<bits, Q>(all, q, chunk); });
     settle_bits<bits>(all);
-    keys.stream.fetch(bits);
+    keys.stream.template fetch<Pace<bits>::kSoftmax>();
     by_fours(all, [&]<int Q>(int q) {
       int64_t low, high;
-      if (all.seen_by(q, Q, low, high)) soften<T, Q>(args, all, q, low, high);
+      if (!all.seen_by(q, Q, low, high)) return;
+      find_tops<T, Q>(args, all, q, low, high);
+      keys.stream.template fetch<Pace<bits>::kSoftmax>();
+      weigh_scores<T, Q>(all, q, low, high);
     });
-    keys.stream.fetch(bits);
+    keys.stream.template fetch<Pace<bits>::kSoftmax>();
     weigh_chunk<T>(all);
+    keys.stream.template fetch<Pace<bits>::kSoftmax>();
     values.groups.read(chunk.v, positions);
-    Stream::fetch_groups(chunk.v, positions);
     const int64_t groups = chunk.v.dim / chunk.v.group;
-    for (int q = 0; q < all.count; ++q) values.template share<bits>(all, q, groups, keys.stream);
+    values.template share<bits>(all, 0, all.count, groups, keys.stream);
     pending = chunk;
     all.seen_by(0, all.count, from, to);
   }

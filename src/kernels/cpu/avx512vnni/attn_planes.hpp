@@ -34,14 +34,14 @@ struct Planes {
     keys.stream.begin(chunk.k, chunk.v, chunk.after);
     keys.groups.read(chunk.k, positions);
     if (all.count > 4) {
-      for (int64_t i = 0; i < 4 * (chunk.k.dim / chunk.k.group); ++i)
-        Stream::fetch_groups(chunk, i);
+      fetch_groups(chunk, 0);
       values.groups.read(chunk.v, positions);
       return Many<T, type>::template visit<bits>(args, all, chunk, keys, values,
                                                  reinterpret_cast<uint8_t*>(room.keys),
                                                  reinterpret_cast<uint8_t*>(room.rows));
     }
     by_fours(all, [&]<int Q>(int q) { keys.template scores<bits, Q>(all, q, chunk); });
+    fetch_groups(chunk, chunk.high);
     settle_bits<bits>(all);
     keys.stream.template fetch<Pace<bits>::kSoftmax>();
     by_fours(all, [&]<int Q>(int q) {
@@ -59,6 +59,12 @@ struct Planes {
     values.template share<bits>(all, 0, all.count, groups, keys.stream);
     pending = chunk;
     all.seen_by(0, all.count, from, to);
+  }
+
+  /// Asks for what scores of positions from `at` on would ask for.
+  __attribute__((always_inline)) static void fetch_groups(const Chunk& chunk, int64_t at) {
+    const int64_t groups = chunk.k.dim / chunk.k.group;
+    for (int64_t i = (at + 15) / 16 * groups; i < 4 * groups; ++i) Stream::fetch_groups(chunk, i);
   }
 
   template <int bits>

@@ -5,10 +5,10 @@
 //
 // Decoding to float32 costs 4 to 5 instructions for 16 products of each of two queries and bounded
 // the step: 29 ns a position of 2 queries of 128 elements at 8 bits and 23 at 4, of 16.5 and 8.7
-// that memory takes (Emerald Rapids, 4096 positions). Here two instructions do 64 products: 21.5
-// and 13.2 ns, of which 10.5 are arithmetic at either width (codes in the first cache, no
-// prefetch): that is the floor at 4 bits. A third of it each are dots and values; the rest is the
-// softmax, planes of weights, scales.
+// that memory takes (Emerald Rapids, 4096 positions). Here two instructions do 64 products: 19.4
+// and 11.7 ns, of which 9.3 are arithmetic at either width (codes in the first cache): at 4 bits
+// that is more than memory's. A third of it each are dots and values, at four fifths to all of what
+// two ports do; the rest is the softmax, planes of weights, scales (docs/decisions/0015).
 //
 // Of a key, 16 bytes of four positions make a vector: position i + 4 p, in the quarter p of vector
 // i of four, so that a quarter's sums are those of a position. Of values, bytes of four positions

@@ -14,9 +14,9 @@
 #include <vector>
 
 #include "base/large_buffer.hpp"
+#include "bench/kernels/ceilings_of.hpp"
 #include "bench/kernels/machine.hpp"
 #include "bench/kernels/thread_time.hpp"
-#include "kernels/ceilings.hpp"
 #include "kernels/roll_call.hpp"
 
 namespace stepless {
@@ -141,12 +141,6 @@ struct Step {
 
 using Loop = std::int64_t (*)(std::int64_t);
 
-const kernels::CeilingEntry* ceilings_of(Isa isa) {
-  for (const CeilingLoops& loops : ceiling_loops())
-    if (loops.entry != nullptr && loops.isa == isa) return loops.entry;
-  return nullptr;
-}
-
 /// The loop of a row's arithmetic, and how often it does the work of one exact product.
 struct Arithmetic {
   Loop loop;
@@ -154,25 +148,19 @@ struct Arithmetic {
 };
 
 Arithmetic arithmetic_of(const Kernel& row) {
-  if (row.fields.order == Order::avx512_i16) return {ceilings_of(Isa::avx512vnni)->int8, 2};
-  return {ceilings_of(row.is.isa)->f32, 1};
+  if (row.fields.order == Order::avx512_i16) return {bench::ceilings_of(Isa::avx512vnni)->int8, 2};
+  return {bench::ceilings_of(row.is.isa)->f32, 1};
 }
 
 struct Times {
   std::vector<double> us, flops, reads;
 };
 
-const kernels::CeilingEntry& widest_ceilings() {
-  for (const Isa isa : {Isa::avx512, Isa::avx2})
-    if (bench::machine_has(isa)) return *ceilings_of(isa);
-  return *ceilings_of(Isa::cpu);
-}
-
 /// Some 20 ms of steps at least, then both ceilings, in turn.
 Times run(const Kernel& row, const Case& c) {
   constexpr int kTurns = 9;
   const Arithmetic arithmetic = arithmetic_of(row);
-  const kernels::CeilingEntry& reader = widest_ceilings();
+  const kernels::CeilingEntry& reader = bench::widest_ceilings();
   Step step(c);
   const int steps = c.prompt ? 1 : static_cast<int>(2e7 / c.read_bytes()) + 1;
   Times times;

@@ -111,6 +111,17 @@ class PackedScene {
   }
   std::int64_t m() const { return std::ssize(rows_); }
 
+  /// Makes all sums of codes and queries as large as they get: the highest codes, queries of one
+  /// size, whose signs change with every eight elements: scores stay small.
+  void make_largest() {
+    for (PackedArray* array : {packed_k_.get(), packed_v_.get()})
+      std::ranges::fill(array->codes, std::uint8_t{0xff});
+    make_queries();
+    for (std::int64_t i = 0; i < m(); ++i)
+      for (std::int64_t j = 0; j < shape_.heads * shape_.dim; ++j)
+        q_->set(i, j, j / 8 % 2 == 0 ? 1.984375 : -1.953125);
+  }
+
   /// Makes everything poison that the first row does not read: pages of the other form, and what a
   /// rotating cache leaves out.
   void poison_unread() {
@@ -344,6 +355,22 @@ TEST_P(EachPackedAttn, EveryWidthGroupTypeAndHeadSize) {
     }
   check({.group = 128, .dim = kernels::kMaxHeadDim}, 70, 0, 1);
   check({.group = 32, .dim = kernels::kMaxHeadDim}, 70, 0, 1);
+}
+
+/// Integers of 16 bits hold the sums of some groups and not of others.
+TEST_P(EachPackedAttn, LargestCodesAndQueries) {
+  for (const int bits : {4, 8})
+    for (const int group : {32, 64, 128})
+      for (const std::int64_t heads : {1, 2, 3, 6}) {
+        const PackedShape shape = fitting(
+            {.type = DType::bf16, .bits = bits, .group = group, .heads = heads, .dim = 128});
+        if (!takes(bits)) continue;
+        SCOPED_TRACE(testing::Message() << bits << " bits, group " << group << ", " << heads);
+        PackedScene scene(shape, {150});
+        scene.add(scene.seq(0, 149, 0, 2));
+        scene.make_largest();
+        scene.expect_right(*scene.run(row()), slack());
+      }
 }
 
 TEST_P(EachPackedAttn, EveryGroupOfHeads) {

@@ -8,11 +8,17 @@ namespace stepless::kernels {
 namespace {
 
 /// Positions [begin, end) of a page.
-struct Chunk {
+struct alignas(64) Chunk {
   int64_t begin, end;
   Rows k, v;
   int64_t high = 0;   // positions of it up to the last that a query sees
   int64_t after = 0;  // positions that are read next
+  // The first of those are prefetched already. Where less are left than the chunk has positions,
+  // some of what is read after the next ones are prefetched, too: before the short end of a context
+  // there is time, and during it there is none.
+  int64_t skip = 0;
+  const uint8_t *later_k = nullptr, *later_v = nullptr;
+  int64_t more = 0, fetched = 0;  // positions of those, and how many of them were prefetched
 };
 
 /// Memory that is read next, prefetched a piece at a time beside other work.
@@ -48,16 +54,32 @@ struct Few {
     if constexpr (from != From::decoded) __builtin_prefetch(at, 0, 2);
   }
 
-  /// Where the last `count` positions begin of those that are read of `rows` after the chunk.
-  static const uint8_t* last_of(const Rows& rows, const Chunk& chunk, int64_t count) {
-    return rows.next.at + Read::bytes(most(chunk.after - count, 0) * rows.dim);
-  }
+  /// Where to prefetch beside a row so many bytes from the chunk's first: of what is read next,
+  /// then of what is read later.
+  struct Upcoming {
+    const uint8_t *next, *later, *last, *last_later;  // beside the first row; the last ones
+    int64_t turn;                                     // from there on later ones
 
-  /// What is read next of `rows` and has no counterpart in the chunk, which fetch() keeps step
-  /// with.
+    Upcoming(const Rows& rows, const Chunk& chunk, const uint8_t* later_at, int64_t count) {
+      const int64_t row = Read::bytes(rows.dim);
+      turn = (chunk.after - chunk.skip) * row;
+      next = later = rows.next.at + chunk.skip * row;
+      last = last_later = rows.next.at + most(chunk.after - count, 0) * row;
+      if (chunk.more == 0) return;
+      later = later_at - turn;
+      last_later = later_at + most(chunk.more - count, 0) * row;
+    }
+    const uint8_t* at(int64_t offset) const {
+      const uint8_t* const then = (offset < turn ? next : later) + offset;
+      const uint8_t* const end = offset < turn ? last : last_later;
+      return then < end ? then : end;
+    }
+  };
+
+  /// What is read next of `rows` and has no counterpart in the chunk.
   __attribute__((always_inline)) static void fetch_rest(const Rows& rows, const Chunk& chunk) {
     const uint8_t* const end = rows.next.at + Read::bytes(chunk.after * rows.dim);
-    const uint8_t* at = rows.next.at + Read::bytes(chunk.high * rows.dim);
+    const uint8_t* at = rows.next.at + Read::bytes((chunk.skip + chunk.high) * rows.dim);
     for (; at < end; at += 64) __builtin_prefetch(at, 0, 2);
   }
 
@@ -79,14 +101,13 @@ struct Few {
     constexpr int P = T::kDots / Q;
     const Rows& keys = chunk.k;
     const int64_t whole = keys.dim / kStep * kStep;
-    const uint8_t* const last = last_of(keys, chunk, P);
+    const Upcoming upcoming(keys, chunk, chunk.later_k, P);
     const float* queries[Q];
     for (int q = 0; q < Q; ++q) queries[q] = all.q(at_query + q);
     for (int64_t at = begin; at < end; at += P) {
       Row k[P];
       for (int p = 0; p < P; ++p) k[p] = Read::row(keys, least(at + p, end - 1));
-      const uint8_t* next = keys.next.at + Read::bytes(at * keys.dim);
-      next = next < last ? next : last;
+      const uint8_t* const next = upcoming.at(k[0].at - keys.here.at);
       F acc[T::kDots];
 #pragma GCC unroll 16
       for (int i = 0; i < T::kDots; ++i) acc[i] = F{};
@@ -120,8 +141,7 @@ struct Few {
   __attribute__((noinline)) static void values(Queries& all, int at_query, const Chunk& chunk,
                                                int64_t begin, int64_t end, int64_t at) {
     const Rows& rows = chunk.v;
-    const int64_t to_next = rows.next.at - rows.here.at;
-    const uint8_t* const last = last_of(rows, chunk, 1);
+    const Upcoming upcoming(rows, chunk, chunk.later_v, 1);
     const float* weights[Q];
     for (int q = 0; q < Q; ++q) weights[q] = all.score(at_query + q);
     F acc[Q * W * 2];
@@ -130,8 +150,7 @@ struct Few {
     Row v = Read::row(rows, begin);
     const Row one = Read::row(rows, 0), two = Read::row(rows, 1);
     for (int64_t j = begin; j < end; ++j) {
-      const uint8_t* const then = v.at + to_next;
-      const uint8_t* const next = then < last ? then : last;
+      const uint8_t* const next = upcoming.at(v.at - rows.here.at);
 #pragma GCC unroll 8
       for (int w = 0; w < W; ++w) {
         F a, b;

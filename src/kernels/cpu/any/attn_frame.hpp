@@ -192,8 +192,9 @@ struct Attention {
 
   /// Keys and values of a chunk's positions from `at` to `last`, in the form in which they are
   /// read.
-  static Places lies_at(const KvLayer& cache, int64_t kv_head, const SeqRow& seq, int64_t at,
-                        int64_t last) {
+  __attribute__((always_inline)) static Places lies_at(const KvLayer& cache, int64_t kv_head,
+                                                       const SeqRow& seq, int64_t at,
+                                                       int64_t last) {
     const int64_t count = least(chunk_end(cache, seq, at), last + 1) - at;
     const int64_t page = at / cache.page_tokens;
     const bool packed =
@@ -283,10 +284,11 @@ struct Attention {
   }
 
   template <From from>
-  static void visit_few(const AttnArgs& args, Queries& all, const Chunk& chunk) {
+  static void visit_few(const AttnArgs& args, Queries& all, Chunk& chunk) {
     using Reading = Few<T, type, from>;
     Reading::weigh_all(args, all, chunk);
     Reading::gather_all(all, chunk);
+    chunk.fetched = most(0, least(chunk.high + chunk.skip - chunk.after, chunk.more));
   }
 
   static void visit_packed(const AttnArgs& args, Queries& all, Room& room, Chunk& chunk,
@@ -325,12 +327,21 @@ struct Attention {
     int64_t at = first / cache.page_tokens * cache.page_tokens;
     while (chunk_end(cache, all.seq, at) <= first) at = chunk_end(cache, all.seq, at);
     Places here = lies_at(cache, all.kv_head, all.seq, at, last);
+    int64_t fetched = 0;  // positions of the next chunk
     for (int64_t end; at <= last; at = end) {
       end = chunk_end(cache, all.seq, at);
       const Places next = end <= last ? lies_at(cache, all.kv_head, all.seq, end, last) : after;
       if (at < all.seq.kept || end > resume) {
         Chunk chunk = chunk_of(cache, at, end, here, next);
+        chunk.skip = fetched;
+        if (end <= last && next.count - fetched < end - at) {
+          const int64_t then = chunk_end(cache, all.seq, end);
+          const Places later =
+              then <= last ? lies_at(cache, all.kv_head, all.seq, then, last) : after;
+          chunk.later_k = later.k.at, chunk.later_v = later.v.at, chunk.more = later.count;
+        }
         visit(args, all, room, chunk);
+        fetched = chunk.fetched;
       }
       here = next;
     }

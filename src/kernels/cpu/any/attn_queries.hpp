@@ -27,7 +27,7 @@ struct Queries {
   double total[kMostQueries];  // sum of e^(score - peak)
   // Of one chunk: what is seen of it (nothing: kChunk and 0),
   int64_t begin[kMostQueries], end[kMostQueries];
-  float top[kMostQueries], sum[kMostQueries];     // the peak of its scores, the sum of its weights
+  float top[kMostQueries + 4], sum[kMostQueries + 4];  // the peak of its scores, the sum of weights
   float before[kMostQueries], now[kMostQueries];  // what becomes of y, what the chunk counts for
   alignas(64) float q_rows[kPool];
   alignas(64) float y_rows[kPool];                     // sum of e^(score - peak) * v
@@ -75,20 +75,33 @@ void hide_unseen(Queries& all, int i, int64_t from, int64_t to) {
 }
 
 /// Calls of T::largest() or T::total(), for four vectors in step where T can: a third of the
-/// instructions.
+/// instructions. Then four numbers are written, also of fewer queries: what reads them all at once
+/// would wait until numbers written one by one have left the core.
 template <class T, int Q>
 void largest_of(const Floats<T::L>* v, float* to) {
-  if constexpr (Q == 4 && requires { T::largest_of_four(v, to); })
-    return T::largest_of_four(v, to);
-  else
+  if constexpr (requires { T::largest_of_four(v, to); }) {
+    const Floats<T::L> all[4] = {v[0], v[Q > 1 ? 1 : 0], v[Q > 2 ? 2 : 0], v[Q > 3 ? 3 : 0]};
+    return T::largest_of_four(all, to);
+  } else {
     for (int q = 0; q < Q; ++q) to[q] = T::largest(v[q]);
+  }
 }
 template <class T, int Q>
 void total_of(const Floats<T::L>* v, float* to) {
-  if constexpr (Q == 4 && requires { T::total_of_four(v, to); })
-    return T::total_of_four(v, to);
-  else
+  if constexpr (requires { T::total_of_four(v, to); }) {
+    const Floats<T::L> all[4] = {v[0], v[Q > 1 ? 1 : 0], v[Q > 2 ? 2 : 0], v[Q > 3 ? 3 : 0]};
+    return T::total_of_four(all, to);
+  } else {
     for (int q = 0; q < Q; ++q) to[q] = T::total(v[q]);
+  }
+}
+
+/// The numbers of L queries, or of four where there are no more and they were written so.
+template <class T>
+Floats<T::L> load_queries(const float* from, int count) {
+  if constexpr (requires { T::load_four(from); })
+    if (count <= 4) return T::load_four(from);
+  return load<T::L>(from);
 }
 
 /// Scales the scores of Q queries, computed for positions [begin, end) of the chunk, hides what a
@@ -162,7 +175,7 @@ void weigh_chunk(Queries& all) {
   using F = Floats<L>;
   alignas(64) float higher[kMostQueries];
   for (int i = 0; i < all.count; i += L) {
-    const F peak = load<L>(all.peak + i), top = load<L>(all.top + i);
+    const F peak = load<L>(all.peak + i), top = load_queries<T>(all.top + i, all.count);
     // A chunk of NaN has no peak: infinity less infinity would be another NaN beside them, and
     // which of the two a product keeps is the compiler's choice.
     const F most = T::larger(T::larger(peak, top), splat<L>(-3.4e38f));

@@ -35,6 +35,7 @@ struct Avx512 {
     const __m512i firsts = _mm512_castsi128_si512(_mm_setr_epi32(0, 4, 8, 12));
     _mm_storeu_ps(to, _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, one)));
   }
+  static F load_four(const float* p) { return _mm512_zextps128_ps512(_mm_loadu_ps(p)); }
   static void largest_of_four(const F* v, float* to) {
     join_four(v, to, [](__m512 a, __m512 b) { return _mm512_max_ps(a, b); });
   }

@@ -2,7 +2,7 @@
 #pragma once
 #include <immintrin.h>
 
-#include "kernels/cpu/any/attn_rows.hpp"
+#include "kernels/cpu/any/attn_few.hpp"
 #include "kernels/cpu/any/byte_scale.hpp"
 
 namespace stepless::kernels {
@@ -19,43 +19,68 @@ inline uint32_t largest_bits(__m512 lanes) {
 /// The codes of the next chunk, prefetched to the second cache while this one is computed. A core
 /// has sixteen lines on their way at most, and what it reads from the second cache needs them as
 /// well: so requests are spread over all that a chunk takes, not over what reads codes alone (8
-/// bits, 4096 positions: 700 instead of 850 us). Lost: every second line or fourth, hardware
-/// following (990, 1020), to the first cache (730 to 750), nothing (1155). Finer shares changed
-/// nothing.
+/// bits, 4096 positions: 700 instead of 850 us). Keys and values take turns: so the hardware, which
+/// follows each of them some twenty lines ahead, is ahead by twice the time, and lines have come
+/// before they are asked for (4 bits, 4096 positions: 406 instead of 430 us, 8 bits 670 and 710).
+/// Lost: every second line or fourth, hardware following (990, 1020), to the first cache (730 to
+/// 750), nothing (1155); eight lines at once (4 bits: 770 instead of 711, in a loop that only reads
+/// and multiplies).
 class Stream {
  public:
   void begin(const Rows& k, const Rows& v, int64_t positions) {
-    k_end_ = positions * k.dim * k.bits / 8;
-    end_ = k_end_ + positions * v.dim * v.bits / 8;
-    k_ = k.next.at, v_ = v.next.at - k_end_;
-    at_ = 0;
+    const int64_t k_bytes = positions * k.dim * k.bits / 8;
+    const int64_t v_bytes = positions * v.dim * v.bits / 8;
+    at_ = 0, end_ = least(k_bytes, v_bytes) / 64 * 64;
+    k_ = k.next.at, to_v_ = v.next.at - k_ - 32;
+    more_ = (k_bytes > v_bytes ? k_ : v.next.at) + end_;
+    more_end_ = more_ + most(k_bytes, v_bytes) - end_;
   }
 
-  /// The next `lines` lines, without a branch: it stands amid vectors in registers.
-  void fetch(int lines) {
+  /// The next `lines` lines, those before them once more if there are less: without a branch, as it
+  /// stands amid vectors in registers.
+  template <int lines>
+  __attribute__((always_inline)) void fetch() {
+    const int64_t at = least(at_, end_ - 32 * lines), is_odd = -(at >> 5 & 1);
+    const uint8_t* const first = k_ + at + (to_v_ & is_odd);
+    const uint8_t* const second = k_ + at + 32 + (to_v_ & ~is_odd);
 #pragma GCC unroll 16
-    for (int i = 0; i < lines; ++i, at_ += 64)
-      __builtin_prefetch((at_ < k_end_ ? k_ : v_) + at_, 0, 2);
-    at_ = least(at_, end_);
+    for (int i = 0; i < lines; ++i)
+      __builtin_prefetch(i % 2 == 0 ? first + 32 * i : second + 32 * (i - 1), 0, 2);
+    at_ = at + 32 * lines;
   }
 
   void fetch_rest() {
-    while (at_ < end_) fetch(1);
+    while (at_ < end_) fetch<1>();
+    for (; more_ < more_end_; more_ += 64) __builtin_prefetch(more_, 0, 2);
   }
 
-  /// Scales and biases.
-  static void fetch_groups(const Rows& rows, int64_t positions) {
-    if (rows.next.scales == nullptr) return;
-    const int64_t bytes = 2 * positions * (rows.dim / rows.group);
-    for (int64_t i = 0; i < bytes; i += 64) {
-      __builtin_prefetch(rows.next.scales + i, 0, 2);
-      __builtin_prefetch(rows.next.biases + i, 0, 2);
-    }
+  /// Scales and biases of the next chunk: two lines of 8 * groups, in as many fours of calls as
+  /// there are groups. They are few enough for the first cache.
+  __attribute__((always_inline)) static void fetch_groups(const Chunk& chunk, int64_t call) {
+    if (chunk.k.next.scales == nullptr) return;
+    const int64_t k_lines = 2 * (chunk.k.dim / chunk.k.group);
+    const Place& from = call < k_lines ? chunk.k.next : chunk.v.next;
+    const int64_t line = 64 * (call < k_lines ? call : call - k_lines);
+    __builtin_prefetch(from.scales + line, 0, 3);
+    __builtin_prefetch(from.biases + line, 0, 3);
   }
 
  private:
-  const uint8_t *k_ = nullptr, *v_ = nullptr;
-  int64_t k_end_ = 0, end_ = 0, at_ = 0;
+  const uint8_t* k_ = nullptr;
+  int64_t to_v_ = 0;  // from a key's line to the value's, less the half line that it is ahead by
+  int64_t at_ = 0, end_ = 0;  // half of the bytes asked for; bytes of each of both
+  const uint8_t *more_ = nullptr, *more_end_ = nullptr;  // of whichever has more
+};
+
+/// Lines of codes that are asked for beside the parts of a chunk. Requests come as evenly as may
+/// be: eight at once wait for each other, and so does whatever comes after them.
+template <int bits>
+struct Pace {
+  static constexpr int kScores = bits == 4 ? 4 : 6;   // 16 positions by 32 bytes
+  static constexpr int kSoftmax = bits == 4 ? 4 : 8;  // a third of it
+  static constexpr int kWeights = bits == 4 ? 3 : 4;  // half of a group's planes
+  template <int first>
+  static constexpr int kValues = bits == 4 && first > 0 ? 1 : 2;  // four positions by 64 bytes
 };
 
 /// (groups, kChunk): what vectors of positions meet.

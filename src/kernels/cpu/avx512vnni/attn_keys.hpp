@@ -165,6 +165,30 @@ struct KeyPlanes {
     return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
   }
 
+  /// The same of 256 h + l, for sums of 16 bits.
+  static __m512i narrow_sums(const __m512i* h, const __m512i* l) {
+    const __m512i high = _mm512_set1_epi16(256), low = _mm512_set1_epi16(1);
+    const auto pair = [&](int i) {
+      const __m512i sums = _mm512_madd_epi16(_mm512_packs_epi32(h[i], h[i + 1]), high);
+      return _mm512_castsi512_ps(
+          _mm512_dpwssd_epi32(sums, _mm512_packs_epi32(l[i], l[i + 1]), low));
+    };
+    const __m512 ab = pair(0), cd = pair(2);
+    return _mm512_add_epi32(_mm512_castps_si512(_mm512_shuffle_ps(ab, cd, 0x88)),
+                            _mm512_castps_si512(_mm512_shuffle_ps(ab, cd, 0xdd)));
+  }
+
+  /// Those of 256 h + l. Codes of 4 bits and half of a group of 64 in every lane, or less, make
+  /// sums of 16 bits: 15 * 128 * 16 at most.
+  template <int bits>
+  static __m512i plane_sums(const __m512i* h, const __m512i* l, int64_t group) {
+    if (bits == 4 && group <= 64) return narrow_sums(h, l);
+    __m512i both[4];
+#pragma GCC unroll 4
+    for (int p = 0; p < 4; ++p) both[p] = _mm512_add_epi32(_mm512_slli_epi32(h[p], 8), l[p]);
+    return quarter_sums(both);
+  }
+
   /// Scores of query q at sixteen positions from `at` on, and what group g adds to them.
   __m512 add_group(int q, int64_t g, int64_t at, __m512i sums, __m512 score) const {
     const __m512 scale = _mm512_load_ps(groups.scales + g * kChunk + at);
@@ -175,11 +199,19 @@ struct KeyPlanes {
     return _mm512_fmadd_ps(bias, _mm512_set1_ps(queries.sums[place]), score);
   }
 
+  /// `bytes` of rows that are read next, from the second cache.
+  template <int bytes>
+  __attribute__((always_inline)) static void ask_for(const uint8_t* at) {
+#pragma GCC unroll 16
+    for (int i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 0, 3);
+  }
+
   /// Scores of sixteen positions, from `at` on, whose rows lie at `rows`; kElements is the group or
   /// a part of it.
   template <int bits, int Q, int kElements>
-  __attribute__((noinline)) void scores16(Queries& all, int at_query, const Rows& k,
-                                          const uint8_t* rows, int64_t at) {
+  __attribute__((noinline)) void scores16(Queries& all, int at_query, const Chunk& chunk,
+                                          const uint8_t* rows, const uint8_t* near, int64_t at) {
+    const Rows& k = chunk.k;
     const int64_t row = k.dim * bits / 8;
     const uint8_t* q = queries.bytes + 2 * all.stride * at_query;
     __m512 score[Q];
@@ -190,10 +222,12 @@ struct KeyPlanes {
       __m512i sums[8 * Q];
 #pragma GCC unroll 32
       for (int j = 0; j < 8 * Q; ++j) sums[j] = _mm512_setzero_si512();
+      Stream::fetch_groups(chunk, at / 16 * (k.dim / k.group) + g);
       for (const int64_t end = i + k.group; i < end; i += kElements, q += 2 * kElements) {
         const uint8_t* const at_codes = rows + i * bits / 8;
         __m512i codes[8], more[8];
-        stream.fetch(6);
+        stream.template fetch<Pace<bits>::kScores>();
+        ask_for<2 * bits * kElements>(near + 2 * i * bits);
         if constexpr (kElements == 32) {
           load_codes<bits>(at_codes, row, codes);
         } else {
@@ -207,13 +241,9 @@ struct KeyPlanes {
         }
       }
 #pragma GCC unroll 4
-      for (int j = 0; j < Q; ++j) {
-        __m512i both[4];
-#pragma GCC unroll 4
-        for (int p = 0; p < 4; ++p)
-          both[p] = _mm512_add_epi32(_mm512_slli_epi32(sums[4 * j + p], 8), sums[4 * (Q + j) + p]);
-        score[j] = add_group(at_query + j, g, at, quarter_sums(both), score[j]);
-      }
+      for (int j = 0; j < Q; ++j)
+        score[j] = add_group(at_query + j, g, at,
+                             plane_sums<bits>(sums + 4 * j, sums + 4 * (Q + j), k.group), score[j]);
     }
 #pragma GCC unroll 4
     for (int j = 0; j < Q; ++j) _mm512_store_ps(all.score(at_query + j) + at, score[j]);
@@ -237,10 +267,12 @@ struct KeyPlanes {
     alignas(64) uint8_t copy[16 * kMaxHeadDim];
     for (int64_t at = low / 16 * 16; at < high; at += 16) {
       const uint8_t* const rows = whole_rows<bits>(chunk.k, at, chunk.end - chunk.begin, copy);
+      // The next ones, to the first cache; of the last those that are there.
+      const uint8_t* const near = at + 16 < high ? rows + chunk.k.dim * bits * 2 : rows;
       if (bits == 8 || chunk.k.group == 32)
-        scores16<bits, Q, 32>(all, at_query, chunk.k, rows, at);
+        scores16<bits, Q, 32>(all, at_query, chunk, rows, near, at);
       else
-        scores16<bits, Q, 64>(all, at_query, chunk.k, rows, at);
+        scores16<bits, Q, 64>(all, at_query, chunk, rows, near, at);
     }
   }
 };

@@ -160,7 +160,7 @@ struct Many {
     int64_t low, high;
     for (int q = 0; q < all.count; q += 4) {
       if (!all.seen_by(q, 4, low, high)) continue;
-      keys.stream.fetch(4);
+      keys.stream.template fetch<4>();
       if (low < 32 && high > 32)
         scores<4>(keys, turned_k, all, q, chunk.k, 0);
       else
@@ -171,9 +171,8 @@ struct Many {
     turn_values<bits>(chunk.v, positions, turned_v);
     for (int q = 0; q < all.count; q += 4) {
       if (!all.seen_by(q, 4, low, high)) continue;
-      keys.stream.fetch(4);
-      for (int j = q; j < q + 4; ++j)
-        values.template share<bits>(all, j, chunk.v.dim / chunk.v.group, keys.stream);
+      keys.stream.template fetch<4>();
+      values.template share<bits>(all, q, 4, chunk.v.dim / chunk.v.group, keys.stream);
       int64_t i = 0;
       for (; i + 64 <= chunk.v.dim; i += 64)
         gather<2>(values, turned_v, all, q, chunk.v, i, low / 4, (high + 3) / 4);

@@ -5,10 +5,10 @@
 //
 // Decoding to float32 costs 4 to 5 instructions for 16 products of each of two queries and bounded
 // the step: 29 ns a position of 2 queries of 128 elements at 8 bits and 23 at 4, of 16.5 and 8.7
-// that memory takes (Emerald Rapids, 4096 positions). Here two instructions do 64 products: 21.5
-// and 13.2 ns, of which 10.5 are arithmetic at either width (codes in the first cache, no
-// prefetch): that is the floor at 4 bits. A third of it each are dots and values; the rest is the
-// softmax, planes of weights, scales.
+// that memory takes (Emerald Rapids, 4096 positions). Here two instructions do 64 products: 19.4
+// and 11.7 ns, of which 9.3 are arithmetic at either width (codes in the first cache): at 4 bits
+// that is more than memory's. A third of it each are dots and values, at four fifths to all of what
+// two ports do; the rest is the softmax, planes of weights, scales (docs/decisions/0015).
 //
 // Of a key, 16 bytes of four positions make a vector: position i + 4 p, in the quarter p of vector
 // i of four, so that a quarter's sums are those of a position. Of values, bytes of four positions
@@ -33,28 +33,38 @@ struct Planes {
     keys.stream.fetch_rest();
     keys.stream.begin(chunk.k, chunk.v, chunk.after);
     keys.groups.read(chunk.k, positions);
-    Stream::fetch_groups(chunk.k, positions);  // scales of whole chunks are read
     if (all.count > 4) {
+      fetch_groups(chunk, 0);
       values.groups.read(chunk.v, positions);
       return Many<T, type>::template visit<bits>(args, all, chunk, keys, values,
                                                  reinterpret_cast<uint8_t*>(room.keys),
                                                  reinterpret_cast<uint8_t*>(room.rows));
     }
     by_fours(all, [&]<int Q>(int q) { keys.template scores<bits, Q>(all, q, chunk); });
+    fetch_groups(chunk, chunk.high);
     settle_bits<bits>(all);
-    keys.stream.fetch(bits);
+    keys.stream.template fetch<Pace<bits>::kSoftmax>();
     by_fours(all, [&]<int Q>(int q) {
       int64_t low, high;
-      if (all.seen_by(q, Q, low, high)) soften<T, Q>(args, all, q, low, high);
+      if (!all.seen_by(q, Q, low, high)) return;
+      find_tops<T, Q>(args, all, q, low, high);
+      keys.stream.template fetch<Pace<bits>::kSoftmax>();
+      weigh_scores<T, Q>(all, q, low, high);
     });
-    keys.stream.fetch(bits);
+    keys.stream.template fetch<Pace<bits>::kSoftmax>();
     weigh_chunk<T>(all);
+    keys.stream.template fetch<Pace<bits>::kSoftmax>();
     values.groups.read(chunk.v, positions);
-    Stream::fetch_groups(chunk.v, positions);
     const int64_t groups = chunk.v.dim / chunk.v.group;
-    for (int q = 0; q < all.count; ++q) values.template share<bits>(all, q, groups, keys.stream);
+    values.template share<bits>(all, 0, all.count, groups, keys.stream);
     pending = chunk;
     all.seen_by(0, all.count, from, to);
+  }
+
+  /// Asks for what scores of positions from `at` on would ask for.
+  __attribute__((always_inline)) static void fetch_groups(const Chunk& chunk, int64_t at) {
+    const int64_t groups = chunk.k.dim / chunk.k.group;
+    for (int64_t i = (at + 15) / 16 * groups; i < 4 * groups; ++i) Stream::fetch_groups(chunk, i);
   }
 
   template <int bits>

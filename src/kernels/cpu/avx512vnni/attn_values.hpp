@@ -24,9 +24,16 @@ struct Weights {
   bool count[4];                 // false: the query sees nothing of the chunk
 };
 
+/// Planes of weights as a block meets them, every dword in the lanes of its group: (fours of
+/// positions, queries, planes) vectors.
+struct SpreadWeights {
+  alignas(64) uint8_t of[kChunk / 4 * 4 * 2 * 64];
+};
+
 template <class T, DType type>
 struct ValuePlanes {
   Weights weights;
+  SpreadWeights spreads;
   GroupRows<type> groups;
 
   /// Weights below this share of the largest count nothing, and their products with scales would
@@ -46,57 +53,119 @@ struct ValuePlanes {
                        _mm512_packus_epi16(_mm512_and_si512(a, low), _mm512_and_si512(b, low)));
   }
 
-  /// `seen`: which of the weights w count.
-  template <int bits>
-  void share_group(int j, int64_t g, const __m512* w, const __mmask16* seen) {
+  /// The weights of a query, and which of them count.
+  struct Seen {
+    __m512 w[4];
+    __mmask16 count[4];
+
+    Seen(Queries& all, int q) {
+      const int64_t begin = all.begin[q], end = all.end[q];
+      const uint64_t before_end = end >= 64 ? ~0ull : (1ull << end) - 1;
+      const uint64_t range = begin < end ? before_end & ~0ull << begin : 0;
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) {
+        w[v] = _mm512_load_ps(all.score(q) + 16 * v);
+        count[v] = _mm512_mask_cmp_ps_mask(static_cast<__mmask16>(range >> 16 * v), w[v],
+                                           _mm512_set1_ps(kLeastWeight), _CMP_NLE_UQ);
+      }
+    }
+  };
+
+  /// Weights times the scales of group g; the largest of every lane, and the sum of its weight *
+  /// bias.
+  void meet_group(const Seen& seen, int64_t g, __m512* shares, __m512& largest,
+                  __m512& base) const {
     const float* const scales = groups.scales + g * kChunk;
     const float* const biases = groups.biases + g * kChunk;
-    __m512 shares[4], most = _mm512_setzero_ps();
+    largest = base = _mm512_setzero_ps();
 #pragma GCC unroll 4
     for (int v = 0; v < 4; ++v) {
-      shares[v] = _mm512_maskz_mul_ps(seen[v], w[v], _mm512_load_ps(scales + 16 * v));
-      most = _mm512_range_ps(most, shares[v], 0x0b);  // the larger magnitude
+      shares[v] = _mm512_maskz_mul_ps(seen.count[v], seen.w[v], _mm512_load_ps(scales + 16 * v));
+      largest = _mm512_range_ps(largest, shares[v], 0x0b);  // the larger magnitude
+      base = _mm512_mask3_fmadd_ps(seen.w[v], _mm512_load_ps(biases + 16 * v), base, seen.count[v]);
     }
-    // Of 24 bits, not of 11 or 8: what lies just below 32640 is rounded to it, which has no planes.
-    const GroupScale scale = word_scale(largest_bits(most) + 0x200);
-    const __m512 to = _mm512_set1_ps(scale.to_integers);
-    const __m512 from = _mm512_set1_ps(scale.from_integers);
+  }
+
+  /// word_scale() of four numbers. Of 24 bits, not of 11 or 8: what lies just below 32640 is
+  /// rounded to it, which has no planes.
+  static void word_scales(__m128i numbers, float* to_integers, float* from_integers) {
+    const auto all = [](uint32_t x) { return _mm_set1_epi32(static_cast<int>(x)); };
+    const __m128i largest = _mm_and_si128(numbers, all(INT32_MAX));
+    const __m128i sum = _mm_srli_epi32(_mm_add_epi32(largest, all(0x10200)), 23);
+    const __m128i exponent = _mm_max_epu32(sum, all(24));
+    const __mmask8 no_number = _mm_cmpge_epu32_mask(exponent, all(255));
+    const __m128i to = _mm_slli_epi32(_mm_sub_epi32(all(268), exponent), 23);
+    const __m128i from = _mm_slli_epi32(_mm_sub_epi32(exponent, all(14)), 23);
+    _mm_store_si128(reinterpret_cast<__m128i*>(to_integers),
+                    _mm_mask_mov_epi32(to, no_number, _mm_setzero_si128()));
+    _mm_store_si128(reinterpret_cast<__m128i*>(from_integers),
+                    _mm_mask_mov_epi32(from, no_number, all(0x7FC00000)));
+  }
+
+  /// Planes of shares; adds to their base what rounding lost.
+  template <int bits>
+  static void store_shares(const __m512* shares, float to_integers, float from_integers,
+                           __m512& base, GroupWeights& planes) {
+    const __m512 to = _mm512_set1_ps(to_integers), from = _mm512_set1_ps(from_integers);
     // Codes are taken from their middle for what rounding loses: else it weighs three times as
     // much.
     const __m512 middle = _mm512_set1_ps(bits == 4 ? 7.5f : 127.5f);
     __m512i words[4];
-    __m512 base = _mm512_setzero_ps();
 #pragma GCC unroll 4
     for (int v = 0; v < 4; ++v) {
       words[v] = _mm512_cvtps_epi32(_mm512_mul_ps(shares[v], to));
       const __m512 lost = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(words[v]), from, shares[v]);
-      base = _mm512_mask3_fmadd_ps(w[v], _mm512_load_ps(biases + 16 * v), base, seen[v]);
       base = _mm512_fmadd_ps(lost, middle, base);
     }
-    store_planes(words, weights.of[j][g]);
-    weights.scales[j][g] = scale.from_integers;
-    weights.bases[j][g] = _mm512_reduce_add_ps(base);
+    store_planes(words, planes);
   }
 
-  /// Weights of query q.
-  template <int bits>
-  void share(Queries& all, int q, int64_t count, Stream& stream) {
-    weights.count[q % 4] = all.sees(q);
-    const int64_t begin = all.begin[q], end = all.end[q];
-    const uint64_t before_end = end >= 64 ? ~0ull : (1ull << end) - 1;
-    const uint64_t range = begin < end ? before_end & ~0ull << begin : 0;
-    __m512 w[4];
-    __mmask16 seen[4];
+  /// Planes of J queries from q on and G groups from g on, four in all or less: largest numbers and
+  /// sums are found in one tree each.
+  template <int bits, int J, int G>
+  __attribute__((noinline)) void share_groups(Queries& all, int q, int64_t g, Stream& stream) {
+    __m512 shares[J * G][4], largest[4], bases[4];
 #pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) {
-      w[v] = _mm512_load_ps(all.score(q) + 16 * v);
-      seen[v] = _mm512_mask_cmp_ps_mask(static_cast<__mmask16>(range >> 16 * v), w[v],
-                                        _mm512_set1_ps(kLeastWeight), _CMP_NLE_UQ);
+    for (int i = J * G; i < 4; ++i) largest[i] = bases[i] = _mm512_setzero_ps();
+#pragma GCC unroll 4
+    for (int j = 0; j < J; ++j) {
+      const Seen seen(all, q + j);
+#pragma GCC unroll 4
+      for (int i = 0; i < G; ++i) {
+        stream.template fetch<Pace<bits>::kWeights>();
+        meet_group(seen, g + i, shares[j * G + i], largest[j * G + i], bases[j * G + i]);
+      }
     }
-    for (int64_t g = 0; g < count; ++g) {
-      stream.fetch(bits);
-      share_group<bits>(q % 4, g, w, seen);
+    alignas(16) float numbers[4], to[4], from[4], sums[4];
+    T::join_four(largest, numbers, [](__m512 a, __m512 b) { return _mm512_range_ps(a, b, 0x0b); });
+    word_scales(_mm_load_si128(reinterpret_cast<const __m128i*>(numbers)), to, from);
+#pragma GCC unroll 4
+    for (int i = 0; i < J * G; ++i) {
+      stream.template fetch<Pace<bits>::kWeights>();
+      store_shares<bits>(shares[i], to[i], from[i], bases[i],
+                         weights.of[(q + i / G) % 4][g + i % G]);
     }
+    T::total_of_four(bases, sums);
+#pragma GCC unroll 4
+    for (int i = 0; i < J * G; ++i) {
+      weights.scales[(q + i / G) % 4][g + i % G] = from[i];
+      weights.bases[(q + i / G) % 4][g + i % G] = sums[i];
+    }
+  }
+
+  /// Weights of `number` queries from q on, four at most, for `count` groups.
+  template <int bits>
+  void share(Queries& all, int q, int number, int64_t count, Stream& stream) {
+    for (int j = q; j < q + number; ++j) weights.count[j % 4] = all.sees(j);
+    for (; number >= 2; q += 2, number -= 2) {
+      int64_t g = 0;
+      for (; g + 2 <= count; g += 2) share_groups<bits, 2, 2>(all, q, g, stream);
+      if (g < count) share_groups<bits, 2, 1>(all, q, g, stream);
+    }
+    if (number == 0) return;
+    int64_t g = 0;
+    for (; g + 4 <= count; g += 4) share_groups<bits, 1, 4>(all, q, g, stream);
+    for (; g < count; ++g) share_groups<bits, 1, 1>(all, q, g, stream);
   }
 
   // ---- values ----
@@ -111,21 +180,33 @@ struct ValuePlanes {
     int64_t groups[4];  // of the quarters of a block; of one group or two those of the halves
   };
 
-  /// Four bytes of a plane, in the lanes of their group; G groups.
+  /// Where the groups' weights lie of a block's first query; masks of their lanes. gcc 12 makes the
+  /// masks anew for every use unless it cannot see what they are.
   template <int G>
-  static __m512i spread(const Block& block, const GroupWeights* of, int plane, int64_t place) {
-    const auto four = [&](int g) {
-      return _mm_loadu_si32(of[block.groups[g]].planes[plane] + place);
-    };
-    __m512i all = _mm512_broadcastd_epi32(four(0));
-    if constexpr (G == 2) all = _mm512_mask_broadcastd_epi32(all, 0xFF00, four(1));
-    if constexpr (G == 4) {
-      all = _mm512_mask_broadcastd_epi32(all, 0x00F0, four(1));
-      all = _mm512_mask_broadcastd_epi32(all, 0x0F00, four(2));
-      all = _mm512_mask_broadcastd_epi32(all, 0xF000, four(3));
+  struct Places {
+    const uint8_t* of[G];
+    __mmask16 lanes[G];
+
+    Places(const Weights& weights, const Block& block) {
+#pragma GCC unroll 4
+      for (int g = 0; g < G; ++g) {
+        of[g] = weights.of[block.slot][block.groups[g]].planes[0];
+        lanes[g] = static_cast<__mmask16>(G == 4 ? 15 << 4 * g : 0xFF00);
+        if (g > 0) asm("" : "+Yk"(lanes[g]));
+      }
     }
-    return all;
-  }
+
+    /// Four bytes of a plane of query j, in the lanes of their group.
+    __m512i spread(int j, int plane, int64_t place) const {
+      const int64_t at =
+          j * static_cast<int64_t>(kMostGroups * sizeof(GroupWeights)) + plane * kChunk + place;
+      __m512i all = _mm512_broadcastd_epi32(_mm_loadu_si32(of[0] + at));
+#pragma GCC unroll 4
+      for (int g = 1; g < G; ++g)
+        all = _mm512_mask_broadcastd_epi32(all, lanes[g], _mm_loadu_si32(of[g] + at));
+      return all;
+    }
+  };
 
   template <int G>
   static __m512 spread_floats(const Block& block, const float* of) {
@@ -173,47 +254,75 @@ struct ValuePlanes {
     }
   }
 
-  /// Weighted sums of vectors [u, u + U) to `sums`: (Q, halves of a byte, 4).
+  /// Asks the second cache for rows of the four positions t, or for the last ones.
+  __attribute__((always_inline)) static void ask_for_rows(const Block& block, int64_t t) {
+    const uint8_t* const at = block.at + least(4 * t, block.positions - 4) * block.row;
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) __builtin_prefetch(at + i * block.row, 0, 3);
+  }
+
+  /// Integers of the weighted sums of vectors [u, u + U): (planes, Q, halves of a byte, U). What
+  /// high halves are multiplied by is taken from whole bytes, less what low halves were: an
+  /// instruction less for each vector of codes. Where a block takes several calls, the first leaves
+  /// its spread weights for the others.
   template <int bits, int G, int Q, int u, int U>
-  __attribute__((noinline)) void add(const Block& block, Stream& stream, __m512* sums) const {
+  __attribute__((always_inline)) void add_rows(const Block& block, Stream& stream, __m512i* acc) {
     constexpr int N = bits == 4 ? 2 : 1, kEach = U * N;
-    __m512i acc[2 * Q * kEach];
-#pragma GCC unroll 16
-    for (int i = 0; i < 2 * Q * kEach; ++i) acc[i] = _mm512_setzero_si512();
+    constexpr bool kKept = G > 1 && U < 4;
+    const Places<G> places(weights, block);
+    uint8_t* spread = spreads.of;
     for (int64_t t = block.from; t < block.to; ++t) {
       __m512i rows[4], codes[4 * N];
       load_rows<G>(block, t, rows);
-      join<u, U>(rows, codes);
-      stream.fetch(bits / 2);
+      join<u, U>(rows, codes + (N - 1) * U);
+      stream.template fetch<Pace<bits>::template kValues<u>>();
+      if constexpr (u == 0) ask_for_rows(block, t + 4);
       if constexpr (bits == 4) {
 #pragma GCC unroll 4
-        for (int i = 0; i < U; ++i) {
-          codes[U + i] = _mm512_and_si512(codes[i], _mm512_set1_epi8(static_cast<char>(0xf0)));
-          codes[i] = _mm512_and_si512(codes[i], _mm512_set1_epi8(15));
-        }
+        for (int i = 0; i < U; ++i) codes[i] = _mm512_and_si512(codes[U + i], _mm512_set1_epi8(15));
       }
       const int64_t place = GroupWeights::place(t);
 #pragma GCC unroll 4
       for (int j = 0; j < Q; ++j)
 #pragma GCC unroll 2
         for (int plane = 0; plane < 2; ++plane) {
-          const __m512i w = spread<G>(block, weights.of[block.slot + j], plane, place);
+          __m512i w;
+          if constexpr (kKept && u > 0) {
+            w = _mm512_load_si512(spread);
+          } else {
+            w = places.spread(j, plane, place);
+            if constexpr (kKept) _mm512_store_si512(spread, w);
+          }
+          if constexpr (kKept) spread += 64;
 #pragma GCC unroll 8
           for (int i = 0; i < kEach; ++i)
-            add_products(acc[(j * 2 + plane) * kEach + i], codes[i], w);
+            add_products(acc[(plane * Q + j) * kEach + i], codes[i], w);
         }
     }
+  }
+
+  /// Weighted sums of vectors [u, u + U) to `sums`: (Q, halves of a byte, 4).
+  template <int bits, int G, int Q, int u, int U>
+  __attribute__((noinline)) void add(const Block& block, Stream& stream, __m512* sums) {
+    constexpr int N = bits == 4 ? 2 : 1, kEach = U * N;
+    __m512i acc[2 * Q * kEach];
+#pragma GCC unroll 16
+    for (int i = 0; i < 2 * Q * kEach; ++i) acc[i] = _mm512_setzero_si512();
+    add_rows<bits, G, Q, u, U>(block, stream, acc);
 #pragma GCC unroll 4
     for (int j = 0; j < Q; ++j) {
       const __m512 scale = spread_floats<G>(block, weights.scales[block.slot + j]);
       const __m512 base = spread_floats<G>(block, weights.bases[block.slot + j]);
+      __m512i whole[kEach];
 #pragma GCC unroll 8
       for (int i = 0; i < kEach; ++i) {
-        const __m512i high = _mm512_slli_epi32(acc[j * 2 * kEach + i], 8);
-        const __m512 sum = _mm512_cvtepi32_ps(_mm512_add_epi32(high, acc[(j * 2 + 1) * kEach + i]));
+        const __m512i high = _mm512_slli_epi32(acc[j * kEach + i], 8);
+        whole[i] = _mm512_add_epi32(high, acc[(Q + j) * kEach + i]);
+        if (i >= U) whole[i] = _mm512_sub_epi32(whole[i], whole[i - U]);
         // The codes of high halves were taken sixteenfold.
         const __m512 factor = i < U ? scale : _mm512_mul_ps(scale, _mm512_set1_ps(0.0625f));
-        sums[(j * N + i / U) * 4 + u + i % U] = _mm512_fmadd_ps(sum, factor, base);
+        sums[(j * N + i / U) * 4 + u + i % U] =
+            _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole[i]), factor, base);
       }
     }
   }

@@ -174,22 +174,27 @@ struct UnitSums {
     float sum[kSteps];
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) sum[i] = step_sum(x[i], lane);
-    float even, odd;  // of two groups that lie side by side
+    float even, odd;
     if constexpr (kGroup == 64)
       even = t % 2 == 0 ? sum[0] : sum[2], odd = t % 2 == 0 ? sum[1] : sum[3];
     else
       even = sum[0] + sum[1], odd = sum[2] + sum[3];
+    return split<kOffset>(even, odd, t);
+  }
+  /// The words of lane t, of sums of two groups that lie side by side.
+  template <int kOffset>
+  static __device__ __forceinline__ UnitSums split(float even, float odd, int t) {
     if (is_scale(t)) even *= -kOffset, odd *= -kOffset;
-    uint32_t split[3];
+    uint32_t pairs[3];
 #pragma unroll
-    for (uint32_t& pair : split) {
+    for (uint32_t& pair : pairs) {
       pair = bf16x2(even, odd);
       even -= low_bf16(pair), odd -= high_bf16(pair);
     }
     if constexpr (kGroup == 64)
-      return {{split[0], split[1], split[2]}};
+      return {{pairs[0], pairs[1], pairs[2]}};
     else
-      return {{t < 2 ? split[0] : split[1], t < 2 ? split[2] : 0u}};
+      return {{t < 2 ? pairs[0] : pairs[1], t < 2 ? pairs[2] : 0u}};
   }
   static __device__ __forceinline__ bool is_scale(int t) {
     return kGroup == 64 ? t < 2 : t % 2 == 0;

@@ -37,7 +37,7 @@ static __device__ __forceinline__ void store_step_sums(uint8_t* to, uint32_t ope
   load_chunks(operands, 0, b), load_chunks(operands, 4, b + 4);
   const float sum = step_sum(b, lane);
   if (t % 2 != step / 2) return;
-  SumBlock<64>::each(split_sums<64>(sum, sum, t), [&](int at, uint32_t word) {
+  SumBlock<64>::each(UnitSums<64>::split<kCodeOffset>(sum, sum, t), [&](int at, uint32_t word) {
     reinterpret_cast<uint16_t*>(to + at + lane * 4)[step % 2] = static_cast<uint16_t>(word);
   });
 }

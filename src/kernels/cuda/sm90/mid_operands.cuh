@@ -38,23 +38,6 @@ struct MidEight {
   }
 };
 
-/// Splits sums of a step's x, of one group or of half a group, as UnitSums::of() does: word i of
-/// lane t, of groups that lie side by side.
-template <int kGroup>
-static __device__ __forceinline__ UnitSums<kGroup> split_sums(float even, float odd, int t) {
-  if (UnitSums<kGroup>::is_scale(t)) even *= -kCodeOffset, odd *= -kCodeOffset;
-  uint32_t split[3];
-#pragma unroll
-  for (uint32_t& pair : split) {
-    pair = bf16x2(even, odd);
-    even -= low_bf16(pair), odd -= high_bf16(pair);
-  }
-  if constexpr (kGroup == 64)
-    return {{split[0], split[1], split[2]}};
-  else
-    return {{t < 2 ? split[0] : split[1], t < 2 ? split[2] : 0u}};
-}
-
 /// The sums of a row's unit, of which each lane has eight elements as four words of operands: as
 /// columns of one product there stand its four steps, twice.
 template <int kGroup>
@@ -69,9 +52,11 @@ static __device__ __forceinline__ UnitSums<kGroup> sums_of_row(const uint32_t (&
     const uint32_t high = __shfl_sync(~0u, words[j % 2 * 2 + 1], from);
     mma(sums, sums, ones, low, high);
   }
-  if constexpr (kGroup == 64) return split_sums<kGroup>(sums[0], sums[1], t);
+  if constexpr (kGroup == 64)
+    return UnitSums<kGroup>::template split<kCodeOffset>(sums[0], sums[1], t);
   const float own = sums[0] + sums[1], other = __shfl_xor_sync(~0u, own, 1);
-  return split_sums<kGroup>(t % 2 == 0 ? own : other, t % 2 == 0 ? other : own, t);
+  return UnitSums<kGroup>::template split<kCodeOffset>(t % 2 == 0 ? own : other,
+                                                       t % 2 == 0 ? other : own, t);
 }
 
 /// Stores a unit of a row, of which each lane has eight elements, and its sums.

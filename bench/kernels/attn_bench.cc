@@ -139,19 +139,6 @@ struct Step {
   }
 };
 
-using Loop = std::int64_t (*)(std::int64_t);
-
-/// The loop of a row's arithmetic, and how often it does the work of one exact product.
-struct Arithmetic {
-  Loop loop;
-  double planes;
-};
-
-Arithmetic arithmetic_of(const Kernel& row) {
-  if (row.fields.order == Order::avx512_i16) return {bench::ceilings_of(Isa::avx512vnni)->int8, 2};
-  return {bench::ceilings_of(row.is.isa)->f32, 1};
-}
-
 struct Times {
   std::vector<double> us, flops, reads;
 };
@@ -159,7 +146,7 @@ struct Times {
 /// Some 20 ms of steps at least, then both ceilings, in turn.
 Times run(const Kernel& row, const Case& c) {
   constexpr int kTurns = 9;
-  const Arithmetic arithmetic = arithmetic_of(row);
+  const bench::Arithmetic arithmetic = bench::arithmetic_of(row);
   const kernels::CeilingEntry& reader = bench::widest_ceilings();
   Step step(c);
   const int steps = c.prompt ? 1 : static_cast<int>(2e7 / c.read_bytes()) + 1;

@@ -69,23 +69,7 @@ Pool& weights() {
   return pool;
 }
 
-/// The loop of a row's own arithmetic, and what it does for one exact product.
-struct Arithmetic {
-  std::int64_t (*loop)(std::int64_t steps);
-  int planes = 1;
-};
-
-Arithmetic arithmetic_of(const Kernel& row) {
-  const bool one_plane = row.fields.order == Order::int8_groups;
-  const Isa isa = row.is.isa == Isa::avx512vbmi ? Isa::avx512vnni : row.is.isa;
-  const kernels::CeilingEntry& own = *bench::ceilings_of(isa);
-  if (isa == Isa::avx512vnni || isa == Isa::avxvnni) return {own.int8, one_plane ? 1 : 2};
-  if (isa == Isa::avx512bf16) return {own.bf16};
-  if (row.fields.order == Order::avx2_i16) return {own.int16};
-  return {one_plane ? own.int8 : own.f32};
-}
-
-double peak_flops(const Arithmetic& arithmetic) {
+double peak_flops(const bench::Arithmetic& arithmetic) {
   constexpr std::int64_t kSteps = 100000;
   return static_cast<double>(arithmetic.loop(kSteps)) / arithmetic.planes;
 }
@@ -164,7 +148,7 @@ void run_case(benchmark::State& state, const Case& c) {
   const std::int64_t arrays = c.mode == Mode::affine ? 2 : 1;
   const std::int64_t copies = std::max<std::int64_t>(1, (std::int64_t{448} << 20) / weight_bytes);
   const std::vector<std::uint8_t> scales = make_scales(c, scale_bytes * arrays * copies);
-  const Arithmetic arithmetic = arithmetic_of(*c.row);
+  const bench::Arithmetic arithmetic = bench::arithmetic_of(*c.row);
   const kernels::CeilingEntry& reader = bench::widest_ceilings();
   std::vector<double> times, reads, peaks;
   std::int64_t turn = 0;

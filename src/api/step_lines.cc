@@ -40,9 +40,11 @@ struct Place {
   }
 };
 
+std::int64_t planned_rows(const StepLine& line) { return std::max<std::int64_t>(line.m, 1); }
+
 /// Of the largest m of the line's bucket.
 const Plan& plan_of(const Place& at, const StepLine& line) {
-  return plan_for(at.program(), at.node, at.part, std::max<std::int64_t>(line.m, 1), at.role());
+  return plan_for(at.program(), at.node, at.part, planned_rows(line), at.role());
 }
 
 void fill_product(const Place& at, const Matrix& w, StepLine& line) {
@@ -61,8 +63,7 @@ void fill_product(const Place& at, const Matrix& w, StepLine& line) {
     line.bytes *= times / static_cast<double>(w.experts);
   }
   const Plan& plan = plan_of(at, line);
-  const Problem problem =
-      problem_of(at.program(), at.node, at.part, std::max<std::int64_t>(line.m, 1), at.role());
+  const Problem problem = problem_of(at.program(), at.node, at.part, planned_rows(line), at.role());
   line.weight = &w, line.x_type = problem.x_type, line.format = format_text(problem);
   // As planned, at the largest m of the bucket; by other ceilings at the m of the step.
   line.floor_us =

@@ -67,6 +67,14 @@ double int8_rate(const Machine& machine) {
   return std::max(machine.int8_gops, 2 * machine.int16_gops);
 }
 
+/// What reading and computing take that go on beside each other. A GPU hides the shorter one. A
+/// CPU's core does both, the less so the nearer they are: the cube root of cubes is within 10 % of
+/// 4-bit rows at m = 1 to 64, where the larger alone says 20 to 40 % too little at m = 4 to 8.
+double together(const Kernel& kernel, double memory, double compute) {
+  if (kernel.is.isa >= Isa::cuda) return std::max(memory, compute);
+  return std::cbrt(memory * memory * memory + compute * compute * compute);
+}
+
 }  // namespace
 
 Traffic traffic_of(const Problem& p) {
@@ -188,14 +196,6 @@ double memory_floor_us(const Problem& p, const Machine& machine) {
 double floor_us(const Problem& p, const Machine& machine, Precision precision) {
   return std::max(memory_floor_us(p, machine),
                   traffic_of(p).flop / best_rate(p, machine, precision));
-}
-
-/// What reading and computing take that go on beside each other. A GPU hides the shorter one. A
-/// CPU's core does both, the less so the nearer they are: the cube root of cubes is within 10 % of
-/// 4-bit rows at m = 1 to 64, where the larger alone says 20 to 40 % too little at m = 4 to 8.
-static double together(const Kernel& kernel, double memory, double compute) {
-  if (kernel.is.isa >= Isa::cuda) return std::max(memory, compute);
-  return std::cbrt(memory * memory * memory + compute * compute * compute);
 }
 
 double cost_us(const Kernel& kernel, int bits, const Machine& machine, double memory_us,

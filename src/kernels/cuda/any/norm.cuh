@@ -10,7 +10,7 @@
 namespace stepless::kernels {
 namespace {
 
-constexpr int kMostNormThreads = 512, kMostNormVectors = 4;
+constexpr int kMostNormThreads = 512, kMostNormVectors = 4, kFewNormRows = 64;
 
 /// `b` not null: the run normed is a + b, rounded to x_type, which `sum` keeps.
 struct NormShape {
@@ -29,6 +29,8 @@ struct NormRoom {
 /// many rows double arithmetic would cost more than memory does.
 inline __device__ float inverse_of(double squares, const NormShape& shape, NormRoom& room) {
   const double total = block_sum(squares, room.squares);
+  if (shape.norm.rows <= kFewNormRows)
+    return inverse_rms(total, shape.per_element, shape.norm.epsilon);
   if (threadIdx.x == 0) room.inverse = inverse_rms(total, shape.per_element, shape.norm.epsilon);
   __syncthreads();
   return room.inverse;

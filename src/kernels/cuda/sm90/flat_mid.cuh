@@ -15,7 +15,7 @@ namespace stepless::kernels::sm90 {
 
 /// Shared memory of a block: x of a part, its units' sums, rings, a barrier for each unit of x that
 /// comes as operands, and places in turns for either half of a round's gates.
-template <int kCols, int kPairs, int kGroup, int kStages>
+template <int kCols, int kPairs, int kGroup>
 struct MidRoom {
   static constexpr int kWarps = kPairs * 8, kThreads = kWarps * 32;
   /// What __launch_bounds__ is told: up to 32 columns the registers of more threads, 96 each, which
@@ -26,7 +26,8 @@ struct MidRoom {
   static constexpr int kSumBytes = kCols * SumBlock<kGroup>::kBytes / 8;  // of a unit
   static constexpr int kSums = kPartK / kStepK * kStepBytes;
   static constexpr int kRing = kSums + kPartUnits * kSumBytes;
-  static constexpr int kBarriers = kRing + kWarps * kStages * kUnitBytes;
+  static constexpr int kRingBytes = kMidChainUnits * kUnitBytes;  // of a warp
+  static constexpr int kBarriers = kRing + kWarps * kRingBytes;
   static constexpr int kGates = kBarriers + 128;
   static constexpr int kPlaces = kCols > 48 ? 1 : 2;
   static constexpr int kBytes = kGates, kBytesWithGates = kGates + 2 * kPlaces * kStepOfEight;
@@ -75,9 +76,9 @@ static __device__ __forceinline__ void keep_place() {
 /// 4096, 16 rows), one pair in two blocks of a multiprocessor (+6 to +80 %), chains to blocks
 /// instead of parts (+3 to +10 % in a step), all of k to a block with x in a ring (25 instead of 23
 /// us at 32 rows, 28 instead of 18 at 16; docs/decisions/0016).
-template <int kCols, int kPairs, int kGroup, int kStages, class Sums_>
+template <int kCols, int kPairs, int kGroup, class Sums_>
 struct MidWarp {
-  using Room = MidRoom<kCols, kPairs, kGroup, kStages>;
+  using Room = MidRoom<kCols, kPairs, kGroup>;
   using XSums = UnitSums<kGroup>;
   static constexpr int kSums = kCols / 2, kHalf = kSums / 2, kVectors = kHalf / 4;
   static constexpr int kTogether = kCols > 32 ? 2 : 1;
@@ -98,31 +99,33 @@ struct MidWarp {
                          half * kMidChainUnits * Room::kSumBytes / 16;
   const uint32_t word = XSums::word_at(t, kScalesAt, kBiasesAt);
   MidSource<kGroup> source;
-  int ahead = first, ahead_unit = 0, fill = 0, slot = 0, used = 0, turn = 0;
+  int ahead = first, turn = 0;
   float chain[kSums];
 
   __device__ __forceinline__ uint32_t ring_of(int which) const {
-    return shared + Room::kRing + which * kStages * kUnitBytes;
+    return shared + Room::kRing + which * Room::kRingBytes;
   }
   /// Units of the part's first or second chain.
   __device__ __forceinline__ int units_of(int chain_half) const {
     return max(0, min(kMidChainUnits, units - chain_half * kMidChainUnits));
   }
 
-  __device__ __forceinline__ void copy_next() {
-    if (ahead < end && own > 0) {
-      if (ahead_unit == 0) {
-        if (ahead > first && source.left >= source.rows)
-          source.advance(w);
-        else
-          source.aim(w, min(ahead * kMidTiles + local, tiles - 1), kPairs * kMidTiles, lane);
-      }
-      source.copy(part * kPartUnits + half * kMidChainUnits + ahead_unit, ring + fill * kUnitBytes,
-                  lane);
-      if (++ahead_unit == own) ahead_unit = 0, ahead += kPairs;
-    }
+  /// On to the pair's next tile.
+  __device__ __forceinline__ void aim_next() {
+    if (ahead >= end) return;
+    if (ahead > first && source.left >= source.rows)
+      source.advance(w);
+    else
+      source.aim(w, min(ahead * kMidTiles + local, tiles - 1), kPairs * kMidTiles,
+                 part * kPartUnits + half * kMidChainUnits, lane);
+  }
+  /// Sends for a unit of the chain; behind the last one go the next tile's. Every unit is a group.
+  template <int kUnit>
+  __device__ __forceinline__ void fetch() {
+    if (kUnit == 0) aim_next();
+    if (ahead < end && own > kUnit) source.template copy<kUnit>(ring + kUnit * kUnitBytes, lane);
+    if (kUnit + 1 == kMidChainUnits) ahead += kPairs;
     commit_copies();
-    fill = fill + 1 == kStages ? 0 : fill + 1;
   }
 
   /// One step of 64, as add_step() sums it; `first`: products of the unit that come before, `next`:
@@ -147,20 +150,20 @@ struct MidWarp {
     for (int c = 0; c < kSums; ++c) chain[c] = __fmaf_rn(c % 4 < 2 ? low : high, dot[c], chain[c]);
   }
 
-  __device__ __forceinline__ void add_unit(int unit) {
-    if (awaits_x) wait(shared + Room::kBarriers + (half * kMidChainUnits + unit) * 8, 0);
-    wait_copies<kStages - 2>();
+  template <int kUnit>
+  __device__ __forceinline__ void add_unit() {
+    wait_copies<0>();
     __syncwarp();
-    used = slot * kUnitBytes;
-    const uint32_t row = ring + used + g * kRowBytes;
-    slot = slot + 1 == kStages ? 0 : slot + 1;
+    fetch<1 - kUnit>();
+    if (own <= kUnit) return;
+    if (awaits_x) wait(shared + Room::kBarriers + (half * kMidChainUnits + kUnit) * 8, 0);
+    const uint32_t row = ring + kUnit * kUnitBytes + g * kRowBytes;
     const auto low = RowScales<kGroup>::load(row);
     const auto high = RowScales<kGroup>::load(row + 8 * kRowBytes);
     const uint32_t low_word = load_shared4(row + word);
     const uint32_t high_word = load_shared4(row + word + 8 * kRowBytes);
-    copy_next();
     uint32_t sums_a[4] = {low_word, high_word, low_word, high_word};
-    const uint64_t sums = sums0 + static_cast<uint32_t>(unit * Room::kSumBytes / 16);
+    const uint64_t sums = sums0 + static_cast<uint32_t>(kUnit * Room::kSumBytes / 16);
     uint32_t a[2][4][4];
     const auto decode = [&](int i) {
       const StepCodes codes = load_codes(row, i, t);
@@ -174,11 +177,15 @@ struct MidWarp {
 #pragma unroll
     for (int i = 0; i < kSteps; ++i)
       add(
-          unit * kSteps + i, low.scale(i), high.scale(i), a[i & 1],
+          kUnit * kSteps + i, low.scale(i), high.scale(i), a[i & 1],
           [&] {
             if (i > 0) return;
+            if (kUnit == 0)
+              Wgmma<kCols, DType::bf16, 0, 0>::add(chain, sums_a, sums);
+            else
+              Wgmma<kCols>::add(chain, sums_a, sums);
 #pragma unroll
-            for (int j = 0; j < XSums::kProducts; ++j)
+            for (int j = 1; j < XSums::kProducts; ++j)
               Wgmma<kCols>::add(chain, sums_a, sums + j * (256 / 16));
           },
           [&] {
@@ -196,27 +203,26 @@ struct MidWarp {
   }
 
   /// The part of this warp's half of the columns: its partner in the other chain's warpgroup has
-  /// the other half. They send by way of the unit of their ring that they have just used up.
+  /// the other half. They send by way of the ring's last unit, which they have just used up.
   template <int kMine>
-  __device__ __forceinline__ void meet_partner(int round, float (&kept)[kHalf]) {
-    constexpr int kTheirs = kHalf - kMine;
+  __device__ __forceinline__ void meet_partner(float (&kept)[kHalf]) const {
+    constexpr int kTheirs = kHalf - kMine, kBox = Room::kRingBytes - kUnitBytes;
     __syncwarp();  // all lanes have read that unit
     if (own > 0)
 #pragma unroll
       for (int v = 0; v < kHalf; v += 4) {
         const float sent[4] = {chain[kTheirs + v], chain[kTheirs + v + 1], chain[kTheirs + v + 2],
                                chain[kTheirs + v + 3]};
-        store_sums(ring + used + v * 128 + lane * 16, sent);
+        store_sums(ring + kBox + v * 128 + lane * 16, sent);
       }
     meet();
 #pragma unroll
     for (int v = 0; v < kHalf; ++v) kept[v] = chain[kMine + v];
     if (others > 0) {
-      const int at = ((round + 1) * others - 1) % kStages * kUnitBytes;
 #pragma unroll
       for (int v = 0; v < kHalf; v += 4) {
         float got[4];
-        load_sums(ring_of(warp ^ 4) + at + v * 128 + lane * 16, got);
+        load_sums(ring_of(warp ^ 4) + kBox + v * 128 + lane * 16, got);
 #pragma unroll
         for (int e = 0; e < 4; ++e) kept[v + e] = own > 0 ? kept[v + e] + got[e] : got[e];
       }
@@ -317,16 +323,16 @@ struct MidWarp {
 
   __device__ __forceinline__ void run() {
     int rounds = 0;
+#pragma unroll 1
     for (int wide = first; wide < end; wide += kPairs, ++rounds) {
-#pragma unroll
-      for (int i = 0; i < kSums; ++i) chain[i] = 0;
-      for (int unit = 0; unit < own; ++unit) add_unit(unit);
+      add_unit<0>();
+      add_unit<1>();
       awaits_x = false;
       float kept[kHalf];
       if (half == 0)
-        meet_partner<0>(rounds, kept);
+        meet_partner<0>(kept);
       else
-        meet_partner<kHalf>(rounds, kept);
+        meet_partner<kHalf>(kept);
       const int tile = wide * kMidTiles + local;
       if (tile >= tiles) continue;
 #pragma unroll
@@ -342,12 +348,12 @@ struct MidWarp {
   }
 };
 
-template <int kCols, int kPairs, int kGroup, int kStages, class Sums>
-static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, kGroup, kStages>::kBound, 1)
+template <int kCols, int kPairs, int kGroup, class Sums>
+static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, kGroup>::kBound, 1)
     flat_mid(const __grid_constant__ FlatWeights w, const uint8_t* x, int64_t x_row_bytes, int m,
              const __grid_constant__ MidPlan plan, const __grid_constant__ MidX<kGroup> next,
              float4* sums, unsigned* tickets) {
-  using Room = MidRoom<kCols, kPairs, kGroup, kStages>;
+  using Room = MidRoom<kCols, kPairs, kGroup>;
   extern __shared__ __align__(1024) uint8_t shared[];
   const int lane = threadIdx.x & 31;
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0);  // visibly the same in all lanes
@@ -357,7 +363,7 @@ static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, kGroup, kStages>
   const int first = slot * plan.each + min(slot, plan.more) * plan.step;
   const int end = first + plan.each + (slot < plan.more ? plan.step : 0);
   const uint32_t base = shared_address(shared);
-  MidWarp<kCols, kPairs, kGroup, kStages, Sums> mine{
+  MidWarp<kCols, kPairs, kGroup, Sums> mine{
       w,
       m,
       way * kCols,
@@ -375,32 +381,23 @@ static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, kGroup, kStages>
        tickets + (slot * plan.ways + way) * Room::kWarps + warp},
       next,
       plan.x_is_made};
-  if (plan.x_is_made && threadIdx.x < kPartUnits) {
+  if (plan.x_is_made && threadIdx.x < kPartUnits)
     make_barrier(base + Room::kBarriers + threadIdx.x * 8, 1);
-    publish_barriers();
-  }
-  // More than one unit's copies in front of x's would delay it, unless it comes as operands: 50.7
-  // instead of 51.7 us for a layer of 3 billion weights at 16 rows of an H200.
-  const auto fetch = [&] {
-    if (plan.x_is_made) __syncthreads();  // behind the copies of x it would cost .6 us a layer
-    wait_for_inputs();
-    if (!plan.x_is_made)
-      fetch_mid<kCols>(x + way * kCols * x_row_bytes + part * (kPartK * 2), x_row_bytes,
-                       m - way * kCols, mine.units, base, lane, warp, Room::kWarps);
-    else if (threadIdx.x == 0 && first < end)  // else nobody would await them
+  publish_barriers();
+  // More copies than one unit's in front of x's would delay it.
+  mine.template fetch<0>();
+  if (plan.x_is_made) __syncthreads();  // behind the copies of x it would cost .6 us a layer
+  wait_for_inputs();
+  if (plan.x_is_made) {
+    if (threadIdx.x == 0 && first < end)  // else nobody would await them
       fetch_operands<kCols, kGroup>(
           x + (static_cast<int64_t>(way) * (w.k / kUnitK) + part * kPartUnits) *
                   MidX<kGroup>::unit_bytes(kCols),
           mine.units, base, base + Room::kSums, base + Room::kBarriers);
-  };
-#pragma unroll 1
-  for (int i = 0; i < kStages - 1; ++i) {
-    if (i == 1 && !plan.x_is_made) fetch();
-    mine.copy_next();
-  }
-  if (kStages == 2 || plan.x_is_made) fetch();
-  if (!plan.x_is_made) {
-    wait_copies<kStages - 2>();
+  } else {
+    fetch_mid<kCols>(x + way * kCols * x_row_bytes + part * (kPartK * 2), x_row_bytes,
+                     m - way * kCols, mine.units, base, lane, warp, Room::kWarps);
+    wait_copies<0>();
     __syncwarp();
     stage_mid<kCols, kGroup>(base, base + Room::kSums, mine.units, lane, warp, Room::kWarps);
     show_to_products();

@@ -27,11 +27,13 @@ static __device__ __forceinline__ void copy_once(uint32_t to, const void* from, 
 /// weight's neighbours. The lane's places in them, past the first unit.
 template <int kGroup>
 struct MidSource {
+  static constexpr int kScaleBytes = kUnitK / kGroup * 2;
   const uint8_t* codes[4];
   const uint8_t* scales;
   int rows, left;  // of a jump to the pair's next tile; rows of the weight behind this one's
 
-  __device__ __forceinline__ void aim(const FlatWeights& w, int tile, int jump, int lane) {
+  __device__ __forceinline__ void aim(const FlatWeights& w, int tile, int jump, int unit0,
+                                      int lane) {
     const int r = lane >> 3, s = lane & 15;
     const TilePlace place = w.gated ? TilePlace{0, tile} : find_tile(w, tile);
     const FlatWeight& low = w.one[place.weight];
@@ -40,14 +42,15 @@ struct MidSource {
     rows = jump * (w.gated ? 8 : 16);
     left = min(low.n, high.n) - (w.gated ? 8 : 16) - row0;
     const int64_t row_bytes = w.k / 2;
-    const int at = (lane & 7) * 16;
+    const int at = unit0 * (kUnitK / 2) + (lane & 7) * 16;
     codes[0] = low.codes + min(row0 + r, low.n - 1) * row_bytes + at;
     codes[1] = low.codes + min(row0 + r + 4, low.n - 1) * row_bytes + at;
     codes[2] = high.codes + min(row8 + r, high.n - 1) * row_bytes + at;
     codes[3] = high.codes + min(row8 + r + 4, high.n - 1) * row_bytes + at;
     const FlatWeight& own = s < 8 ? low : high;
     const int row = min((s < 8 ? row0 : row8) + (s & 7), own.n - 1);
-    scales = (lane < 16 ? own.scales : own.biases) + row * static_cast<int64_t>(w.k / kGroup * 2);
+    scales = (lane < 16 ? own.scales : own.biases) +
+             row * static_cast<int64_t>(w.k / kGroup * 2) + unit0 * kScaleBytes;
   }
   __device__ __forceinline__ void advance(const FlatWeights& w) {
     left -= rows;
@@ -55,8 +58,8 @@ struct MidSource {
     for (int j = 0; j < 4; ++j) codes[j] += rows * static_cast<int64_t>(w.k / 2);
     scales += rows * static_cast<int64_t>(w.k / kGroup * 2);
   }
-  __device__ __forceinline__ void copy(int unit, uint32_t to, int lane) const {
-    constexpr int kScaleBytes = kUnitK / kGroup * 2;
+  template <int unit>
+  __device__ __forceinline__ void copy(uint32_t to, int lane) const {
     const uint32_t at = to + static_cast<uint32_t>((lane >> 3) * kRowBytes + (lane & 7) * 16);
     const uint64_t once = read_once();
 #pragma unroll

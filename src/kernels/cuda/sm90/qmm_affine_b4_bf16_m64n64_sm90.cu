@@ -60,12 +60,12 @@ dim3 blocks_of(const MidGrid& grid, const CudaContext& context) {
   return context.early_start && blocks < all && blocks * 4 > all * 3 ? all : blocks;
 }
 
-template <int kCols, int kGroup, int kStages, class Sums>
+template <int kCols, int kGroup, class Sums>
 int32_t launch_as(const FlatCall& call, const MidInputs<kGroup>& inputs, const MidGrid& grid,
                   uint8_t* sums, const CudaContext& context) {
-  using Room = sm90::MidRoom<kCols, kPairs, kGroup, kStages>;
+  using Room = sm90::MidRoom<kCols, kPairs, kGroup>;
   const MatmulArgs& a = call.first();
-  const auto kernel = sm90::flat_mid<kCols, kPairs, kGroup, kStages, Sums>;
+  const auto kernel = sm90::flat_mid<kCols, kPairs, kGroup, Sums>;
   const cudaError_t error = cudaFuncSetAttribute(
       kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Room::kBytesWithGates);
   if (error != cudaSuccess) return error;
@@ -84,14 +84,14 @@ int32_t launch_as(const FlatCall& call, const MidInputs<kGroup>& inputs, const M
 constexpr int64_t kTellingAt = 1 << 16;
 
 /// Sums tell by themselves where all of them have a place among the tickets.
-template <int kCols, int kGroup, int kStages>
+template <int kCols, int kGroup>
 int32_t launch_mid(const FlatCall& call, const MidInputs<kGroup>& inputs,
                    const CudaContext& context) {
   const MidGrid grid = grid_of<kCols>(call, context);
   const int64_t bytes = int64_t{grid.tiles} * kTileRows * grid.parts * grid.ways * kCols * 4;
   uint8_t* const tickets = context.workspace;
   const auto launch = [&](auto sums, uint8_t* at) {
-    return launch_as<kCols, kGroup, kStages, decltype(sums)>(call, inputs, grid, at, context);
+    return launch_as<kCols, kGroup, decltype(sums)>(call, inputs, grid, at, context);
   };
   if (grid.parts == 1) return launch(sm90::StayingSums{}, nullptr);
   return kTellingAt + bytes <= kTicketBytes ? launch(sm90::TellingSums{}, tickets + kTellingAt)
@@ -101,29 +101,25 @@ int32_t launch_mid(const FlatCall& call, const MidInputs<kGroup>& inputs,
 /// Two pairs of warpgroups: on an H200 three or four with shorter rings gain 5 % where outputs are
 /// many (128256 x 3072) and lose 3 to 20 % elsewhere. More than 48 rows go at once unless that
 /// leaves multiprocessors little more than a tile's part each: by 32 5120 x 13824 takes 45 us
-/// instead of 40, 128256 x 3072 209 instead of 176, but 3072 x 3072 12 instead of 13.5. Up to 32
-/// rows rings of two leave attention room beside a block: with them a layer of 3 billion weights
-/// took 1.2 us less at 32 rows. (With x by whole lines rings of three took .5 us less than two:
-/// 67.2 and 67.7; not taken yet.)
-/// Calls launch<columns, stages>().
+/// instead of 40, 128256 x 3072 209 instead of 176, but 3072 x 3072 12 instead of 13.5.
+/// Calls launch<columns>().
 template <class Launch>
 int32_t choose(const FlatCall& call, const CudaContext& context, Launch launch) {
   const int64_t m = call.first().m;
-  if (m <= 16) return launch.template operator()<16, 3>();
-  if (m <= 32) return launch.template operator()<32, 2>();
-  if (m <= 48) return launch.template operator()<48, 2>();
+  if (m <= 16) return launch.template operator()<16>();
+  if (m <= 32) return launch.template operator()<32>();
+  if (m <= 48) return launch.template operator()<48>();
   const MidGrid grid = grid_of<64>(call, context);
   return divided_up(grid.tiles, sm90::kMidTiles) * grid.parts * 2 > context.multiprocessors * 3
-             ? launch.template operator()<64, 2>()
-             : launch.template operator()<32, 3>();
+             ? launch.template operator()<64>()
+             : launch.template operator()<32>();
 }
 
 template <int kGroup>
 int32_t launch_product(const FlatCall& call, const MidInputs<kGroup>& inputs,
                        const CudaContext& context) {
-  return choose(call, context, [&]<int kCols, int kStages>() {
-    return launch_mid<kCols, kGroup, kStages>(call, inputs, context);
-  });
+  return choose(call, context,
+                [&]<int kCols>() { return launch_mid<kCols, kGroup>(call, inputs, context); });
 }
 
 int32_t launch_together(const MatmulArgs* parts, int64_t count, const GluArgs* glu,
@@ -162,7 +158,7 @@ int64_t outputs_of(const FlatCall& call) {
 template <int kGroup>
 MidX<kGroup> x_of(const FlatCall& call, uint8_t* at, const CudaContext& context) {
   MidX<kGroup> x{at, 0, static_cast<int>(call.first().k / kUnitK)};
-  choose(call, context, [&]<int kCols, int>() {
+  choose(call, context, [&]<int kCols>() {
     x.cols = kCols;
     return 0;
   });

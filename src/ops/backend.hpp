@@ -63,7 +63,7 @@ struct RowGroup {
   /// (m), or empty for none: which rows lie in a page of prompt tokens alone. Such a page may be
   /// computed in an order of its own: whoever computes it sees the same.
   std::vector<std::uint8_t> prompt;
-  std::vector<std::int32_t> sampled;         // indices of rows whose next token is drawn
+  std::vector<std::int32_t> sampled;         // rows whose next token is drawn, ascending
   std::vector<kernels::SampleRow> sampling;  // one per sampled row
   std::int32_t top_logprobs = 0;             // the most that a sampled row asks for
   float* logits = nullptr;  // (sampled, vocab) copied out when not null: tests and selftest

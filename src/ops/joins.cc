@@ -23,6 +23,7 @@ class Reader {
       if (!is_gated(at + 2)) return Join::norm_product;
       return is_product_of_gate(at + 4) ? Join::feed_forward : Join::norm_gate;
     }
+    if (is_taken_product(at)) return Join::taken_product;
     if (is_attended_product(at)) return Join::attended_product;
     if (!is_turned_put(at)) return Join::none;
     return is_turned_attention(at) ? Join::attend_turned : Join::put_turned;
@@ -47,14 +48,26 @@ class Reader {
            value(glu->gate).width == value(glu->up).width;
   }
 
-  bool is_normed_sum(std::size_t at) const {
+  /// Of values of one type.
+  bool is_plain_sum(std::size_t at) const {
     const auto* add = op<AddOp>(at);
-    const auto* norm = op<NormOp>(at + 1);
-    const bool plain = add != nullptr && add->b != kNone && add->row == kNone &&
-                       add->ids == kNone && add->a_scale == 1 && add->b_scale == 1 &&
-                       add->softcap == 0;
-    return plain && norm != nullptr && norm->x == add->y && norm->groups == 1 &&
+    return add != nullptr && add->b != kNone && add->row == kNone && add->ids == kNone &&
+           add->a_scale == 1 && add->b_scale == 1 && add->softcap == 0 &&
            value(add->a).type == value(add->y).type && value(add->b).type == value(add->y).type;
+  }
+  bool is_norm_of(std::size_t at, ValueId x) const {
+    const auto* norm = op<NormOp>(at);
+    return norm != nullptr && norm->x == x && norm->groups == 1;
+  }
+
+  bool is_normed_sum(std::size_t at) const {
+    return is_plain_sum(at) && is_norm_of(at + 1, op<AddOp>(at)->y);
+  }
+
+  bool is_taken_product(std::size_t at) const {
+    const auto* take = op<TakeOp>(at + 1);
+    return is_plain_sum(at) && take != nullptr && take->x == op<AddOp>(at)->y &&
+           is_read_once(take->y) && is_norm_of(at + 2, take->y) && is_product_of_norm(at + 3);
   }
 
   /// Whether a product at `at`, and nothing else, reads a value.
@@ -112,6 +125,7 @@ std::size_t nodes_of(Join join) {
     case Join::put_turned:
       return 3;
     case Join::norm_gate:
+    case Join::taken_product:
     case Join::attend_turned:
       return 4;
     case Join::feed_forward:

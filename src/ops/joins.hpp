@@ -20,9 +20,10 @@ enum class Join : std::uint8_t {
   parts,
   gate,
   norm_sum,
-  norm_product,  // a sum, its norm, the product that alone reads that
-  norm_gate,     // the same and the gate behind it
-  feed_forward,  // the same and the product that alone reads what the gate gives
+  norm_product,   // a sum, its norm, the product that alone reads that
+  norm_gate,      // the same and the gate behind it
+  feed_forward,   // the same and the product that alone reads what the gate gives
+  taken_product,  // a sum, the sampled rows of it, their norm and the product that alone reads that
   put_turned,
   attend_turned,
   attended_product  // attention and the product that alone reads it

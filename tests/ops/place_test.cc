@@ -98,6 +98,7 @@ TEST(Place, WhatOneLaunchMayServeLiesApart) {
     EXPECT_TRUE(seen.contains(mlp == Mlp::gated ? Join::feed_forward : Join::norm_sum));
     EXPECT_TRUE(seen.contains(Join::attend_turned));
     EXPECT_TRUE(seen.contains(Join::attended_product));
+    EXPECT_EQ(seen.contains(Join::taken_product), mlp == Mlp::mixture) << "elsewhere one is scaled";
   }
 }
 

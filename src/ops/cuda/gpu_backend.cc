@@ -209,6 +209,9 @@ Step GpuBackend::step_of(std::int64_t rows, std::int64_t sampled, Role role) con
 }
 
 Step GpuBackend::step_of(const RowGroup& group, Role role) const {
+  if (std::ranges::adjacent_find(group.sampled, std::ranges::greater_equal{}) !=
+      group.sampled.end())
+    fail(ErrorCode::internal, "rows of a step are sampled out of order");
   Step step = step_of(std::ssize(group.tokens), std::ssize(group.sampled), role);
   for (const kernels::SeqRow& row : group.seq) step.packs = step.packs || row.pack >= 0;
   return step;

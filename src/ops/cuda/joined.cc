@@ -126,6 +126,30 @@ std::size_t JoinedLaunches::run_feed_forward(const DeviceRun& run, const Step& s
   return served(error, kernel, Join::feed_forward);
 }
 
+/// Where all rows are sampled, those that are taken are the sum's.
+std::size_t JoinedLaunches::run_taken_product(const DeviceRun& run, const Step& step,
+                                              std::size_t at) const {
+  if (step.sampled != step.rows) return 0;
+  const Node* const node = &step.program->nodes[at];
+  const BoundCall add = bind(step, node[0], 0), norm = bind(step, node[2], 0);
+  const std::vector<BoundCall> calls =
+      product_calls(step, node[3], 1, &kernels::CudaJoined::normed_products);
+  if (!calls.empty()) {
+    const std::vector<kernels::MatmulArgs> parts = args_of_all(calls);
+    const Kernel& kernel = *calls[0].kernel;
+    const std::int32_t error = kernel.device->joined.normed_products(
+        args_of<kernels::AddArgs>(add), args_of<kernels::NormArgs>(norm), parts.data(),
+        std::ssize(parts), nullptr, context_of(run, kernel));
+    if (const std::size_t all = served(error, kernel, Join::taken_product); all > 0) return all;
+  }
+  if (!can_join(norm, &kernels::CudaJoined::norm_sum)) return 0;
+  check_launch(norm.kernel->device->joined.norm_sum(args_of<kernels::AddArgs>(add),
+                                                    args_of<kernels::NormArgs>(norm),
+                                                    context_of(run, *norm.kernel)),
+               *norm.kernel);
+  return nodes_of(Join::taken_product) - 1;  // all but the product
+}
+
 std::size_t JoinedLaunches::run_turned_put(const DeviceRun& run, const Step& step,
                                            std::size_t at) const {
   const Node* const node = &step.program->nodes[at];
@@ -185,6 +209,8 @@ std::size_t JoinedLaunches::run(const DeviceRun& run, const Step& step, std::siz
       if (all == 0) all = run_normed_products(run, step, at);
       return all > 0 ? all : run_norm_sum(run, step, at);
     }
+    case Join::taken_product:
+      return run_taken_product(run, step, at);
     case Join::put_turned:
       return run_turned_put(run, step, at);
     case Join::attend_turned: {

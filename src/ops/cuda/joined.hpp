@@ -25,6 +25,7 @@ class JoinedLaunches {
   std::size_t run_norm_sum(const DeviceRun& run, const Step& step, std::size_t at) const;
   std::size_t run_normed_products(const DeviceRun& run, const Step& step, std::size_t at) const;
   std::size_t run_feed_forward(const DeviceRun& run, const Step& step, std::size_t at) const;
+  std::size_t run_taken_product(const DeviceRun& run, const Step& step, std::size_t at) const;
   std::size_t run_turned_put(const DeviceRun& run, const Step& step, std::size_t at) const;
   std::size_t run_turned_attention(const DeviceRun& run, const Step& step, std::size_t at) const;
   std::size_t run_attended(const DeviceRun& run, const Step& step, std::size_t at) const;

@@ -73,10 +73,13 @@ template <int kTeam>
 __global__ void __launch_bounds__(kThreads) sample(SampleArgs args, Cut cut) {
   extern __shared__ float4 own_logits[];
   __shared__ Shared shared;
-  begin_early();
+  let_next_start();
   Team<kTeam> team(shared, static_cast<int>(blockIdx.x) % kTeam);
   const int64_t i = blockIdx.x / kTeam;
   const SampleRow& params = args.params[i];
+  const SampleRow early = read_early(&params);
+  const bool penalises = has_penalties(early), is_greedy = !(early.temperature > 0.0f);
+  wait_for_inputs();
   uint8_t* const room = args.workspace + i * sample_workspace_bytes(args.vocab);
   Row row{};
   row.vocab = static_cast<int>(args.vocab);
@@ -91,11 +94,11 @@ __global__ void __launch_bounds__(kThreads) sample(SampleArgs args, Cut cut) {
   }
   copy_logits(team, row, args.logits + i * args.stride);
   team.assemble();
-  if (has_penalties(params)) penalise(team, params, row);
+  if (penalises) penalise(team, params, row);
   survey(team, row);
   if (args.top_ids != nullptr) list_best(team, args, row, i);
   int token = row.best;
-  const bool draws = token >= 0 && params.temperature > 0.0f;
+  const bool draws = token >= 0 && !is_greedy;
   float drawn = row.top;
   if (draws) {
     const float top =

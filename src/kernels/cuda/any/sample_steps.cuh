@@ -40,6 +40,19 @@ __device__ void each_logit(const Part& part, F f) {
   for (int i = static_cast<int>(threadIdx.x); i < part.count; i += kThreads) f(i, part.z[i]);
 }
 
+/// f(i, z) for a part's logits, four neighbours by each thread at a time.
+template <class F>
+__device__ void each_four(const Part& part, F f) {
+  const auto* const fours = reinterpret_cast<const float4*>(part.z);
+#pragma unroll 2
+  for (int i = static_cast<int>(threadIdx.x); i < part.count / 4; i += kThreads) {
+    const float4 z = fours[i];
+    f(4 * i, z.x), f(4 * i + 1, z.y), f(4 * i + 2, z.z), f(4 * i + 3, z.w);
+  }
+  const int rest = part.count / 4 * 4 + static_cast<int>(threadIdx.x);
+  if (rest < part.count) f(rest, part.z[rest]);
+}
+
 /// Order of floats as order of integers.
 inline __device__ unsigned key_of(float z) {
   const unsigned bits = __float_as_uint(z);
@@ -129,38 +142,56 @@ __device__ void penalise(const Team<kTeam>& team, const SampleRow& params, const
 
 // ---- the best token and the log-softmax
 
+/// Bounds of what a thread has seen, NaNs left out; `low` of what is above -infinity.
+struct Bounds {
+  float top = -INFINITY, low = INFINITY;
+  bool broken = false;
+
+  __device__ void add(float z) {
+    broken = broken || z != z;
+    top = fmaxf(top, z);
+    low = fminf(low, z == -INFINITY ? INFINITY : z);
+  }
+};
+/// Those of the whole block as keys.
+inline __device__ uint2 keys_of(const Bounds& own, Shared& shared) {
+  const unsigned top = __reduce_max_sync(~0u, key_of(own.top));
+  const unsigned low = __reduce_min_sync(~0u, key_of(own.low));
+  if (threadIdx.x % 32 == 0)
+    shared.keys[threadIdx.x / 32] = top, shared.lows[threadIdx.x / 32] = low;
+  __syncthreads();
+  return {__reduce_max_sync(~0u, shared.keys[threadIdx.x % kWarps]),
+          __reduce_min_sync(~0u, shared.lows[threadIdx.x % kWarps])};
+}
+
 /// Each part's sum is relative to its own best, so that the parts meet once.
 template <int kTeam>
 __device__ void survey(Team<kTeam>& team, Row& row) {
   Shared& shared = team.shared;
   const unsigned none = key_of(-INFINITY);
+  const int lane = static_cast<int>(threadIdx.x) % 32;
   team.each_part([&](int index) {
     const Part part = row.part(index);
-    unsigned top = none, low = ~0u, place = ~0u;
-    bool broken = false;
-    each_logit(part, [&](int, float z) {
-      broken = broken || z != z;
-      if (z != z) return;
-      top = max(top, key_of(z));
-      if (z > -INFINITY) low = min(low, key_of(z));
-    });
-    top = block_most(top, shared);
-    low = block_least(low, shared);
-    double sum = broken ? static_cast<double>(NAN) : 0.0;
-    const float best = of_key(top);
-    if (top != none)
-      each_logit(part, [&](int i, float z) {
+    Bounds own;
+    each_four(part, [&](int, float z) { own.add(z); });
+    const uint2 keys = keys_of(own, shared);
+    const float best = of_key(keys.x);
+    double sum = own.broken ? static_cast<double>(NAN) : 0.0;
+    unsigned place = ~0u;
+    if (keys.x != none)
+      each_four(part, [&](int, float z) { sum += static_cast<double>(expf(z - best)); });
+    if (own.top == best)
+      each_four(part, [&](int i, float z) {
         if (z == best) place = min(place, static_cast<unsigned>(part.first + i));
-        sum += static_cast<double>(expf(z - best));
       });
-    place = block_least(place, shared);
+    place = __reduce_min_sync(~0u, place);
     sum = warp_sum(sum);
-    if (threadIdx.x % 32 == 0) shared.room[threadIdx.x / 32][0] = sum;
+    if (lane == 0) shared.room[threadIdx.x / 32][0] = sum, shared.places[threadIdx.x / 32] = place;
     __syncthreads();
     sum = 0;
     for (int w = 0; w < kWarps; ++w) sum += shared.room[w][0];
-    team.tell(index, 0, static_cast<Word>(top) << 32 | low);
-    team.tell(index, 1, place);
+    team.tell(index, 0, static_cast<Word>(keys.x) << 32 | keys.y);
+    team.tell(index, 1, __reduce_min_sync(~0u, shared.places[threadIdx.x % kWarps]));
     team.tell(index, 2, word_of(sum));
   });
   const auto met = team.meet();
@@ -171,12 +202,12 @@ __device__ void survey(Team<kTeam>& team, Row& row) {
     low = min(low, static_cast<unsigned>(met[part][0]));
   }
   row.best = -1, row.total = 0;
-  row.top = of_key(top), row.low = low == ~0u ? row.top : of_key(low);
-  for (int part = 0; part < kParts; ++part) {
-    const double sum = double_of(met[part][2]);
-    const float own = of_key(static_cast<unsigned>(met[part][0] >> 32));
-    if (sum != 0.0) row.total += sum * exp(static_cast<double>(own) - static_cast<double>(row.top));
-  }
+  row.top = of_key(top), row.low = of_key(low);
+  // Each lane weighs one part: eight exponentials of doubles behind each other take 1 us.
+  double weighed = double_of(met[lane % kParts][2]);
+  const float own = of_key(static_cast<unsigned>(met[lane % kParts][0] >> 32));
+  if (weighed != 0.0) weighed *= exp(static_cast<double>(own) - static_cast<double>(row.top));
+  for (int part = 0; part < kParts; ++part) row.total += __shfl_sync(~0u, weighed, part);
   if (top == none || row.top == INFINITY || row.total != row.total) return;
   row.best = static_cast<int>(place);
 }

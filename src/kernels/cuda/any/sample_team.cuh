@@ -21,7 +21,7 @@ inline __device__ double double_of(Word word) {
 struct Shared {
   Word met[2][kParts][kValues];  // what the parts have found, in every block of the team
   double room[kWarps][kValues];  // of one reduction at a time
-  unsigned keys[kWarps];
+  unsigned keys[kWarps], lows[kWarps], places[kWarps];
   double runs[kParts][kWarps];  // weights of a part's runs: draw()
 };
 
@@ -96,9 +96,6 @@ inline __device__ unsigned block_most(unsigned value, Shared& shared) {
   if (threadIdx.x % 32 == 0) shared.keys[threadIdx.x / 32] = value;
   __syncthreads();
   return __reduce_max_sync(~0u, shared.keys[threadIdx.x % kWarps]);
-}
-inline __device__ unsigned block_least(unsigned value, Shared& shared) {
-  return ~block_most(~value, shared);
 }
 
 inline __device__ double warp_sum(double value) {

@@ -151,6 +151,12 @@ static inline Part part_at(const MatmulArgs& args, Block block, int64_t k) {
           x_sums_of<F>(args, block) + g, x_starts_of<F>(args, block) + g};
 }
 
+/// Addresses are as if new, or gcc 12 keeps sums of them and of constants, more than there are
+/// registers for.
+__attribute__((always_inline)) static inline void renew(Strip& strip, Part& x) {
+  asm("" : "+m"(strip.codes.base), "+r"(x.planes), "+r"(x.starts), "+r"(x.scales));
+}
+
 /// A group's sums into the accumulators; the next group of x.
 template <class F, class C, int kM>
 __attribute__((always_inline)) static inline void end_group(const FusedSums<F, C, kM>& sums,
@@ -185,7 +191,7 @@ static constexpr int kLeastQueued = C::kBits == 3     ? (kCheapCodes ? 5 : 2)
 template <class F, class C, int kM>
 static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
   constexpr int64_t kRun = kScaleRun<F>;  // groups
-  const Strip strip = strip_at(args, n0);
+  Strip strip = strip_at(args, n0);
   Ahead ahead = ahead_of<F>(args, n0, 1);
   Part x = part_at<F>(args, {0, kM}, 0);
   const int64_t groups = args.k / args.group_size, units = args.group_size / kUnit;
@@ -212,6 +218,7 @@ static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
     sums.start(x.starts);
     for (const int64_t end = unit + units; unit < end; ++unit) {
       __m512i v[8];
+      if constexpr (C::kBits <= 4) renew(strip, x);  // five bits lose 6 % at one row
       if constexpr (C::kBits == 4)
         ahead.codes.ask(64 * unit);
       else

@@ -59,8 +59,7 @@ static void run_sixteens(const MatmulArgs& args, int64_t n0, int64_t count) {
     Ahead::ask(ahead.scales, 16 * kStrip / 64);
     for (int64_t at = 0; at + 1 < left; at += 2) {
       const int64_t unit = (g + at) / 2;
-      // Or gcc 12 keeps sums of these and of constants, more than there are registers for.
-      asm("" : "+m"(strip.codes.base), "+r"(x.planes), "+r"(x.starts), "+r"(x.scales));
+      renew(strip, x);
       ahead.codes.ask(64 * unit);
       queue.put(strip.codes, least(unit + queue.kAhead, whole - 1));
       queue.take(unit, v);

@@ -50,6 +50,7 @@ struct Rows {
   int64_t m0, height;
   int64_t shift, groups;    // log2 of the group size; groups of a weight row
   int64_t scale_bytes;      // of a weight row
+  int64_t ahead;            // see bytes_ahead(): a division
   const int16_t* integers;  // prepared x: i16_prepare.hpp
   const float *x_scales, *x_sums;
 };
@@ -64,6 +65,7 @@ static inline Rows rows_at(const MatmulArgs& args, int64_t m0) {
           shift,
           args.k >> shift,
           (args.k >> shift) * bytes,
+          bytes_ahead(args),
           integers_of(args, m0),
           x_scales_of(args, m0),
           x_sums_of(args, m0)};
@@ -95,50 +97,75 @@ __attribute__((always_inline)) static inline void begin_sums(const Rows& rows, i
   for (int i = 0; i < kM; ++i) sums[i] = acc[i];
 }
 
-/// Scales of the part's groups times those of x, which lie as x_scales_of() says.
+/// Scales of the part's groups times those of x, as x_scales_of() says these lie. A group of two
+/// blocks comes twice, so that add_blocks() goes on by kSplit floats a block.
 template <Mode kMode, int kM>
 __attribute__((always_inline)) static inline void multiply_scales(const Rows& rows,
                                                                   const Part& part,
                                                                   float* products) {
   const uint8_t* scales = rows.args.scales + part.n * rows.scale_bytes;
   const int64_t first = part.k0 >> rows.shift, end = part.k_end >> rows.shift;
+  const bool twice = rows.args.group_size == 128;
   const float* x_scales = rows.x_scales + first * kM;
   for (int64_t g = first; g < end; g += 8, x_scales += 8 * kM, products += 8 * kM) {
     const __m256 scale = load_scales<kMode>(rows.args, scales, g, rows.groups - g);
+    if (kMode == Mode::affine && twice) {
+#pragma GCC unroll 8
+      for (int i = 0; i < kM; ++i) {
+        const __m256 both = _mm256_mul_ps(scale, _mm256_load_ps(x_scales + 8 * i));
+        _mm256_store_ps(products + 8 * i,
+                        _mm256_permutevar8x32_ps(both, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3)));
+        _mm256_store_ps(products + 8 * (kM + i),
+                        _mm256_permutevar8x32_ps(both, _mm256_setr_epi32(4, 4, 5, 5, 6, 6, 7, 7)));
+      }
+      products += 8 * kM;
+      continue;
+    }
 #pragma GCC unroll 8
     for (int i = 0; i < kM; ++i)
       _mm256_store_ps(products + 8 * i, _mm256_mul_ps(scale, _mm256_load_ps(x_scales + 8 * i)));
   }
 }
 
+/// 64 codes times x, exact, and the product of their scales: into an accumulator. As asm, or gcc 12
+/// takes more registers than there are and keeps accumulators of eight rows in memory.
+__attribute__((always_inline)) static inline void add_products(const __m256i* q, const int16_t* x,
+                                                               __m256 scale, __m256& acc) {
+  const __m256i* const xs = reinterpret_cast<const __m256i*>(x);
+  __m256i sum, more;
+  asm("vpmaddwd %[x0], %[q0], %[sum]\n"
+      "vpmaddwd %[x1], %[q1], %[more]\n"
+      "vpaddd %[more], %[sum], %[sum]\n"
+      "vpmaddwd %[x2], %[q2], %[more]\n"
+      "vpaddd %[more], %[sum], %[sum]\n"
+      "vpmaddwd %[x3], %[q3], %[more]\n"
+      "vpaddd %[more], %[sum], %[sum]\n"
+      "vcvtdq2ps %[sum], %[sum]\n"
+      "vfmadd231ps %[scale], %[sum], %[acc]\n"
+      : [acc] "+x"(acc), [sum] "=&x"(sum), [more] "=&x"(more)
+      : [q0] "x"(q[0]), [q1] "x"(q[1]), [q2] "x"(q[2]), [q3] "x"(q[3]), [x0] "m"(xs[0]),
+        [x1] "m"(xs[1]), [x2] "m"(xs[2]), [x3] "m"(xs[3]), [scale] "x"(scale));
+}
+
 /// Codes of `blocks` times 64 elements; products: see multiply_scales(). The loop has a function of
 /// its own, or gcc 12 keeps the accumulators in memory (69 -> 110 Gop/s).
 template <Mode kMode, int kBits, int kSplit, int kM>
-__attribute__((noinline)) static void add_blocks(const MatmulArgs& args, const uint8_t* codes,
+__attribute__((noinline)) static void add_blocks(int64_t ahead, const uint8_t* codes,
                                                  const int16_t* x, const float* products,
                                                  int64_t blocks, __m256* sums) {
-  const int wide = args.group_size == 128 ? 1 : 0;  // two blocks share a group
-  const int64_t ahead = bytes_ahead(args);
   __m256 acc[kM];
 #pragma GCC unroll 8
   for (int i = 0; i < kM; ++i) acc[i] = sums[i];
-  for (int64_t b = 0; b < blocks; ++b, codes += 8 * kBits, x += 64 * kM) {
-    _mm_prefetch(reinterpret_cast<const char*>(codes + ahead), _MM_HINT_T0);
-    __m256i q[4];
-    unpack<kMode, kBits>(codes, q);
-    const int64_t group = kSplit * b >> wide;
-    const float* const at = products + group / 8 * 8 * kM + group % 8;
+  for (const uint8_t* const end = codes + blocks * 8 * kBits; codes < end; products += 8 * kM - 8)
+    for (const float* const next = products + 8; products < next && codes < end;
+         codes += 8 * kBits, x += 64 * kM, products += kSplit) {
+      _mm_prefetch(reinterpret_cast<const char*>(codes + ahead), _MM_HINT_T0);
+      __m256i q[4];
+      unpack<kMode, kBits>(codes, q);
 #pragma GCC unroll 8
-    for (int i = 0; i < kM; ++i) {
-      const __m256i* xs = reinterpret_cast<const __m256i*>(x + 64 * i);
-      const __m256i low = _mm256_add_epi32(_mm256_madd_epi16(q[0], _mm256_load_si256(xs)),
-                                           _mm256_madd_epi16(q[1], _mm256_load_si256(xs + 1)));
-      const __m256i high = _mm256_add_epi32(_mm256_madd_epi16(q[2], _mm256_load_si256(xs + 2)),
-                                            _mm256_madd_epi16(q[3], _mm256_load_si256(xs + 3)));
-      acc[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_add_epi32(low, high)),
-                               spread<kSplit>(at + 8 * i), acc[i]);
+      for (int i = 0; i < kM; ++i)
+        add_products(q, x + 64 * i, spread<kSplit>(products + 8 * i), acc[i]);
     }
-  }
 #pragma GCC unroll 8
   for (int i = 0; i < kM; ++i) sums[i] = acc[i];
 }
@@ -157,12 +184,12 @@ static void add_part(const Rows& rows, const Part& part, __m256* sums, __m256* b
   const uint8_t* codes = args.w + part.n * args.w_row_bytes + part.k0 * kBits / 8;
   const int16_t* x = rows.integers + part.k0 * kM;
   constexpr auto kAdd = add_blocks<kMode, kBits, kSplit, kM>;
-  kAdd(args, codes, x, products, blocks, sums);
+  kAdd(rows.ahead, codes, x, products, blocks, sums);
   if (left == 0) return;
   alignas(32) uint8_t last[8 * kBits] = {};  // x is zero behind them
   memcpy(last, codes + blocks * 8 * kBits, static_cast<size_t>(left * kBits / 8));
   const int64_t group = kSplit * blocks;
-  kAdd(args, last, x + blocks * 64 * kM, products + group / 8 * 8 * kM + group % 8, 1, sums);
+  kAdd(rows.ahead, last, x + blocks * 64 * kM, products + group / 8 * 8 * kM + group % 8, 1, sums);
 }
 
 /// The sums of four pairs of vectors in float64, then in float32 with the last bit set where it was

@@ -32,10 +32,13 @@ struct Queue {
   __attribute__((always_inline)) inline void put(const Rows& rows, int64_t unit) {
     uint8_t* const to = places[unit % kPlaces][0];
 #pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j)
+    for (int q = 0; q < 4; ++q) {
+      const uint8_t* base = rows.base[q] + kBytes * unit;
+      // Or gcc 12 adds three numbers for every copy. (Other widths lose 4 to 8 % at two rows.)
+      if constexpr (kBytes == 16) asm("" : "+r"(base));
 #pragma GCC unroll 4
-      for (int q = 0; q < 4; ++q) {
-        const uint8_t* const from = rows.base[q] + kBytes * unit + rows.step[j];
+      for (int j = 0; j < 4; ++j) {
+        const uint8_t* const from = base + rows.step[j];
 #pragma GCC unroll 2
         for (int s = 0; s < kSixteens; ++s) copy16(from + 16 * s, to + 256 * s + 64 * j + 16 * q);
         constexpr int kDone = 16 * kSixteens;
@@ -44,6 +47,7 @@ struct Queue {
         if constexpr (kFours == 1)
           copy<uint32_t>(from + kBytes - 4, to + 16 * (kBytes - 4) + 16 * q + 4 * j);
       }
+    }
   }
 
   /// Vector d gets dword d of every row.
@@ -78,7 +82,7 @@ template <class F, class C, int kM>
 struct FusedSums {
   static constexpr int kPlanes = F::kPlanes;
   static constexpr int kMostHalved = F::kAffine && C::kBits == 4 ? 8 : 4;
-  static constexpr int kHalves = F::kPlane == kUnit && kPlanes * kM <= kMostHalved ? 2 : 1;
+  static constexpr int kHalves = kPlanes * kM <= kMostHalved ? 2 : 1;
   __m512i acc[kPlanes][kHalves][kM];
 
   /// Affine sums of two planes are floats from the start: one instruction less a row and group.
@@ -147,6 +151,12 @@ static inline Part part_at(const MatmulArgs& args, Block block, int64_t k) {
           x_sums_of<F>(args, block) + g, x_starts_of<F>(args, block) + g};
 }
 
+/// Addresses are as if new, or gcc 12 keeps sums of them and of constants, more than there are
+/// registers for.
+__attribute__((always_inline)) static inline void renew(Strip& strip, Part& x) {
+  asm("" : "+m"(strip.codes.base), "+r"(x.planes), "+r"(x.starts), "+r"(x.scales));
+}
+
 /// A group's sums into the accumulators; the next group of x.
 template <class F, class C, int kM>
 __attribute__((always_inline)) static inline void end_group(const FusedSums<F, C, kM>& sums,
@@ -180,24 +190,21 @@ static constexpr int kLeastQueued = C::kBits == 3     ? (kCheapCodes ? 5 : 2)
 /// Outputs n0 .. n0 + count - 1.
 template <class F, class C, int kM>
 static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
-  constexpr int64_t kTogether = kUnit / F::kPlane, kRun = kScaleRun<F>;  // groups
-  constexpr int kDwords = F::kPlane / 4;
-  const Strip strip = strip_at(args, n0);
+  constexpr int64_t kRun = kScaleRun<F>;  // groups
+  Strip strip = strip_at(args, n0);
   Ahead ahead = ahead_of<F>(args, n0, 1);
   Part x = part_at<F>(args, {0, kM}, 0);
-  const int64_t groups = args.k / args.group_size;
-  const int64_t units = kTogether > 1 ? 1 : args.group_size / kUnit;
+  const int64_t groups = args.k / args.group_size, units = args.group_size / kUnit;
   alignas(64) float scales[kRun][kStrip], biases[F::kAffine ? kRun : 1][kStrip];
   __m512 acc[kM];
 #pragma GCC unroll 12
   for (int i = 0; i < kM; ++i) acc[i] = _mm512_setzero_ps();
   const int64_t last_unit = args.k / kUnit - 1;
-  // nvfp4's last unit of a row may be a half.
-  constexpr bool kQueued = kTogether == 1 && kM >= kLeastQueued<C>;
+  constexpr bool kQueued = kM >= kLeastQueued<C>;
   Queue<C::kBytes> queue;
   if constexpr (kQueued)
     for (int64_t u = 0; u < queue.kAhead; ++u) queue.put(strip.codes, least(u, last_unit));
-  for (int64_t g = 0, unit = 0; g < groups; g += kTogether) {
+  for (int64_t g = 0, unit = 0; g < groups; ++g) {
     if (g % kRun == 0) {
       const int64_t left = least(groups - g, kRun);
       read_scales<F>(args, strip.scales, g, left, scales);
@@ -211,6 +218,7 @@ static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
     sums.start(x.starts);
     for (const int64_t end = unit + units; unit < end; ++unit) {
       __m512i v[8];
+      if constexpr (C::kBits <= 4) renew(strip, x);  // five bits lose 6 % at one row
       if constexpr (C::kBits == 4)
         ahead.codes.ask(64 * unit);
       else
@@ -222,17 +230,10 @@ static void run_fused(const MatmulArgs& args, int64_t n0, int64_t count) {
         C::load(strip.codes, unit * C::kBytes, args.k - unit * kUnit, v);
       }
 #pragma GCC unroll 8
-      for (int j = 0; j < 8; ++j) {
-        if (kTogether > 1 && j == 4) {
-          end_group<F, C, kM>(sums, scales[g % kRun], nullptr, x, acc);
-          sums.start(x.starts);
-        }
-        sums.add_codes(C::four(v, j), j % kDwords, x.planes);
-        if ((j + 1) % kDwords == 0) x.planes += kM * F::kPlanes * F::kPlane;
-      }
+      for (int j = 0; j < 8; ++j) sums.add_codes(C::four(v, j), j, x.planes);
+      x.planes += kM * F::kPlanes * F::kPlane;
     }
-    const int64_t last = (g + kTogether - 1) % kRun;
-    end_group<F, C, kM>(sums, scales[last], biases[F::kAffine ? last : 0], x, acc);
+    end_group<F, C, kM>(sums, scales[g % kRun], biases[F::kAffine ? g % kRun : 0], x, acc);
   }
 #pragma GCC unroll 12
   for (int i = 0; i < kM; ++i) store_strip<F>(args, strip, i, n0, count, acc[i]);

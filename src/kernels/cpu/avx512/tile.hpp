@@ -38,22 +38,10 @@ static inline float* block_of(const MatmulArgs& args, int64_t block) {
 template <bool kNibbles>
 static void prepare_rows(const void* opaque, Slice rows) {
   const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
-  const __m512i order =
-      _mm512_setr_epi32(0, 8, 16, 24, 32, 40, 48, 56, 1, 9, 17, 25, 33, 41, 49, 57);
   for (int64_t i = rows.begin; i < rows.end; ++i) {
-    const int64_t block = i / kTileM, height = block_rows(args, block);
+    const int64_t block = i / kTileM;
     float* to = block_of(args, block) + (i - block * kTileM) * 16;
-    for (int64_t k = 0; k < padded(args.k); k += 64) {
-      alignas(64) float natural[64];
-      for (int64_t t = 0; t < 64; t += 16) {
-        const int64_t left = args.k - k - t;
-        _mm512_store_ps(natural + t, load_f32(args.x, args.x_type, i * args.x_stride + k + t,
-                                              first16(left > 0 ? left : 0)));
-      }
-      for (int t = 0; t < 4; ++t, to += height * 16)
-        _mm512_store_ps(to, kNibbles ? _mm512_i32gather_ps(order, natural + 2 * t, 4)
-                                     : _mm512_load_ps(natural + 16 * t));
-    }
+    put_row<kNibbles>(args, i, padded(args.k), to, block_rows(args, block) * 16);
   }
 }
 

@@ -1,6 +1,5 @@
-// A chunk of one weight row, packed or dense, as float32: vectors of 16 spaced kRows apart, so that
-// a tile of rows lies interleaved. 4-bit codes come in nibble order within 64 (nibble_order), all
-// else in the order of the checkpoint.
+// A chunk of one weight row, packed or dense, as float32. 4-bit codes come in nibble order within
+// 64 (nibble_order), all else in the order of the checkpoint.
 #pragma once
 #include "kernels/cpu/avx512/numbers.hpp"
 
@@ -9,6 +8,10 @@ namespace stepless::kernels {
 static constexpr int kRows = 8;         // weight rows of a tile
 static constexpr int64_t kChunk = 512;  // a multiple of every group size
 static constexpr int64_t kChunkGroups = kChunk / 16;
+/// Floats from row to row of a panel. Rows lie each by itself: with sixteen elements of all rows in
+/// turn stores take up to half as long again. A line more than kChunk, so that the same step of
+/// eight rows does not share a set of L1.
+static constexpr int64_t kPanelRow = kChunk + 16;
 
 /// One weight row, where the tile stands.
 struct Chunk {
@@ -35,7 +38,7 @@ static inline int64_t bytes_ahead(const MatmulArgs& args, int64_t rows) {
   return tile >= 8192 ? tile : (8191 / tile + 1) * tile;
 }
 
-static inline float* vector_at(const Chunk& c, int64_t step) { return c.out + step * kRows * 16; }
+static inline float* vector_at(const Chunk& c, int64_t step) { return c.out + step * 16; }
 
 static inline __m512 read_fp_scales(const MatmulArgs& args, const uint8_t* at, __mmask16 mask) {
   const __m128i bytes = _mm_maskz_loadu_epi8(mask, at);
@@ -51,20 +54,35 @@ static inline __m512 read_fp_scales(const MatmulArgs& args, const uint8_t* at, _
   return _mm512_mul_ps(value, _mm512_set1_ps(args.tensor_scale));
 }
 
+template <DType kType>
+static inline void read_affine_scales(const MatmulArgs& args, int64_t at, int64_t count,
+                                      ChunkScales& to) {
+  constexpr int64_t kSize = kType == DType::f32 ? 4 : 2;
+  int64_t g = 0;
+  for (; g + 16 <= count; g += 16) {
+    _mm512_store_ps(to.scale + g, load_whole<kType>(args.scales + (at + g) * kSize));
+    _mm512_store_ps(to.bias + g, load_whole<kType>(args.biases + (at + g) * kSize));
+  }
+  if (g == count) return;
+  const __mmask16 mask = first16(count - g);
+  _mm512_store_ps(to.scale + g, load_f32(args.scales, kType, at + g, mask));
+  _mm512_store_ps(to.bias + g, load_f32(args.biases, kType, at + g, mask));
+}
+
 static inline void read_scales(const Chunk& c, ChunkScales& to) {
   const MatmulArgs& args = c.args;
   const int shift = __builtin_ctz(static_cast<unsigned>(args.group_size));  // a division costs more
   const int64_t count = (c.length + args.group_size - 1) >> shift;
   const int64_t at = c.row * (args.k >> shift) + (c.k0 >> shift);
+  if (args.mode == Mode::affine) {
+    if (args.w_type == DType::bf16) return read_affine_scales<DType::bf16>(args, at, count, to);
+    if (args.w_type == DType::f16) return read_affine_scales<DType::f16>(args, at, count, to);
+    return read_affine_scales<DType::f32>(args, at, count, to);
+  }
   for (int64_t g = 0; g < count; g += 16) {
     const __mmask16 mask = first16(count - g);
-    if (args.mode == Mode::affine) {
-      _mm512_store_ps(to.scale + g, load_f32(args.scales, args.w_type, at + g, mask));
-      _mm512_store_ps(to.bias + g, load_f32(args.biases, args.w_type, at + g, mask));
-    } else {
-      _mm512_store_ps(to.scale + g,
-                      _mm512_maskz_mov_ps(mask, read_fp_scales(args, args.scales + at + g, mask)));
-    }
+    _mm512_store_ps(to.scale + g,
+                    _mm512_maskz_mov_ps(mask, read_fp_scales(args, args.scales + at + g, mask)));
   }
 }
 
@@ -94,15 +112,8 @@ static inline __m512 look_up(__m512i v, int t, __m512 table) {
   return _mm512_permutexvar_ps(_mm512_srli_epi32(v, static_cast<unsigned>(8 * t)), table);
 }
 
-/// Groups of 64 and 128: the sixteen values of a group are one register.
-static inline void put_wide(const Chunk& c, const ChunkScales& s, int64_t j, __m512i v) {
-  const __m512 table = values_of(s, c.args.group_size == 64 ? j : j / 2);
-#pragma GCC unroll 4
-  for (int t = 0; t < 4; ++t) _mm512_store_ps(vector_at(c, j * 4 + t), look_up(v, t, table));
-}
-
-/// Smaller groups: 64 codes hold two or four of them, told apart by lane.
-static inline void put_narrow(const Chunk& c, const ChunkScales& s, int64_t j, __m512i v) {
+/// Groups of 16 and 32: 64 codes hold two or four of them, told apart by lane.
+static inline void put_nibbles(const Chunk& c, const ChunkScales& s, int64_t j, __m512i v) {
   const bool affine = c.args.mode == Mode::affine;
   const __m512 table =
       affine ? _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
@@ -122,12 +133,11 @@ static inline void put_narrow(const Chunk& c, const ChunkScales& s, int64_t j, _
   }
 }
 
-template <void (*kPut)(const Chunk&, const ChunkScales&, int64_t, __m512i)>
 static void decode_nibbles(const Chunk& c, const ChunkScales& s) {
   const uint8_t* bytes = chunk_bytes(c, 4);
   int64_t j = 0;
-  for (; j * 64 + 64 <= c.length; ++j) kPut(c, s, j, load_nibbles(bytes + 32 * j));
-  if (j * 64 < c.length) kPut(c, s, j, load_last_nibbles(bytes + 32 * j, c.length - 64 * j));
+  for (; j * 64 + 64 <= c.length; ++j) put_nibbles(c, s, j, load_nibbles(bytes + 32 * j));
+  if (j * 64 < c.length) put_nibbles(c, s, j, load_last_nibbles(bytes + 32 * j, c.length - 64 * j));
 }
 
 /// fma(q, s, b) with its last bit set where it was cut off: rounding that to 16 bits rounds once.
@@ -205,12 +215,12 @@ static inline void decode_affine(const Chunk& c, const ChunkScales& s) {
   decode_codes<kBits, false>(c, s);
 }
 
-/// Sixteen bytes of E4M3 as float16, where the exponent is 8 too small: exact, subnormals included.
-static inline __m512 load_e4m3(const uint8_t* at) {
-  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+/// 32 bytes of E4M3 as float16, where the exponent is 8 too small: exact, subnormals included.
+static inline __m512i load_e4m3(const uint8_t* at) {
+  const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
   // The sign fills the bits above; the one below the sign belongs to the exponent and is zero.
-  const __m256i high = _mm256_slli_epi16(_mm256_cvtepi8_epi16(bytes), 7);
-  return _mm512_cvtph_ps(_mm256_and_si256(high, _mm256_set1_epi16(static_cast<short>(0xBF80))));
+  const __m512i high = _mm512_slli_epi16(_mm512_cvtepi8_epi16(bytes), 7);
+  return _mm512_and_si512(high, _mm512_set1_epi16(static_cast<short>(0xBF80)));
 }
 
 /// kFolded: scales are 2^8 times what they mean, as numbers of E4M3 are 2^-8 times.
@@ -219,9 +229,12 @@ static void decode_e4m3(const Chunk& c, const ChunkScales& s) {
   const uint8_t* bytes = chunk_bytes(c, 8);
   for (int64_t g = 0; g * 32 < c.length; ++g, bytes += 32) {
     const __m512 scale = _mm512_set1_ps(s.scale[g]);
+    __m256i halves[2];
+    _mm512_storeu_si512(halves, load_e4m3(bytes));
 #pragma GCC unroll 2
     for (int h = 0; h < 2; ++h) {
-      __m512 value = load_e4m3(bytes + 16 * h);
+      __m512 value;  // by way of memory, which takes no shuffle
+      asm("vcvtph2ps %1, %0" : "=v"(value) : "m"(halves[h]));
       if (!kFolded) value = _mm512_mul_ps(value, _mm512_set1_ps(256));
       _mm512_store_ps(vector_at(c, 2 * g + h), _mm512_mul_ps(value, scale));
     }
@@ -258,10 +271,8 @@ static inline void decode_packed(const Chunk& c) {
     case 8:
       return decode_affine<8>(c, s);
     default:
-      break;
+      return decode_nibbles(c, s);
   }
-  if (c.args.group_size >= 64) return decode_nibbles<put_wide>(c, s);
-  decode_nibbles<put_narrow>(c, s);
 }
 
 template <DType kType>

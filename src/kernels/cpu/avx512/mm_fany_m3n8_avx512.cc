@@ -3,6 +3,7 @@
 
 namespace stepless::kernels {
 
-STEPLESS_KERNEL(mm_fany_m3n8_avx512) = {prepare_rows<false>, run_outputs<decode_dense>, nullptr};
+STEPLESS_KERNEL(mm_fany_m3n8_avx512) = {prepare_rows<false>, run_outputs<ByRows<decode_dense>>,
+                                        nullptr};
 
 }  // namespace stepless::kernels

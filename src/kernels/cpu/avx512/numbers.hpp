@@ -55,6 +55,25 @@ static inline void store_f32(void* base, DType type, int64_t at, __mmask16 mask,
   _mm256_mask_storeu_epi16(bytes + 2 * at, mask, half);
 }
 
+/// Row i of x up to k, a multiple of 64 or rounded up to one, in sixteens `apart` floats from each
+/// other. kNibbles: in the order that decode.hpp has 4-bit codes in.
+template <bool kNibbles>
+static inline void put_row(const MatmulArgs& args, int64_t i, int64_t k, float* to, int64_t apart) {
+  const __m512i order =
+      _mm512_setr_epi32(0, 8, 16, 24, 32, 40, 48, 56, 1, 9, 17, 25, 33, 41, 49, 57);
+  for (int64_t from = 0; from < k; from += 64) {
+    alignas(64) float natural[64];
+    for (int64_t t = 0; t < 64; t += 16) {
+      const int64_t left = args.k - from - t;
+      _mm512_store_ps(natural + t, load_f32(args.x, args.x_type, i * args.x_stride + from + t,
+                                            first16(left > 0 ? left : 0)));
+    }
+    for (int t = 0; t < 4; ++t, to += apart)
+      _mm512_store_ps(to, kNibbles ? _mm512_i32gather_ps(order, natural + 2 * t, 4)
+                                   : _mm512_load_ps(natural + 16 * t));
+  }
+}
+
 /// The sums of eight vectors, in lanes 0 to 7. The tree is the same for every lane, so the order is
 /// fixed.
 static inline __m256 sum_each(const __m512* v) {

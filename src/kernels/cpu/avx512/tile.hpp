@@ -21,39 +21,37 @@ static inline int64_t rows_together(int64_t m) {
   return (blocks + groups - 1) / groups * kTileM;
 }
 
-// x as prepared: blocks of three rows (the last holds what is left), 16 elements of each row in
+// x as prepared: blocks of three rows (the last hold what is left), 16 elements of each row in
 // turn, zero beyond k.
 static inline int64_t padded(int64_t k) { return (k + 127) / 128 * 128; }
 
-/// Rows of the block that row i belongs to.
+/// Whether the last four rows are two blocks of two, as one row alone takes a third longer (m = 7,
+/// 10, 13 and 16 take 2 to 4 % less). Not where x makes several groups: those are of whole blocks.
+static inline bool ends_in_twos(const MatmulArgs& args) {
+  return args.m % kTileM == 1 && args.m > 1 && args.m <= kGroupM;
+}
+
+static inline int64_t first_of(const MatmulArgs& args, int64_t block) {
+  const int64_t first = block * kTileM;
+  if (!ends_in_twos(args) || first < args.m - 2) return first < args.m ? first : args.m;
+  return first < args.m ? args.m - 2 : args.m;
+}
+
 static inline int64_t block_rows(const MatmulArgs& args, int64_t block) {
-  const int64_t left = args.m - block * kTileM;
-  return left < kTileM ? left : kTileM;
+  return first_of(args, block + 1) - first_of(args, block);
 }
 
 static inline float* block_of(const MatmulArgs& args, int64_t block) {
-  return reinterpret_cast<float*>(args.workspace) + block * kTileM * padded(args.k);
+  return reinterpret_cast<float*>(args.workspace) + first_of(args, block) * padded(args.k);
 }
 
 template <bool kNibbles>
 static void prepare_rows(const void* opaque, Slice rows) {
   const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
-  const __m512i order =
-      _mm512_setr_epi32(0, 8, 16, 24, 32, 40, 48, 56, 1, 9, 17, 25, 33, 41, 49, 57);
   for (int64_t i = rows.begin; i < rows.end; ++i) {
-    const int64_t block = i / kTileM, height = block_rows(args, block);
-    float* to = block_of(args, block) + (i - block * kTileM) * 16;
-    for (int64_t k = 0; k < padded(args.k); k += 64) {
-      alignas(64) float natural[64];
-      for (int64_t t = 0; t < 64; t += 16) {
-        const int64_t left = args.k - k - t;
-        _mm512_store_ps(natural + t, load_f32(args.x, args.x_type, i * args.x_stride + k + t,
-                                              first16(left > 0 ? left : 0)));
-      }
-      for (int t = 0; t < 4; ++t, to += height * 16)
-        _mm512_store_ps(to, kNibbles ? _mm512_i32gather_ps(order, natural + 2 * t, 4)
-                                     : _mm512_load_ps(natural + 16 * t));
-    }
+    const int64_t block = (i + (ends_in_twos(args) && i == args.m - 2 ? 1 : 0)) / kTileM;
+    float* to = block_of(args, block) + (i - first_of(args, block)) * 16;
+    put_row<kNibbles>(args, i, padded(args.k), to, block_rows(args, block) * 16);
   }
 }
 
@@ -64,13 +62,13 @@ static void accumulate(const float* panel, const float* x, int64_t steps, __m512
   for (int i = 0; i < kM; ++i)
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) acc[i][r] = sums[i * kRows + r];
-  for (int64_t s = 0; s < steps; ++s, panel += kRows * 16, x += kM * 16) {
+  for (int64_t s = 0; s < steps; ++s, panel += 16, x += kM * 16) {
     __m512 xs[kM];
 #pragma GCC unroll 3
     for (int i = 0; i < kM; ++i) xs[i] = _mm512_load_ps(x + 16 * i);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      __m512 w = _mm512_load_ps(panel + 16 * r);
+      __m512 w = _mm512_load_ps(panel + kPanelRow * r);
       asm("" : "+v"(w));  // else gcc 12 loads it again for every row of x
 #pragma GCC unroll 3
       for (int i = 0; i < kM; ++i) acc[i][r] = _mm512_fmadd_ps(w, xs[i], acc[i][r]);
@@ -89,25 +87,39 @@ static inline void accumulate_block(int64_t height, const float* panel, const fl
   accumulate<3>(panel, x, steps, sums);
 }
 
-/// Outputs n0 .. n0 + count - 1 of rows m0 .. m0 + rows - 1.
+/// What fills a panel: here each row's chunk by itself.
 template <void (*kDecode)(const Chunk&)>
+struct ByRows {
+  const MatmulArgs& args;
+  int64_t n0, count;
+
+  void decode(int64_t k0, int64_t length, float* panel) {
+    for (int64_t r = 0; r < count; ++r) kDecode({args, n0 + r, k0, length, panel + kPanelRow * r});
+  }
+};
+
+/// Outputs n0 .. n0 + count - 1 of rows m0 .. m0 + rows - 1.
+template <class Decoder>
 static void run_tile(const MatmulArgs& args, int64_t m0, int64_t rows, int64_t n0, int64_t count) {
-  alignas(64) float panel[kRows * kChunk];
+  alignas(64) float panel[kRows * kPanelRow];
   __m512 sums[kGroupM * kRows];
+  Decoder decoder{args, n0, count};
   for (int64_t i = 0; i < rows * kRows; ++i) sums[i] = _mm512_setzero_ps();
   if (count < kRows)
-    for (int64_t i = 0; i < kRows * kChunk; i += 16)
+    for (int64_t i = 0; i < kRows * kPanelRow; i += 16)
       _mm512_store_ps(panel + i, _mm512_setzero_ps());
   for (int64_t k0 = 0; k0 < args.k; k0 += kChunk) {
     const int64_t length = args.k - k0 < kChunk ? args.k - k0 : kChunk;
     const int64_t steps = (length + 63) / 64 * 4;
     if (length % 64 != 0)  // decoding may stop short of the last steps
-      for (int64_t s = (steps - 4) * kRows; s < steps * kRows; ++s)
-        _mm512_store_ps(panel + 16 * s, _mm512_setzero_ps());
-    for (int64_t r = 0; r < count; ++r) kDecode({args, n0 + r, k0, length, panel + 16 * r});
-    for (int64_t i = 0; i < rows; i += kTileM) {
-      const int64_t block = (m0 + i) / kTileM, height = block_rows(args, block);
+      for (int64_t r = 0; r < kRows; ++r)
+        for (int64_t s = steps - 4; s < steps; ++s)
+          _mm512_store_ps(panel + kPanelRow * r + 16 * s, _mm512_setzero_ps());
+    decoder.decode(k0, length, panel);
+    for (int64_t i = 0, block = m0 / kTileM; i < rows; ++block) {
+      const int64_t height = block_rows(args, block);
       accumulate_block(height, panel, block_of(args, block) + k0 * height, steps, sums + i * kRows);
+      i += height;
     }
   }
   for (int64_t i = 0; i < rows; ++i)
@@ -115,13 +127,13 @@ static void run_tile(const MatmulArgs& args, int64_t m0, int64_t rows, int64_t n
               _mm512_castps256_ps512(sum_each(sums + i * kRows)));
 }
 
-template <void (*kDecode)(const Chunk&)>
+template <class Decoder>
 static void run_outputs(const void* opaque, Slice units) {
   const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
   const int64_t together = rows_together(args.m);
   for (int64_t m0 = 0; m0 < args.m; m0 += together)
     for (int64_t n0 = units.begin; n0 < units.end; n0 += kRows)
-      run_tile<kDecode>(args, m0, args.m - m0 < together ? args.m - m0 : together, n0,
+      run_tile<Decoder>(args, m0, args.m - m0 < together ? args.m - m0 : together, n0,
                         units.end - n0 < kRows ? units.end - n0 : kRows);
 }
 

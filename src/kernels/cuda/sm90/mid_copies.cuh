@@ -49,8 +49,8 @@ struct MidSource {
     codes[3] = high.codes + min(row8 + r + 4, high.n - 1) * row_bytes + at;
     const FlatWeight& own = s < 8 ? low : high;
     const int row = min((s < 8 ? row0 : row8) + (s & 7), own.n - 1);
-    scales = (lane < 16 ? own.scales : own.biases) +
-             row * static_cast<int64_t>(w.k / kGroup * 2) + unit0 * kScaleBytes;
+    scales = (lane < 16 ? own.scales : own.biases) + row * static_cast<int64_t>(w.k / kGroup * 2) +
+             unit0 * kScaleBytes;
   }
   __device__ __forceinline__ void advance(const FlatWeights& w) {
     left -= rows;

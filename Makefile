@@ -76,7 +76,7 @@ tidy:  ## clang-tidy over src/ (minutes); needs the package clang-tidy
 	cmake --preset dev -B $(BUILD)/dev >$(BUILD)/dev.log || { cat $(BUILD)/dev.log; exit 1; }
 	run-clang-tidy -quiet -j $(JOBS) -p $(BUILD)/dev '/src/(base|format|text|kernels/[a-z_]*\.cc|dispatch|ops|model|runtime|api|cli)'
 
-docs: build  ## regenerates docs/kernels.md and docs/cli.md
+docs: build  ## regenerates what docs/ has of tools and results
 	@tools/check --build $(BUILD) --update docs
 
 install: build  ## installs under PREFIX (and DESTDIR); the result may be moved

@@ -7,7 +7,7 @@ import sys
 from checks.tree import Skip
 
 GENERATED = (("tools/kernel_table", "docs/kernels.md"), ("tools/cli_reference", "docs/cli.md"),
-             ("tools/performance", "docs/performance.md"))
+             ("tools/performance", "docs/performance.md"), ("tools/plots", "docs/performance.svg"))
 CANNOT_TELL = 77  # a generator's exit status when what it reads is not built
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 

@@ -60,6 +60,29 @@ std::size_t served(std::int32_t error, const Kernel& kernel, Join join) {
   return nodes_of(join);
 }
 
+/// The sum and its norm in one launch; false: the norm's kernel has none.
+bool launch_norm_sum(const DeviceRun& run, const BoundCall& add, const BoundCall& norm) {
+  if (!can_join(norm, &kernels::CudaJoined::norm_sum)) return false;
+  check_launch(norm.kernel->device->joined.norm_sum(args_of<kernels::AddArgs>(add),
+                                                    args_of<kernels::NormArgs>(norm),
+                                                    context_of(run, *norm.kernel)),
+               *norm.kernel);
+  return true;
+}
+
+/// The same and the products behind them; `gate` null: there is none.
+std::size_t launch_normed(const DeviceRun& run, const BoundCall& add, const BoundCall& norm,
+                          const std::vector<BoundCall>& calls, const BoundCall* gate, Join join) {
+  if (calls.empty()) return 0;
+  const std::vector<kernels::MatmulArgs> parts = args_of_all(calls);
+  const Kernel& kernel = *calls[0].kernel;
+  const std::int32_t error = kernel.device->joined.normed_products(
+      args_of<kernels::AddArgs>(add), args_of<kernels::NormArgs>(norm), parts.data(),
+      std::ssize(parts), gate != nullptr ? &args_of<kernels::GluArgs>(*gate) : nullptr,
+      context_of(run, kernel));
+  return served(error, kernel, join);
+}
+
 }  // namespace
 
 std::size_t JoinedLaunches::run_products(const DeviceRun& run, const Step& step,
@@ -82,12 +105,7 @@ std::size_t JoinedLaunches::run_norm_sum(const DeviceRun& run, const Step& step,
                                          std::size_t at) const {
   const Node* const node = &step.program->nodes[at];
   const BoundCall add = bind(step, node[0], 0), norm = bind(step, node[1], 0);
-  if (!can_join(norm, &kernels::CudaJoined::norm_sum)) return 0;
-  check_launch(norm.kernel->device->joined.norm_sum(args_of<kernels::AddArgs>(add),
-                                                    args_of<kernels::NormArgs>(norm),
-                                                    context_of(run, *norm.kernel)),
-               *norm.kernel);
-  return nodes_of(Join::norm_sum);
+  return launch_norm_sum(run, add, norm) ? nodes_of(Join::norm_sum) : 0;
 }
 
 std::size_t JoinedLaunches::run_normed_products(const DeviceRun& run, const Step& step,
@@ -95,18 +113,11 @@ std::size_t JoinedLaunches::run_normed_products(const DeviceRun& run, const Step
   const Node* const node = &step.program->nodes[at];
   const std::vector<BoundCall> calls =
       product_calls(step, node[2], 1, &kernels::CudaJoined::normed_products);
-  if (calls.empty()) return 0;
   const BoundCall add = bind(step, node[0], 0), norm = bind(step, node[1], 0);
-  const std::vector<kernels::MatmulArgs> parts = args_of_all(calls);
-  std::optional<BoundCall> gate;
-  const bool is_gate = joins_[at] != Join::norm_product;
-  if (is_gate) gate = bind(step, node[3], 0);
-  const Kernel& kernel = *calls[0].kernel;
-  const std::int32_t error = kernel.device->joined.normed_products(
-      args_of<kernels::AddArgs>(add), args_of<kernels::NormArgs>(norm), parts.data(),
-      std::ssize(parts), gate ? &args_of<kernels::GluArgs>(*gate) : nullptr,
-      context_of(run, kernel));
-  return served(error, kernel, is_gate ? Join::norm_gate : Join::norm_product);
+  if (joins_[at] == Join::norm_product)
+    return launch_normed(run, add, norm, calls, nullptr, Join::norm_product);
+  const BoundCall gate = bind(step, node[3], 0);
+  return launch_normed(run, add, norm, calls, &gate, Join::norm_gate);
 }
 
 std::size_t JoinedLaunches::run_feed_forward(const DeviceRun& run, const Step& step,
@@ -134,20 +145,9 @@ std::size_t JoinedLaunches::run_taken_product(const DeviceRun& run, const Step& 
   const BoundCall add = bind(step, node[0], 0), norm = bind(step, node[2], 0);
   const std::vector<BoundCall> calls =
       product_calls(step, node[3], 1, &kernels::CudaJoined::normed_products);
-  if (!calls.empty()) {
-    const std::vector<kernels::MatmulArgs> parts = args_of_all(calls);
-    const Kernel& kernel = *calls[0].kernel;
-    const std::int32_t error = kernel.device->joined.normed_products(
-        args_of<kernels::AddArgs>(add), args_of<kernels::NormArgs>(norm), parts.data(),
-        std::ssize(parts), nullptr, context_of(run, kernel));
-    if (const std::size_t all = served(error, kernel, Join::taken_product); all > 0) return all;
-  }
-  if (!can_join(norm, &kernels::CudaJoined::norm_sum)) return 0;
-  check_launch(norm.kernel->device->joined.norm_sum(args_of<kernels::AddArgs>(add),
-                                                    args_of<kernels::NormArgs>(norm),
-                                                    context_of(run, *norm.kernel)),
-               *norm.kernel);
-  return nodes_of(Join::taken_product) - 1;  // all but the product
+  const std::size_t all = launch_normed(run, add, norm, calls, nullptr, Join::taken_product);
+  if (all > 0) return all;
+  return launch_norm_sum(run, add, norm) ? nodes_of(Join::taken_product) - 1 : 0;  // no product
 }
 
 std::size_t JoinedLaunches::run_turned_put(const DeviceRun& run, const Step& step,

@@ -93,9 +93,11 @@ struct Attention {
   }
 
   /// What each query sees of the chunk, and all of them together; false: nothing.
-  static bool look(Queries& all, int64_t chunk_begin, int64_t chunk_end, int64_t& low,
-                   int64_t& high) {
-    int64_t from = kChunk, to = 0;
+  static bool look(Queries& all, int64_t chunk_begin, int64_t chunk_end) {
+    const bool whole = chunk_begin >= all.all_from && chunk_end <= all.all_to;
+    if (whole && all.alike && all.most_end == chunk_end - chunk_begin)
+      return true;  // as the one before
+    int64_t low = kChunk, high = 0;
     // Nothing that a vectorizer stumbles at: query by query it took as long as turning the keys.
     const int64_t resumed = chunk_begin >= all.seq.kept ? -1 : 0;
     for (int q = 0; q < all.count; ++q) {
@@ -104,10 +106,10 @@ struct Attention {
       const int64_t end = least(all.last[q] + 1, chunk_end) - chunk_begin;
       all.begin[q] = begin < end ? begin : kChunk;
       all.end[q] = begin < end ? end : 0;
-      from = least(from, all.begin[q]);
-      to = most(to, all.end[q]);
+      low = least(low, all.begin[q]);
+      high = most(high, all.end[q]);
     }
-    low = from, high = to;
+    all.least_begin = low, all.most_end = high, all.alike = whole;
     for (int q = all.count; q % kTile != 0; ++q) all.begin[q] = kChunk, all.end[q] = 0;
     return low < high;
   }
@@ -138,9 +140,13 @@ struct Attention {
 
   static void start(const AttnArgs& args, Queries& all, Room& room, int q) {
     read_query(args, all, q, all.q(q));
+    bool zeros = all.count < kManyQueries;  // else the first values are stored as they are
     if constexpr (!kDecodes)
-      if (all.seq.packed_begin < all.seq.packed_end) room.packed.keys.take(args.cache, all, q);
-    for (int64_t i = 0; i < padded(args.cache.v_dim); ++i) all.y(q)[i] = 0.0f;
+      if (all.seq.packed_begin < all.seq.packed_end)
+        room.packed.keys.take(args.cache, all, q), zeros = true;
+    if (zeros)
+      for (int64_t i = 0; i < padded(args.cache.v_dim); ++i) all.y(q)[i] = 0.0f;
+    all.chunks[q] = 0;
     all.peak[q] = -__builtin_inff();
     all.total[q] = 0;
   }
@@ -246,9 +252,9 @@ struct Attention {
     const int64_t width = padded(args.cache.k_dim);
     // The exponentials of a tile come after the scores of the next: its peaks are known by then.
     int last = -1;
-    int64_t from, to, last_from = 0, last_to = 0;
+    int64_t from = all.least_begin, to = all.most_end, last_from = 0, last_to = 0;
     for (int tile = 0; tile < all.count; tile += kTile) {
-      const bool seen = all.seen_by(tile, kTile, from, to);
+      const bool seen = all.alike || all.seen_by(tile, kTile, from, to);
       values.fetch();
       if (!seen) continue;
       Tiles<T>::all_scores(all.q(tile), all.stride, decoded.keys, width, from, to, all.score(tile),
@@ -303,9 +309,8 @@ struct Attention {
   }
 
   static void visit(const AttnArgs& args, Queries& all, Room& room, Chunk& chunk) {
-    int64_t low, high;
-    if (!look(all, chunk.begin, chunk.end, low, high)) return;
-    chunk.high = high;
+    if (!look(all, chunk.begin, chunk.end)) return;
+    const int64_t low = all.least_begin, high = chunk.high = all.most_end;
     if constexpr (cache_form == Cache::mixed)
       if (chunk.k.bits != 0) return visit_packed(args, all, room, chunk, low, high);
     if constexpr (!kDecodes) room.packed.settle(all);
@@ -318,8 +323,11 @@ struct Attention {
   static void flush(const AttnArgs& args, Queries& all, Room& room, const Places& after) {
     const KvLayer& cache = args.cache;
     int64_t first = all.first[0], last = all.last[0], resume = all.resume[0];
+    all.alike = false, all.all_from = 0, all.all_to = last + 1;
     for (int q = 0; q < all.count; ++q) {
       start(args, all, room, q);
+      all.all_from = most(all.all_from, most(all.first[q], all.resume[q]));
+      all.all_to = least(all.all_to, all.last[q] + 1);
       first = least(first, all.first[q]);
       last = most(last, all.last[q]);
       resume = least(resume, all.resume[q]);

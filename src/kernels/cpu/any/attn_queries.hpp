@@ -23,12 +23,17 @@ struct Queries {
   int64_t row[kMostQueries], head[kMostQueries];
   int64_t first[kMostQueries], resume[kMostQueries],
       last[kMostQueries];      // positions seen: first .. last, inclusive
+  int64_t all_from, all_to;    // positions that all see lie in [all_from, all_to)
   float peak[kMostQueries];    // largest score so far, times T::kExpUnit like all of a chunk
   double total[kMostQueries];  // sum of e^(score - peak)
-  // Of one chunk: what is seen of it (nothing: kChunk and 0),
+  // Of one chunk: what all see of it together, whether that is what each sees,
+  int64_t least_begin, most_end;
+  bool alike;
+  // what each sees (nothing: kChunk and 0),
   int64_t begin[kMostQueries], end[kMostQueries];
   float top[kMostQueries + 4], sum[kMostQueries + 4];  // the peak of its scores, the sum of weights
   float before[kMostQueries], now[kMostQueries];  // what becomes of y, what the chunk counts for
+  int32_t chunks[kMostQueries];  // seen so far with this one; at the first y holds nothing yet
   alignas(64) float q_rows[kPool];
   alignas(64) float y_rows[kPool];                     // sum of e^(score - peak) * v
   alignas(64) float scores[kMostQueries * kScoreRow];  // of one chunk; then its weights
@@ -68,6 +73,7 @@ void hide_unseen(Queries& all, int i, int64_t from, int64_t to) {
   I at = static_cast<int32_t>(from) - I{};
   for (int l = 0; l < L; ++l) at[l] += l;
   for (int64_t j = from; j < to; j += L, at += L) {
+    if (all.begin[i] <= j && all.end[i] >= j + L) continue;
     const Floats<L> s = load<L>(score + j), low = splat<L>(-__builtin_inff());
     const Floats<L> late = at < end ? s : low;
     store<L>(score + j, at >= begin ? late : low);
@@ -191,6 +197,7 @@ void weigh_chunk(Queries& all) {
     if (!all.sees(q)) continue;
     all.total[q] = total[q];
     all.peak[q] = higher[q];
+    ++all.chunks[q];
   }
 }
 

@@ -113,9 +113,12 @@ struct Tiles {
       } else if (V == 4 && end - at > V / 2 * L) {
         scores<3>(q, q_stride, keys + at, steps, to + at, stride);
         at += 3 * L;
+      } else if (V == 4 && end - at > L) {
+        scores<2>(q, q_stride, keys + at, steps, to + at, stride);
+        at += 2 * L;
       } else {
-        scores<V / 2>(q, q_stride, keys + at, steps, to + at, stride);
-        at += V / 2 * L;
+        scores<1>(q, q_stride, keys + at, steps, to + at, stride);
+        at += L;
       }
     }
   }

@@ -2,6 +2,12 @@
 import json
 
 RESULTS = "bench/results/h200"
+PRODUCT_GOALS = {  # us, by (n, k) and m
+    (13824, 5120): {1: 11.9, 3: 12.0, 8: 12.2, 16: 13.2, 32: 16, 64: 24},
+    (4096, 4096): {1: 3.9, 3: 3.9, 8: 4.1, 16: 4.6, 32: 5.5, 64: 7.5},
+    (128256, 3072): {1: 55, 4: 56, 16: 60},
+}
+DECODE_GOALS = {1: 1400, 8: 10_000, 32: 25_000}  # tokens/s, by sequences at context 64
 
 
 class Results:
@@ -25,8 +31,8 @@ class Results:
         return None
 
 
-def product_rows(results, n, k, goals):
-    for m, goal in goals.items():
+def product_rows(results):
+    for (n, k), m, goal in ((shape, *pair) for shape, goals in PRODUCT_GOALS.items() for pair in goals.items()):
         row, at = results.flat[n, k, m], {"n": n, "k": k, "m": m}
         peers = [results.peer("MLX", what="qmm", format="affine_b4_g64_bf16", **at),
                  results.peer("PyTorch", what="qmm", **at), results.peer("PyTorch", what="mm", **at)]
@@ -79,7 +85,7 @@ def gather_rows(results):
 
 
 def model_rows(results):
-    for batch, goal in ((1, 1400), (8, 10_000), (32, 25_000)):
+    for batch, goal in DECODE_GOALS.items():
         row = results.engine[batch]
         yield (f"3B, {batch} sequences at context 64, tokens/s",
                [results.peer("mlx-lm", "tokens_per_second", what="decode", batch=batch), None, None],
@@ -97,10 +103,8 @@ def number(value):
 
 def goals_text(root):
     results = Results(root)
-    rows = [*product_rows(results, 13824, 5120, {1: 11.9, 3: 12.0, 8: 12.2, 16: 13.2, 32: 16, 64: 24}),
-            *product_rows(results, 4096, 4096, {1: 3.9, 3: 3.9, 8: 4.1, 16: 4.6, 32: 5.5, 64: 7.5}),
-            *product_rows(results, 128256, 3072, {1: 55, 4: 56, 16: 60}),
-            *width_rows(results), *step_rows(results), *prompt_rows(results), *dot_rows(results), *gather_rows(results), *model_rows(results)]
+    rows = [row for some in (product_rows, width_rows, step_rows, prompt_rows, dot_rows, gather_rows, model_rows)
+            for row in some(results)]
     lines = ["## Goals of one H200", "",
              "What is reached stands beside the goal; a miss is told as how many times the goal it takes. Floors: bytes by the",
              "reading that the same run measured, or arithmetic. MLX and PyTorch: [peers.json](../bench/results/h200/peers.json),",

@@ -25,8 +25,9 @@ struct NormRoom {
   float inverse;
 };
 
-/// 1 / rms of the block's run, of which this thread has `squares`. One thread divides for all: of
-/// many rows double arithmetic would cost more than memory does.
+/// 1 / rms of the block's run, of which this thread has `squares`. Of many rows one thread divides
+/// for all, as double arithmetic would cost more than memory does; of few each does, which is
+/// sooner done than a second barrier.
 inline __device__ float inverse_of(double squares, const NormShape& shape, NormRoom& room) {
   const double total = block_sum(squares, room.squares);
   if (shape.norm.rows <= kFewNormRows)

@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(kThreads) sample(SampleArgs args, Cut cut) {
   const int64_t i = blockIdx.x / kTeam;
   const SampleRow& params = args.params[i];
   const SampleRow early = read_early(&params);
-  const bool penalises = has_penalties(early), is_greedy = !(early.temperature > 0.0f);
+  const bool penalises = has_penalties(early), is_random = early.temperature > 0.0f;
   wait_for_inputs();
   uint8_t* const room = args.workspace + i * sample_workspace_bytes(args.vocab);
   Row row{};
@@ -98,7 +98,7 @@ __global__ void __launch_bounds__(kThreads) sample(SampleArgs args, Cut cut) {
   survey(team, row);
   if (args.top_ids != nullptr) list_best(team, args, row, i);
   int token = row.best;
-  const bool draws = token >= 0 && !is_greedy;
+  const bool draws = token >= 0 && is_random;
   float drawn = row.top;
   if (draws) {
     const float top =

@@ -322,6 +322,7 @@ struct MidWarp {
   }
 
   __device__ __forceinline__ void run() {
+    static_assert(kMidChainUnits == 2, "a unit is summed while the other one comes");
     int rounds = 0;
 #pragma unroll 1
     for (int wide = first; wide < end; wide += kPairs, ++rounds) {

@@ -22,17 +22,22 @@ static inline int16_t* integers_of(const MatmulArgs& args, int64_t i) {
          i % kTileM * 64;
 }
 
-// Then the scales of the rows' groups, in the same blocks: for every eight groups and each row
-// eight floats, zero behind the last. In affine mode the sums of x over the groups lie behind the
-// scales of all rows in the same way. padded(k) / 16 floats a row hold either: a group has 32
-// elements or more, and eight groups begin only where some are left (groups of 16 fill them).
+// Then the scales of the rows' groups, in the same blocks. Groups of 64 and more: for every eight
+// of them and each row eight floats, zero behind the last; smaller ones: for every 64 elements and
+// each row eight floats, those of the lanes that the groups' codes fill. In affine mode the sums
+// of x over the groups lie behind the scales of all rows, for every eight groups and each row.
+static inline int64_t scale_floats(const MatmulArgs& args) {
+  return padded(args.k) / (args.group_size >= 64 ? 16 : 8);  // of a row, as many as are set aside
+}
+
 static inline float* x_scales_of(const MatmulArgs& args, int64_t i) {
   return reinterpret_cast<float*>(args.workspace + 2 * args.m * padded(args.k)) +
-         i / kTileM * kTileM * (padded(args.k) / 16) + i % kTileM * 8;
+         i / kTileM * kTileM * scale_floats(args) + i % kTileM * 8;
 }
 
 static inline float* x_sums_of(const MatmulArgs& args, int64_t i) {
-  return x_scales_of(args, i) + args.m * (padded(args.k) / 16);
+  return reinterpret_cast<float*>(args.workspace + 2 * args.m * padded(args.k)) +
+         args.m * scale_floats(args) + i / kTileM * kTileM * (padded(args.k) / 16) + i % kTileM * 8;
 }
 
 /// A group's exponent as float32 stores it. Below 2^-103 (absolute) precision ends, so that every
@@ -82,6 +87,17 @@ static inline __m256i to_naturals(const MatmulArgs& args, int64_t first, int64_t
   return sum;
 }
 
+/// Scale of group g: `step` floats lie between a row's eights.
+static inline void put_scale(const MatmulArgs& args, float* scales, int64_t step, int64_t g,
+                             float scale) {
+  if (args.group_size >= 64) {
+    scales[g / 8 * step + g % 8] = scale;
+    return;
+  }
+  const int64_t lanes = args.group_size / 8, at = g * lanes;
+  for (int64_t lane = at % 8; lane < at % 8 + lanes; ++lane) scales[at / 8 * step + lane] = scale;
+}
+
 /// Zeros in place of the groups that are missing to a multiple of eight.
 static inline void end_scales(float* to, int64_t count, int64_t step) {
   for (; count % 8 != 0; ++count) to[count / 8 * step + count % 8] = 0;
@@ -105,10 +121,10 @@ static void prepare_rows(const MatmulArgs& args, Slice rows) {
             _mm256_add_epi32(sum, to_naturals<negated(kBits)>(args, first, k + t, run,
                                                               to_integers(exponent), natural + t));
         if ((k + t + run) % group != 0) continue;
-        const int64_t at = g / 8 * height * 8 + g % 8;
-        scales[at] = from_integers(exponent);
+        put_scale(args, scales, height * 8, g, from_integers(exponent));
         if (kMode == Mode::affine)
-          sums[at] = static_cast<float>(sum_lanes(sum)) * from_integers(exponent);
+          sums[g / 8 * height * 8 + g % 8] =
+              static_cast<float>(sum_lanes(sum)) * from_integers(exponent);
         sum = _mm256_setzero_si256();
         ++g;
       }
@@ -117,7 +133,7 @@ static void prepare_rows(const MatmulArgs& args, Slice rows) {
 #pragma GCC unroll 16
         for (int lane = 0; lane < 16; ++lane) to[16 * t + lane] = natural[code_at<kBits>(t, lane)];
     }
-    end_scales(scales, g, height * 8);
+    if (group >= 64) end_scales(scales, g, height * 8);
     if (kMode == Mode::affine) end_scales(sums, g, height * 8);
   }
 }

@@ -1,13 +1,12 @@
 // A chunk of one weight row, packed or dense, as float32 in vectors of 8 spaced kRows apart, so
-// that a tile of rows lies interleaved. 4-bit codes come in nibble order within 64 (load_nibbles),
-// all else in the order of the checkpoint.
+// that a tile of rows lies interleaved. Within 64 elements their order is element_at().
 #pragma once
-#include "kernels/cpu/avx2/numbers.hpp"
+#include "kernels/cpu/avx2/decode_block.hpp"
 
 namespace stepless::kernels {
 
-static constexpr int kRows = 4;         // weight rows of a tile
-static constexpr int64_t kChunk = 512;  // a multiple of every group size
+static constexpr int kRows = 4;          // weight rows of a tile
+static constexpr int64_t kChunk = 1024;  // a multiple of every group size
 static constexpr int64_t kChunkGroups = kChunk / 16;
 
 struct Chunk {
@@ -60,77 +59,6 @@ static inline void read_scales(const Chunk& c, ChunkScales& to) {
   }
 }
 
-/// 64 codes as two planes of bytes: byte 4 i + t of `even` is code 8 i + 2 t, of `odd` code 8 i + 2
-/// t + 1.
-struct Nibbles {
-  __m256i even, odd;
-};
-
-static inline Nibbles split_nibbles(__m256i v) {
-  const __m256i low = _mm256_set1_epi8(15);
-  return {_mm256_and_si256(v, low), _mm256_and_si256(_mm256_srli_epi16(v, 4), low)};
-}
-
-static inline Nibbles load_nibbles(const uint8_t* at) {
-  return split_nibbles(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
-}
-
-/// The last `left` codes of a row, fewer than 64.
-static inline Nibbles load_last_nibbles(const uint8_t* at, int64_t left) {
-  return split_nibbles(
-      _mm256_setr_m128i(load_bytes(at, left / 2), load_bytes(at + 16, left / 2 - 16)));
-}
-
-/// Codes 8 i + t in 32-bit lane i; t is a constant.
-static inline __m256i take_nibbles(const Nibbles& n, int t) {
-  const int b = t / 2;
-  const __m256i pick = _mm256_add_epi32(
-      _mm256_setr_epi32(-256, -252, -248, -244, -256, -252, -248, -244), _mm256_set1_epi32(b));
-  return _mm256_shuffle_epi8(t % 2 == 0 ? n.even : n.odd, pick);
-}
-
-/// Groups of 64 and 128.
-static inline void put_wide(const Chunk& c, const ChunkScales& s, int64_t j, const Nibbles& n) {
-  const int64_t g = c.args.group_size == 64 ? j : j / 2;
-  const __m256 scale = _mm256_set1_ps(s.scale[g]), bias = _mm256_set1_ps(s.bias[g]);
-#pragma GCC unroll 8
-  for (int t = 0; t < 8; ++t)
-    put(c, j * 8 + t, _mm256_fmadd_ps(_mm256_cvtepi32_ps(take_nibbles(n, t)), scale, bias));
-}
-
-/// Smaller groups: 64 codes hold two or four of them, told apart by lane.
-static inline void put_narrow(const Chunk& c, const ChunkScales& s, int64_t j, const Nibbles& n) {
-  const bool affine = c.args.mode == Mode::affine, two = c.args.group_size == 32;
-  const __m256i group =
-      two ? _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1) : _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
-  const int64_t first = two ? 2 * j : 4 * j;
-  const __m256 scale = _mm256_permutevar8x32_ps(_mm256_loadu_ps(s.scale + first), group);
-  if (affine) {
-    const __m256 bias = _mm256_permutevar8x32_ps(_mm256_loadu_ps(s.bias + first), group);
-#pragma GCC unroll 8
-    for (int t = 0; t < 8; ++t)
-      put(c, j * 8 + t, _mm256_fmadd_ps(_mm256_cvtepi32_ps(take_nibbles(n, t)), scale, bias));
-    return;
-  }
-  const __m256 elements = _mm256_setr_ps(0, .5f, 1, 1.5f, 2, 3, 4, 6);
-#pragma GCC unroll 8
-  for (int t = 0; t < 8; ++t) {
-    const __m256i q = take_nibbles(n, t);
-    const __m256i sign = _mm256_and_si256(_mm256_slli_epi32(q, 28), _mm256_set1_epi32(INT32_MIN));
-    const __m256 value =
-        _mm256_xor_ps(_mm256_permutevar8x32_ps(elements, q), _mm256_castsi256_ps(sign));
-    put(c, j * 8 + t, _mm256_mul_ps(value, scale));
-  }
-}
-
-template <void (*kPut)(const Chunk&, const ChunkScales&, int64_t, const Nibbles&)>
-static void decode_nibbles(const Chunk& c, const ChunkScales& s) {
-  const uint8_t* bytes = chunk_bytes(c, 4);
-  int64_t j = 0;
-  for (; j * 64 + 64 <= c.length; ++j) kPut(c, s, j, load_nibbles(bytes + 32 * j));
-  if (j * 64 < c.length) kPut(c, s, j, load_last_nibbles(bytes + 32 * j, c.length - 64 * j));
-}
-
 /// q*s + b with its last bit set where it was cut off: rounding that to 16 bits rounds once. q*s
 /// must be exact.
 static inline __m256 fma_to_odd(__m256 q, __m256 s, __m256 b) {
@@ -164,111 +92,72 @@ static inline bool rounds_twice(const Chunk& c, const ChunkScales& s) {
   return _mm256_movemask_ps(wide) != 0;
 }
 
-/// How to bring 16 codes of 2 * kBits bytes into 32-bit lanes: two bytes for each lane, and a
-/// shift.
-template <int kBits>
-struct Spread {
-  alignas(32) uint8_t pick[64] = {};
-  alignas(32) int32_t shift[16] = {};
-  constexpr Spread() {
-    for (int i = 0; i < 64; ++i) {
-      const int from = i / 4 * kBits / 8 + i % 4;
-      pick[i] = static_cast<uint8_t>(i % 4 < 2 && from < 16 ? from : 0x80);
-      shift[i / 4] = i / 4 * kBits % 8;
-    }
-  }
-};
-
-template <int kBits, bool kOdd>
-static void decode_codes(const Chunk& c, const ChunkScales& s) {
-  static constexpr Spread<kBits> kSpread;
-  const __m256i mask = _mm256_set1_epi32((1 << kBits) - 1);
-  const uint8_t* bytes = chunk_bytes(c, kBits);
-  int64_t left = c.length * kBits / 8;
-  const int64_t per = c.args.group_size / 16;
-  for (int64_t j = 0, g = 0; j * 16 < c.length; ++g) {
-    const __m256 scale = _mm256_set1_ps(s.scale[g]), bias = _mm256_set1_ps(s.bias[g]);
-    for (const int64_t end = j + per; j < end; ++j, bytes += 2 * kBits, left -= 2 * kBits) {
-      const __m256i packed = _mm256_broadcastsi128_si256(load_bytes(bytes, left));
-#pragma GCC unroll 2
-      for (int h = 0; h < 2; ++h) {
-        const __m256i pick = _mm256_load_si256(reinterpret_cast<const __m256i*>(kSpread.pick) + h);
-        const __m256i shift =
-            _mm256_load_si256(reinterpret_cast<const __m256i*>(kSpread.shift) + h);
-        const __m256i q =
-            _mm256_and_si256(_mm256_srlv_epi32(_mm256_shuffle_epi8(packed, pick), shift), mask);
-        const __m256 code = _mm256_cvtepi32_ps(q);
-        put(c, 2 * j + h,
-            kOdd ? fma_to_odd(code, scale, bias) : _mm256_fmadd_ps(code, scale, bias));
-      }
-    }
-  }
-}
-
-template <int kBits>
-static inline void decode_affine(const Chunk& c, const ChunkScales& s) {
-  if (rounds_twice(c, s)) return decode_codes<kBits, true>(c, s);
-  decode_codes<kBits, false>(c, s);
-}
-
-/// Affine 8-bit: a byte is a code.
-static void decode_bytes(const Chunk& c, const ChunkScales& s) {
-  const uint8_t* bytes = chunk_bytes(c, 8);
-  const int shift = __builtin_ctz(static_cast<unsigned>(c.args.group_size)) - 3;
-  for (int64_t j = 0; j * 8 < c.length; ++j) {
-    const __m128i v = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes + 8 * j));
-    put(c, j,
-        _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(v)),
-                        _mm256_set1_ps(s.scale[j >> shift]), _mm256_set1_ps(s.bias[j >> shift])));
-  }
-}
-
-/// kFolded: scales are 2^8 times what they mean, as numbers of E4M3 are 2^-8 times.
-template <bool kFolded>
-static void decode_e4m3(const Chunk& c, const ChunkScales& s) {
-  const uint8_t* bytes = chunk_bytes(c, 8);
-  for (int64_t j = 0; j * 16 < c.length; ++j) {
-    const __m256i both =
-        e4m3_to_f16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + 16 * j)));
-    const __m128i half[2] = {_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1)};
-#pragma GCC unroll 2
-    for (int h = 0; h < 2; ++h) {
-      __m256 value = _mm256_cvtph_ps(half[h]);
-      if (!kFolded) value = _mm256_mul_ps(value, _mm256_set1_ps(256));
-      put(c, 2 * j + h, _mm256_mul_ps(value, _mm256_set1_ps(s.scale[j / 2])));
-    }
-  }
-}
-
-/// Scales from 2^120 on have no room for 2^8.
-static void decode_mxfp8(const Chunk& c, ChunkScales& s) {
+/// Whether the chunk takes its rarer arithmetic: affine, see rounds_twice(); mxfp8, scales from
+/// 2^120 on, which have no room for the 2^8 of fold_scales().
+template <Mode kMode>
+static inline bool is_rare(const Chunk& c, const ChunkScales& s) {
+  if constexpr (kMode == Mode::affine) return rounds_twice(c, s);
+  if constexpr (kMode != Mode::mxfp8) return false;
   __m256 most = _mm256_setzero_ps();
   for (int64_t g = 0; g * 32 < c.length; g += 8)
     most = _mm256_max_ps(most, _mm256_load_ps(s.scale + g));
-  const __m256 over = _mm256_cmp_ps(most, _mm256_set1_ps(0x1p120f), _CMP_GE_OQ);
-  if (_mm256_movemask_ps(over) != 0) return decode_e4m3<false>(c, s);
-  for (int64_t g = 0; g * 32 < c.length; g += 8)
-    _mm256_store_ps(s.scale + g, _mm256_mul_ps(_mm256_load_ps(s.scale + g), _mm256_set1_ps(256)));
-  decode_e4m3<true>(c, s);
+  return _mm256_movemask_ps(_mm256_cmp_ps(most, _mm256_set1_ps(0x1p120f), _CMP_GE_OQ)) != 0;
 }
 
-static inline bool nibble_order(const MatmulArgs& args) { return args.bits == 4; }
+/// Where nothing is rare: what decoded elements lack of their value, once a group.
+template <Mode kMode>
+static inline void fold_scales(int64_t length, ChunkScales& s) {
+  if constexpr (kMode != Mode::mxfp8) return;
+  for (int64_t g = 0; g * 32 < length; g += 8)
+    _mm256_store_ps(s.scale + g, _mm256_mul_ps(_mm256_load_ps(s.scale + g), _mm256_set1_ps(256)));
+}
 
-static inline void decode_packed(const Chunk& c) {
-  const uint8_t* next = chunk_bytes(c, c.args.bits) + bytes_ahead(c.args);
-  for (int64_t i = 0; i < c.length * c.args.bits / 8; i += 64)
+/// A code or an element as a weight.
+template <Mode kMode, bool kRare>
+__attribute__((always_inline)) static inline __m256 weight_of(__m256 value, __m256 scale,
+                                                              __m256 bias) {
+  if constexpr (kMode == Mode::affine)
+    return kRare ? fma_to_odd(value, scale, bias) : _mm256_fmadd_ps(value, scale, bias);
+  if (kMode == Mode::mxfp8 && kRare) value = _mm256_mul_ps(value, _mm256_set1_ps(256));
+  return _mm256_mul_ps(value, scale);
+}
+
+template <Mode kMode, int kBits, bool kRare>
+static void decode_blocks(const Chunk& c, const ChunkScales& s) {
+  const uint8_t* bytes = chunk_bytes(c, kBits);
+  const int64_t length = c.length, group_size = c.args.group_size;
+  float* out = c.out;
+  alignas(32) uint8_t last[8 * kBits] = {};
+  for (int64_t j = 0; j * 64 < length; ++j, bytes += 8 * kBits, out += 64 * kRows) {
+    const uint8_t* at = bytes;
+    if (length - 64 * j < 64) {
+      memcpy(last, bytes, static_cast<size_t>((length - 64 * j) * kBits / 8));
+      at = last;
+    }
+    const Block<kMode, kBits> block(at);
+    const BlockScales scales = block_scales<kMode, kBits>(s.scale, j, group_size);
+    BlockScales biases = scales;
+    if constexpr (kMode == Mode::affine) biases = block_scales<kMode, kBits>(s.bias, j, group_size);
+#pragma GCC unroll 8
+    for (int t = 0; t < 8; ++t) {
+      const int half = half_of<kMode, kBits>(t);
+      _mm256_store_ps(
+          out + t * kRows * 8,
+          weight_of<kMode, kRare>(block.value(t), scales.half[half], biases.half[half]));
+    }
+  }
+}
+
+template <Mode kMode, int kBits>
+static void decode_chunk(const Chunk& c) {
+  const uint8_t* next = chunk_bytes(c, kBits) + bytes_ahead(c.args);
+  for (int64_t i = 0; i < c.length * kBits / 8; i += 64)
     _mm_prefetch(reinterpret_cast<const char*>(next + i), _MM_HINT_T1);
-  static constexpr void (*kByBits[])(const Chunk&, const ChunkScales&) = {
-      nullptr, decode_affine<1>, decode_affine<2>, decode_affine<3>,
-      nullptr, decode_affine<5>, decode_affine<6>};
   ChunkScales s;
   read_scales(c, s);
-  if (c.args.bits == 4)
-    return c.args.group_size >= 64 ? decode_nibbles<put_wide>(c, s)
-                                   : decode_nibbles<put_narrow>(c, s);
-  if (c.args.mode == Mode::mxfp8) return decode_mxfp8(c, s);
-  if (c.args.bits != 8) return kByBits[c.args.bits](c, s);
-  rounds_twice(c, s) ? decode_codes<8, true>(c, s) : decode_bytes(c, s);
+  if (is_rare<kMode>(c, s)) return decode_blocks<kMode, kBits, true>(c, s);
+  fold_scales<kMode>(c.length, s);
+  decode_blocks<kMode, kBits, false>(c, s);
 }
 
 static inline void decode_dense(const Chunk& c) {

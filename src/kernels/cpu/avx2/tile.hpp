@@ -24,10 +24,9 @@ static inline float* block_of(const MatmulArgs& args, int64_t block) {
   return reinterpret_cast<float*>(args.workspace) + block * kTileM * padded(args.k);
 }
 
-template <bool kNibbles>
-static void prepare_rows(const void* opaque, Slice rows) {
-  const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
-  const __m256i order = _mm256_setr_epi32(0, 8, 16, 24, 32, 40, 48, 56);
+/// x in the order in which weights of kBits are decoded; 0: dense ones.
+template <Mode kMode, int kBits>
+static void prepare_rows(const MatmulArgs& args, Slice rows) {
   for (int64_t i = rows.begin; i < rows.end; ++i) {
     const int64_t step = 8 * block_rows(args, i / kTileM);
     float* to = block_of(args, i / kTileM) + i % kTileM * 8;
@@ -36,9 +35,10 @@ static void prepare_rows(const void* opaque, Slice rows) {
       for (int64_t t = 0; t < 64; t += 8)
         _mm256_store_ps(natural + t,
                         load_f32(args.x, args.x_type, i * args.x_stride + k + t, args.k - k - t));
+#pragma GCC unroll 8
       for (int t = 0; t < 8; ++t, to += step)
-        _mm256_store_ps(to, kNibbles ? _mm256_i32gather_ps(natural + t, order, 4)
-                                     : _mm256_load_ps(natural + 8 * t));
+#pragma GCC unroll 8
+        for (int lane = 0; lane < 8; ++lane) to[lane] = natural[element_at(kMode, kBits, t, lane)];
     }
   }
 }
@@ -94,8 +94,7 @@ static void run_tile(const MatmulArgs& args, int64_t m0, int64_t rows, int64_t n
 }
 
 template <void (*kDecode)(const Chunk&)>
-static void run_outputs(const void* opaque, Slice units) {
-  const MatmulArgs& args = *static_cast<const MatmulArgs*>(opaque);
+static void run_outputs(const MatmulArgs& args, Slice units) {
   for (int64_t m0 = 0; m0 < args.m; m0 += kGroupM)
     for (int64_t n0 = units.begin; n0 < units.end; n0 += kRows)
       run_tile<kDecode>(args, m0, min_of(args.m - m0, kGroupM), n0, min_of(units.end - n0, kRows));

@@ -163,11 +163,11 @@ static void decode_chunk(const Chunk& c) {
 static inline void decode_dense(const Chunk& c) {
   const DType type = c.args.w_type;
   const uint8_t* row = c.args.w + c.row * c.args.w_row_bytes;
-  const int64_t size = type == DType::f32 ? 4 : 2;
+  const int64_t size = type == DType::f32 ? 4 : 2, ahead = bytes_ahead(c.args);
   int64_t j = 0;
   for (; j * 8 + 8 <= c.length; ++j) {
     const uint8_t* at = row + (c.k0 + 8 * j) * size;
-    _mm_prefetch(reinterpret_cast<const char*>(at + 16384), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(at + ahead), _MM_HINT_T1);
     put(c, j,
         type == DType::f32
             ? _mm256_loadu_ps(reinterpret_cast<const float*>(at))

@@ -1,7 +1,7 @@
 // Formats beside 4-bit affine weights on one GPU: each row against the portable row in float64, its
-// bits at some m against those of 64 rows and of a joined launch, then cold times, one CUDA graph
-// with programmatic dependent launch, the read ceiling beside them. Built and run by
-// tools/device/run.
+// bits at some m against those of 64 rows, of a joined launch and of another row of its order, then
+// cold times, one CUDA graph with programmatic dependent launch, the read ceiling beside them.
+// Built and run by tools/device/run.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
@@ -21,13 +21,19 @@
   F(1, act, m16n32)       \
   F(2, act, m16n32)       \
   F(3, act, m16n32) F(4, act, m16n32) F(5, act, m16n32) F(6, act, m16n32) F(8, act, m16n32)
+#define EACH_MID(F) F(1) F(2) F(3) F(4) F(5) F(6) F(8)
 #define DECLARE(bits, act, tile) extern const CudaEntry qmm_affine_b##bits##_##act##_##tile##_sm80;
+#define DECLARE_MID(bits)                                      \
+  extern const CudaEntry qmm_affine_b##bits##_bf16_m8n16_sm90, \
+      qmm_affine_b##bits##_bf16_m64n64_sm90;
 
 namespace stepless::kernels {
 extern const CudaEntry qmm_wany_bany_fany_m8n1_cuda, qmm_mxfp4_b4_bf16_m16n32_sm80,
     qmm_nvfp4_b4_bf16_m16n32_sm80, qmm_mxfp8_b8_bf16_m16n32_sm80, qmm_mxfp4_b4_f32_m16n32_sm80,
-    qmm_nvfp4_b4_f32_m16n32_sm80, qmm_mxfp8_b8_f32_m16n32_sm80;
+    qmm_nvfp4_b4_f32_m16n32_sm80, qmm_mxfp8_b8_f32_m16n32_sm80, qmm_affine_b8_bf16_m128n128_sm90,
+    qmm_mxfp4_b4_bf16_m8n16_sm90, qmm_nvfp4_b4_bf16_m8n16_sm90, qmm_mxfp8_b8_bf16_m8n16_sm90;
 EACH_FLAT(DECLARE)
+EACH_MID(DECLARE_MID)
 EACH_UNIT(DECLARE, bf16)
 EACH_UNIT(DECLARE, f16)
 EACH_UNIT(DECLARE, fany)
@@ -48,6 +54,9 @@ struct Row {
   std::vector<int> groups;
   int most_rows = kRows;
   DType scales = type;  // of affine codes
+  int least_rows = 1;
+  const kernels::CudaEntry* few = nullptr;  // a row for 16 rows with the same bits
+  bool is_flat() const { return std::strstr(name, "_m16n16") != nullptr || few != nullptr; }
   bool has_own_type() const { return mode != Mode::affine || scales == type; }
   DType result() const { return has_own_type() ? type : DType::f32; }
 };
@@ -74,6 +83,19 @@ struct Row {
    DType::act,                                          \
    {64, 128},                                           \
    bits == 4 ? 16 : kRows},
+#define SM90(bits, tile, least, most)                \
+  {"affine_b" #bits "_bf16_" #tile,                  \
+   kernels::qmm_affine_b##bits##_bf16_##tile##_sm90, \
+   Mode::affine,                                     \
+   bits,                                             \
+   DType::bf16,                                      \
+   {64, 128},                                        \
+   most,                                             \
+   DType::bf16,                                      \
+   least,                                            \
+   &kernels::qmm_affine_b##bits##_bf16_m16n16_sm80},
+#define FLAT_AND_MID(bits) \
+  FLAT(bits, bf16, m16n16) SM90(bits, m8n16, 1, 8) SM90(bits, m64n64, 9, kRows)
 #define UNIT(bits, act, tile)                           \
   {"affine_b" #bits "_" #act "_" #tile,                 \
    kernels::qmm_affine_b##bits##_##act##_##tile##_sm80, \
@@ -81,12 +103,24 @@ struct Row {
    bits,                                                \
    DType::act,                                          \
    {32, 64, 128}},
+#define FEW(mode, bits, group)                      \
+  {#mode "_m8n16",                                  \
+   kernels::qmm_##mode##_b##bits##_bf16_m8n16_sm90, \
+   Mode::mode,                                      \
+   bits,                                            \
+   DType::bf16,                                     \
+   {group},                                         \
+   8,                                               \
+   DType::bf16,                                     \
+   1,                                               \
+   &kernels::qmm_##mode##_b##bits##_bf16_m16n32_sm80},
 const Row kEach[] = {
-    EACH_FLAT(FLAT) EACH_UNIT(UNIT, bf16) EACH_UNIT(UNIT, f16){
+    EACH_MID(FLAT_AND_MID) SM90(8, m128n128, 33, kRows) EACH_UNIT(UNIT, bf16) EACH_UNIT(UNIT, f16){
         "mxfp4", kernels::qmm_mxfp4_b4_bf16_m16n32_sm80, Mode::mxfp4, 4, DType::bf16, {32}},
     {"nvfp4", kernels::qmm_nvfp4_b4_bf16_m16n32_sm80, Mode::nvfp4, 4, DType::bf16, {16}},
     {"mxfp8", kernels::qmm_mxfp8_b8_bf16_m16n32_sm80, Mode::mxfp8, 8, DType::bf16, {32}},
-    {"mxfp4_f32", kernels::qmm_mxfp4_b4_f32_m16n32_sm80, Mode::mxfp4, 4, DType::f32, {32}},
+    FEW(mxfp4, 4, 32) FEW(nvfp4, 4, 16) FEW(mxfp8, 8, 32){
+        "mxfp4_f32", kernels::qmm_mxfp4_b4_f32_m16n32_sm80, Mode::mxfp4, 4, DType::f32, {32}},
     {"nvfp4_f32", kernels::qmm_nvfp4_b4_f32_m16n32_sm80, Mode::nvfp4, 4, DType::f32, {16}},
     {"mxfp8_f32", kernels::qmm_mxfp8_b8_f32_m16n32_sm80, Mode::mxfp8, 8, DType::f32, {32}},
     EACH_UNIT(MIXED, fany)};
@@ -203,14 +237,22 @@ double Bench::check_row(const Row& row, int group, int n, int k) {
   for (std::size_t i = 0; i < all.size(); ++i) {
     error += std::pow(double{all[i]} - exact[i], 2), size += std::pow(double{exact[i]}, 2);
   }
-  for (const int m : {1, 8, 15, 33}) {  // the tests of the rows know more
+  for (const int m : {1, 8, 15, 17, 33, 49}) {  // the tests of the rows know more
     if (m > most) break;
+    if (m < row.least_rows) continue;
     const int first = most - m;  // in other company and at another place
     cudaMemsetAsync(y.get(), 0xff, count * 4, stream);
     multiply(row.entry, p.at(0, first, m, y.get(), DType::f32));
     const std::vector<float> some = result(y, int64_t{m} * n);
     if (std::memcmp(some.data(), all.data() + int64_t{first} * n, some.size() * 4) == 0) continue;
     ++faults, std::fprintf(stderr, "bits differ: %s, n %d, k %d, m %d\n", row.name, n, k, m);
+  }
+  if (row.few != nullptr) {
+    constexpr int kMost = 16;
+    for (int first = 0; first < most; first += kMost)
+      multiply(*row.few, p.at(0, first, kMost, other.get() + int64_t{first} * n * 4, DType::f32));
+    if (std::memcmp(result(other, int64_t{most} * n).data(), all.data(), all.size() * 4) != 0)
+      ++faults, std::fprintf(stderr, "not the bits of 16 rows: %s, n %d, k %d\n", row.name, n, k);
   }
   if (row.entry.joined.products == nullptr) return std::sqrt(error / size);
   // Two weights in one launch, the same twice: both have the bits of one alone.
@@ -234,8 +276,11 @@ void Bench::time_row(const Row& row, int group, int n, int k) {
   separate();
   std::printf("  {\"row\": \"%s\", \"group\": %d, \"n\": %d, \"k\": %d, \"m\": {", row.name, group,
               n, k);
-  for (const int m : {1, 4, 8, 16, 32, 64}) {
+  const char* between = "";
+  for (const int m : {1, 4, 8, 9, 16, 17, 32, 48, 64}) {
+    const bool is_edge = m == 9 || m == 17 || m == 48;
     if (m > row.most_rows) break;
+    if (m < row.least_rows || (is_edge && !row.is_flat())) continue;
     const int least = m > 8 || bytes > kRotationBytes ? 10 : 60;
     const int calls = copies * std::max(1, least / copies);
     const Times t = time_graph(stream, calls, [&](int i) {
@@ -244,7 +289,8 @@ void Bench::time_row(const Row& row, int group, int n, int k) {
     const double floor =
         static_cast<double>(bytes + m * (n * size_of(row.result()) + k * size_of(row.type))) /
         read_bytes_per_us;
-    std::printf("%s\"%d\": [%.2f, %.3f]", m == 1 ? "" : ", ", m, t.median, floor / t.median);
+    std::printf("%s\"%d\": [%.2f, %.3f]", between, m, t.median, floor / t.median);
+    between = ", ";
   }
   std::printf("}}");
   std::fflush(stdout);
@@ -252,7 +298,11 @@ void Bench::time_row(const Row& row, int group, int n, int k) {
 
 }  // namespace
 
-int main() {
+/// argv: a part of the names of the rows to measure; none: all of them.
+int main(int argc, char** argv) {
+  std::vector<Row> rows;
+  for (const Row& row : kEach)
+    if (argc < 2 || std::strstr(row.name, argv[1]) != nullptr) rows.push_back(row);
   Bench bench{};
   cudaDeviceProp device;
   check(cudaGetDeviceProperties(&device, 0), "device");
@@ -267,11 +317,12 @@ int main() {
       " \"command\": \"tools/device/run\", \"errors_against_float64\": [",
       device.name, std::getenv("COMMIT") ? std::getenv("COMMIT") : "unknown",
       bench.read_bytes_per_us / 1e6, kRepeats);
-  for (const Row& row : kEach)
+  for (const Row& row : rows)
     for (const int group : row.groups) {
       double worst = 0;
       for (const int n : {49, 2500})
         for (const int k : {256, 5120}) worst = std::max(worst, bench.check_row(row, group, n, k));
+      if (row.few != nullptr) worst = std::max(worst, bench.check_row(row, group, 13824, 5120));
       bench.separate();
       std::printf("  {\"row\": \"%s\", \"group\": %d, \"relative_error\": %.3g}", row.name, group,
                   worst);
@@ -282,7 +333,7 @@ int main() {
   bench.is_first = true;
   const int shapes[][2] = {{13824, 5120}, {4096, 4096}, {128256, 3072}};
   for (const auto& shape : shapes)
-    for (const Row& row : kEach)
+    for (const Row& row : rows)
       for (const int group : row.groups)
         if (group <= 64) bench.time_row(row, group, shape[0], shape[1]);
   std::printf("],\n \"faults\": %d}\n", bench.faults);

@@ -382,13 +382,20 @@ TEST_P(EachMatmul, EightBitActivationsLoseLessThanTwoPercent) {
   }
 }
 
+/// Rows of this one's order that stand in front of it and run here.
+std::vector<const Kernel*> earlier_rows_of_its_order(const Kernel& row) {
+  std::vector<const Kernel*> rows;
+  for (const Kernel* other : built_rows({row.is.op}))
+    if (other < &row && row.fields.order != Order::none &&
+        other->fields.order == row.fields.order && runs_here(other->is.isa))
+      rows.push_back(other);
+  return rows;
+}
+
 TEST_P(EachMatmul, RowsOfOneOrderGiveEqualBytes) {
-  for (const Kernel* other : built_rows({row().is.op})) {
-    const Order order = row().fields.order;
-    if (other >= &row() || order == Order::none || other->fields.order != order ||
-        !runs_here(other->is.isa))
-      continue;
-    for (const Format& f : some_formats(row(), 7)) {
+  const std::size_t step = formats_of(row()).size() > 4 ? 7 : 1;
+  for (const Kernel* other : earlier_rows_of_its_order(row()))
+    for (const Format& f : some_formats(row(), step)) {
       if (!accepts(*other, f)) continue;
       for (const std::int64_t k : {1, 300, 700, 3300, 5000}) {
         const Operands o = random_operands(row().is.op, f, 19, outputs_for(row(), f, 37),
@@ -397,7 +404,27 @@ TEST_P(EachMatmul, RowsOfOneOrderGiveEqualBytes) {
             << row().name << " and " << other->name << ", " << where(o);
       }
     }
-  }
+}
+
+// On a GPU few rows have instances for 16, 32, 48 and 64 of them, the widest where outputs are
+// many, and sums that meet in several ways.
+TEST_P(EachMatmul, RowsOfOneOrderGiveEqualBytesOfManyOutputs) {
+  const RowRange range = row().fields.rows;
+  if (row().is.isa < Isa::cuda || range.most > kInvariantRows) return;
+  for (const Kernel* other : earlier_rows_of_its_order(row()))
+    for (const Format& f : formats_of(row())) {
+      if (!accepts(*other, f)) continue;
+      for (const std::int64_t k : {1000, 5000}) {
+        const Operands o = random_operands(row().is.op, f, range.most, outputs_for(row(), f, 2600),
+                                           inner_for(row(), f, k), 43);
+        const Bytes theirs = run_matmul(*other, o);
+        for (const std::int64_t m : {9, 16, 17, 32, 33, 48, 49, 64}) {
+          if (m < range.least || m > range.most) continue;
+          EXPECT_TRUE(same_bytes(run_matmul(row(), o.rows(0, m)), rows_of(theirs, o.m, 0, m)))
+              << row().name << " and " << other->name << ", " << where(o) << ", the first " << m;
+        }
+      }
+    }
 }
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(EachMatmul);

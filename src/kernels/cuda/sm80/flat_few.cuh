@@ -7,20 +7,32 @@
 
 namespace stepless::kernels::sm80 {
 
-/// What flat_few asks of a format of weights; this is 4 bits. Other widths: flat_formats.cuh.
-template <int kGroup>
+/// What flat_few, flat_lone and flat_mid ask of a format of weights; this is 4 bits. Other widths:
+/// flat_formats.cuh.
+template <int kGroup_>
 struct FourBits {
+  static constexpr int kBits = 4, kGroup = kGroup_;
   static constexpr int kRowBytes = sm80::kRowBytes, kUnitBytes = sm80::kUnitBytes;
+  static constexpr int kCodeBytes = kUnitK / 2, kScaleBytes = kUnitK / kGroup * 2;
+  static constexpr int kScalesAt = sm80::kScalesAt, kBiasesAt = sm80::kBiasesAt;
   using Scales = RowScales<kGroup>;
   using Codes = StepCodes;
   using Sums = UnitSums<kGroup>;
-  static constexpr int kOffset = kCodeOffset;
   static __device__ __forceinline__ uint32_t word_at(int t) {
     return Sums::word_at(t, kScalesAt, kBiasesAt);
+  }
+  /// Of a unit's x as operands.
+  static __device__ __forceinline__ Sums sums_of(const uint32_t (*x)[8]) {
+    return Sums::template of<kCodeOffset>(x);
   }
   static __device__ __forceinline__ void copy(const FlatWeight& w, int tile, int u, uint32_t to,
                                               int lane) {
     copy_unit<kGroup>(w, tile, u, to, lane);
+  }
+  static __device__ __forceinline__ uint32_t lane_at(int t) { return static_cast<uint32_t>(t * 8); }
+  /// `from`: a row's unit and lane_at(t).
+  static __device__ __forceinline__ Codes load_from(uint32_t from, int step, int) {
+    return load_codes(from, step, 0);
   }
   static __device__ __forceinline__ Codes load(uint32_t row, int step, int t) {
     return load_codes(row, step, t);
@@ -175,8 +187,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 #pragma unroll
           for (int c = 0; c < kCols; ++c)
 #pragma unroll
-            for (int i = 0; i < kResident; ++i)
-              sums[c][i] = Format::Sums::template of<Format::kOffset>(xf[c] + i * kSteps);
+            for (int i = 0; i < kResident; ++i) sums[c][i] = Format::sums_of(xf[c] + i * kSteps);
         }
         for (int tile = band0 + row_way; tile < band_end; tile += plan.row_ways) {
           float4* const mine = reinterpret_cast<float4*>(

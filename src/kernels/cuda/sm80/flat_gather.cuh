@@ -44,7 +44,7 @@ struct Gather {
       Format::permute(p[i / kSteps][i % kSteps], q[i / kSteps][i % kSteps],
                       xf[i / kSteps][i % kSteps]);
 #pragma unroll
-    for (int c = 0; c < kCols; ++c) sums[c] = Format::Sums::template of<Format::kOffset>(xf[c]);
+    for (int c = 0; c < kCols; ++c) sums[c] = Format::sums_of(xf[c]);
   }
 
   /// A unit's scales and codes, out of its slot of the ring.

@@ -158,6 +158,24 @@ static __device__ __forceinline__ float step_sum(const uint32_t (&b)[8], int lan
   return (lane & 4) == 0 ? even : odd;
 }
 
+/// The same, or of x by the offsets of the codes that it meets: rows of A from 8 on are those.
+template <class Codes>
+static __device__ __forceinline__ float weighted_sum(const uint32_t (&b)[8], int lane,
+                                                     bool by_offsets) {
+  float sums[4] = {0, 0, 0, 0};
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    const uint32_t a[4] = {0x3F803F80u, Codes::offsets(2 * j), 0x3F803F80u,
+                           Codes::offsets(2 * j + 1)};
+    mma(sums, sums, a, b[2 * j], b[2 * j + 1]);
+  }
+  const bool gives = (lane & 4) != 0;  // what lanes of scales ask for
+  const int from = (lane >> 3) + (by_offsets ? 4 : 0);
+  const float even = __shfl_sync(~0u, gives ? sums[2] : sums[0], from);
+  const float odd = __shfl_sync(~0u, gives ? sums[3] : sums[1], from);
+  return (lane & 4) == 0 ? even : odd;
+}
+
 /// A unit's sums of x in 8 columns as the B of a product whose A are a row's scales and biases as
 /// they are stored. To scales belongs -kOffset times a group's sum, to biases the sum itself, each
 /// split into three bf16, which hold all of its bits: 4 groups x 2 x 3 are two products of 16,
@@ -170,10 +188,23 @@ struct UnitSums {
 
   template <int kOffset>
   static __device__ __forceinline__ UnitSums of(const uint32_t (*x)[8]) {
-    const int lane = threadIdx.x & 31, t = lane & 3;
+    const int lane = threadIdx.x & 31;
     float sum[kSteps];
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) sum[i] = step_sum(x[i], lane);
+    return of_steps<kOffset>(sum, lane & 3);
+  }
+  /// Where codes have offsets of their own: a lane of scales has sums of x by their offsets.
+  template <class Codes>
+  static __device__ __forceinline__ UnitSums weighted(const uint32_t (*x)[8]) {
+    const int lane = threadIdx.x & 31, t = lane & 3;
+    float sum[kSteps];
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i) sum[i] = weighted_sum<Codes>(x[i], lane, is_scale(t));
+    return of_steps<1>(sum, t);
+  }
+  template <int kOffset>
+  static __device__ __forceinline__ UnitSums of_steps(const float (&sum)[kSteps], int t) {
     float even, odd;
     if constexpr (kGroup == 64)
       even = t % 2 == 0 ? sum[0] : sum[2], odd = t % 2 == 0 ? sum[1] : sum[3];

@@ -4,6 +4,7 @@
 // barrier of the block stands in the loop. A k of more warps than a block has is a cluster's.
 #pragma once
 #include "kernels/cuda/any/team.cuh"
+#include "kernels/cuda/sm90/lone_kinds.cuh"
 #include "kernels/cuda/sm90/lone_norm.cuh"
 
 namespace stepless::kernels::sm90 {
@@ -49,24 +50,10 @@ struct LoneSlot {
   }
 };
 
-/// The products of some steps side by side: those of one alone wait 33 cycles for each other.
-template <int kTogether>
-static __device__ __forceinline__ void multiply_steps(const StepCodes (&c)[kTogether],
-                                                      const uint32_t (*x)[8],
-                                                      float (&dot)[kTogether][4]) {
-#pragma unroll
-  for (int j = 0; j < 4; ++j)
-#pragma unroll
-    for (int i = 0; i < kTogether; ++i) {
-      uint32_t a[4];
-      operand<kCodeOffset>(c[i], j, a);
-      add_product(dot[i], j == 0, a, x[i][2 * j], x[i][2 * j + 1]);
-    }
-}
-
 /// A warp of the block that multiplies.
-template <int kGroup, int kStages, int kTogether, bool kTeam>
+template <class Kind, int kStages, int kTogether, bool kTeam>
 struct LoneWarp {
+  static constexpr int kUnitBytes = Kind::kUnitBytes;
   /// Copies of weights that are sent before x is awaited. With all of the ring x comes behind them:
   /// a layer of 3 billion weights takes 34.6 us instead of 33.8 at one row, 42.4 instead of 41.8 at
   /// eight; with none 35.4 and 44.6.
@@ -74,12 +61,10 @@ struct LoneWarp {
 
   const LonePlan& plan;
   const LoneRoom& room;
-  LoneCopies<kGroup>& copies;
-  const int m, chain;     // rows of x; the warp's first chain among its block's
-  const uint32_t shared;  // of the block
-  // The warp's ring; this lane's rows g and g + 8, their codes, their words of scales and biases,
-  // sums of x.
-  const uint32_t ring, rows, codes, words, sums;
+  LoneCopies<Kind>& copies;
+  const int m, chain;           // rows of x; the warp's first chain among its block's
+  const uint32_t shared, ring;  // of the block, of the warp
+  Kind kind;
   uint32_t taken = 0;  // the place of the ring that is multiplied next
   uint32_t xf[kSteps][8];
 
@@ -87,7 +72,7 @@ struct LoneWarp {
   __device__ __forceinline__ void bring_x(const uint8_t* x, int64_t x_row_bytes,
                                           const LoneNorm& norm, uint4 norm_weight, bool is_first) {
     const int g = (threadIdx.x & 31) >> 2, t = threadIdx.x & 3;
-    const bool is_normed = !kTeam && norm.a != nullptr;
+    const bool is_normed = Kind::kTakesNorm && !kTeam && norm.a != nullptr;
     // Copies have not been sent to the ring's last place yet.
     const NormedUnit unit{
         norm,
@@ -97,21 +82,20 @@ struct LoneWarp {
         ring + (kStages - 1) * kUnitBytes,
         ring + kStages * kUnitBytes,
         shared + room.squares + copies.row_way * plan.ways * NormedUnit::kSquaresBytes};
-    uint4 p[kSteps], q[kSteps];
     if (is_normed) unit.fetch();
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
-      p[i] = q[i] = make_uint4(0, 0, 0, 0);
-      if (g >= m || is_normed) continue;
-      const uint8_t* const from = x + g * x_row_bytes + (i * kStepK + t * 16) * 2;
-      p[i] = load_input16(from), q[i] = load_input16(from + 16);
+#pragma unroll
+      for (uint32_t& word : xf[i]) word = 0;
+      if (g < m && !is_normed) Kind::load_x(x + g * x_row_bytes + i * (kStepK * 2), t, xf[i]);
     }
     if (is_first)
 #pragma unroll 1
       for (int i = kEarly; i < kStages - 1; ++i) copies.next(i * kUnitBytes);
-    if (is_normed) return norm_x(unit, norm_weight);
+    if constexpr (Kind::kTakesNorm)
+      if (is_normed) return norm_x(unit, norm_weight);
 #pragma unroll
-    for (int i = 0; i < kSteps; ++i) permute_x(p[i], q[i], xf[i]);
+    for (uint32_t(&b)[8] : xf) Kind::permute(b, t);
   }
   /// The same of x that is not there yet, when its rows have been fetched. All of k is the block's,
   /// each unit a warp's of a row way.
@@ -119,15 +103,15 @@ struct LoneWarp {
     wait_copies<kStages - 1 - kEarly>();
     unit.add_up(copies.row_way == 0);
     sync_threads(1, plan.ways * plan.row_ways * 32);
-    unit.to_operands(unit.inverse(), weight, xf);
+    unit.to_operands<typename Kind::Format>(unit.inverse(), weight, xf);
   }
 
   /// The products of steps i0 and on.
-  __device__ __forceinline__ void multiply(int i0, float (&dot)[kTogether][4]) const {
-    StepCodes c[kTogether];
+  __device__ __forceinline__ void multiply(int i0, float (&dot)[kTogether][Kind::kDots][4]) const {
+    typename Kind::Codes c[kTogether];
 #pragma unroll
-    for (int i = 0; i < kTogether; ++i) c[i] = load_codes(codes + taken, i0 + i, 0);
-    multiply_steps(c, xf + i0, dot);
+    for (int i = 0; i < kTogether; ++i) c[i] = kind.load(taken, i0 + i);
+    multiply_steps<Kind>(c, xf + i0, dot);
   }
 
   /// The warp's unit of all tiles of a band: a chain's second half goes on from what the first has
@@ -144,33 +128,33 @@ struct LoneWarp {
     const uint32_t full = kept(shared + room.totals + room.full());
     LoneSlot slot(room, copies.row_way, turn ^ (1 - second));
     const int end = min(plan.band, copies.tiles.count - band);
+    kind.turn_back();
 #pragma unroll 1
     for (int tile = copies.row_way; tile < end; tile += plan.row_ways) {
+      kind.turn_to(band + tile);
       wait_copies<kStages - 2>();
       __syncwarp();
-      RowScales<kGroup> low, high;
-      const auto load_scales = [&] {
-        low = RowScales<kGroup>::load(rows + taken);
-        high = RowScales<kGroup>::load(rows + taken + 8 * kRowBytes);
-      };
-      if (kTogether == 1) load_scales();  // elsewhere they would cost a register too many
+      typename Kind::template Tile<kTogether> scaled;
+      scaled.fetch(kind, taken);
+      // Elsewhere they would cost a register too many.
+      if (kTogether == 1) scaled.load_scales(kind, taken);
       copies.next(taken == 0 ? (kStages - 1) * kUnitBytes : taken - kUnitBytes);
+      scaled.decode(kind);
       float acc[4] = {0, 0, 0, 0};
 #pragma unroll
       for (int i0 = 0; i0 < kSteps; i0 += kTogether) {
-        float dot[kTogether][4];
+        float dot[kTogether][Kind::kDots][4];
         multiply(i0, dot);
+        scaled.load_decoded(kind, i0);
         if (i0 == 0) {
           wait(ready + slot.hand, slot.parity);
           if (second != 0) load_sums(mine + slot.hand, acc);
-          const uint32_t low_word = load_shared4(words + taken);
-          const uint32_t high_word = load_shared4(words + taken + 8 * kRowBytes);
-          UnitSums<kGroup>::kept(sums).add_to(acc, low_word, high_word);
-          if (kTogether > 1) load_scales();
+          scaled.load_words(kind, taken);
+          scaled.add_sums(kind, acc);
+          if (kTogether > 1) scaled.load_scales(kind, taken);
         }
 #pragma unroll
-        for (int i = 0; i < kTogether; ++i)
-          add_step(acc, dot[i], low.scale(i0 + i), high.scale(i0 + i));
+        for (int i = 0; i < kTogether; ++i) scaled.add(acc, i0, i, dot[i]);
       }
       taken = taken == (kStages - 1) * kUnitBytes ? 0 : taken + kUnitBytes;
       if (last == 0) {
@@ -199,7 +183,7 @@ struct LoneWarp {
         if (each < units || band == 0) {
           bring_x(x + unit * (kUnitK * 2), x_row_bytes, norm, norm_weight,
                   band == 0 && unit == copies.way);
-          UnitSums<kGroup>::template of<kCodeOffset>(xf).keep(sums);
+          kind.keep_sums(xf);
         }
         run_band(band, turn, unit, own);
       }
@@ -277,11 +261,11 @@ static __device__ __forceinline__ void make_barriers(const LonePlan& plan, const
   if (kTeam) publish_barriers();
 }
 
-template <int kGroup, int kStages, int kTogether, bool kTeam, int kThreads, int kBlocks>
+template <class Kind, int kStages, int kTogether, bool kTeam, int kThreads, int kBlocks>
 static __global__ void __launch_bounds__(kThreads, kBlocks)
-    flat_lone(const __grid_constant__ FlatWeights w, const uint8_t* x, int64_t x_row_bytes, int m,
-              const __grid_constant__ LonePlan plan, const __grid_constant__ LoneRoom room,
-              const __grid_constant__ LoneNorm norm) {
+    flat_lone(const __grid_constant__ typename Kind::Weights w, const uint8_t* x,
+              int64_t x_row_bytes, int m, const __grid_constant__ LonePlan plan,
+              const __grid_constant__ LoneRoom room, const __grid_constant__ LoneNorm norm) {
   extern __shared__ __align__(128) uint8_t shared_bytes[];
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0);  // visibly the same in all lanes
   const int rank = kTeam ? team_rank() : 0;
@@ -301,12 +285,12 @@ static __global__ void __launch_bounds__(kThreads, kBlocks)
     add_parts<kTeam>(w, plan, tiles, room, shared, rank, m);
     return;
   }
-  const uint32_t sums = shared + room.rings + warp * room.warp_bytes;
-  const uint32_t ring = sums + LoneRoom::kXBytes;
-  const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+  const uint32_t side = shared + room.rings + warp * room.warp_bytes;
+  const uint32_t ring = side + Kind::kSideBytes;
+  const int lane = threadIdx.x & 31;
   int way = warp, row_way = 0;  // a division would take longer
   for (; way >= plan.ways; way -= plan.ways) ++row_way;
-  using Copies = LoneCopies<kGroup>;
+  using Copies = LoneCopies<Kind>;
   Copies copies{w,
                 plan,
                 tiles,
@@ -314,11 +298,11 @@ static __global__ void __launch_bounds__(kThreads, kBlocks)
                 row_way,
                 Copies::codes_in(ring, lane),
                 Copies::scales_in(ring, lane)};
-  using Warp = LoneWarp<kGroup, kStages, kTogether, kTeam>;
+  using Warp = LoneWarp<Kind, kStages, kTogether, kTeam>;
 #pragma unroll 1
-  for (int i = 0; i < Warp::kEarly; ++i) copies.next(i * kUnitBytes);
+  for (int i = 0; i < Warp::kEarly; ++i) copies.next(i * Kind::kUnitBytes);
   uint4 norm_weight{};
-  if (!kTeam && norm.a != nullptr)
+  if (Kind::kTakesNorm && !kTeam && norm.a != nullptr)
     norm_weight =
         *reinterpret_cast<const uint4*>(norm.weight + (copies.way * kUnitK + lane * 8) * 2);
   make_barriers<kTeam>(plan, room, shared, warp, adder);
@@ -326,19 +310,7 @@ static __global__ void __launch_bounds__(kThreads, kBlocks)
   if (kTeam) tell_team();
   wait_for_inputs();
   if (kTeam) wait_for_team();
-  const uint32_t word =
-      UnitSums<kGroup>::word_at(t, kScalesAt, kScalesAt + LoneCopies<kGroup>::kScaleBytes);
-  Warp mine{plan,
-            room,
-            copies,
-            m,
-            way / 2,
-            shared,
-            ring,
-            kept(ring + g * kRowBytes),
-            kept(ring + g * kRowBytes + t * 8),
-            kept(ring + g * kRowBytes + word),
-            kept(sums + lane * 16)};
+  Warp mine{plan, room, copies, m, way / 2, shared, ring, {w, tiles, ring, side, lane}};
   mine.run(x, x_row_bytes, norm, norm_weight);
 }
 

@@ -13,24 +13,36 @@
 
 namespace stepless::kernels::sm90 {
 
+/// Whether a format's x may come as operands, and its gates leave those of the product behind.
+template <class Format>
+constexpr bool kMeetsOperands = false;
+template <int kGroup>
+constexpr bool kMeetsOperands<FourBits<kGroup>> = true;
+
 /// Shared memory of a block: x of a part, its units' sums, rings, a barrier for each unit of x that
-/// comes as operands, and places in turns for either half of a round's gates.
-template <int kCols, int kPairs, int kGroup>
+/// comes as operands, and places in turns for either half of a round's gates. What partners give
+/// each other lies in a unit's place, too (meet_partner()).
+template <int kCols, int kPairs, class Format>
 struct MidRoom {
   static constexpr int kWarps = kPairs * 8, kThreads = kWarps * 32;
   /// What __launch_bounds__ is told: up to 32 columns the registers of more threads, 96 each, which
-  /// leave norms and attention room beside a block.
-  static constexpr int kBound = kCols <= 32 && kThreads == 512 ? 640 : kThreads;
+  /// leave norms and attention room beside a block. 32 columns of 8 bits would spill.
+  static constexpr bool kIsSmall = kCols == 16 || (kCols == 32 && MidUnit<Format>::kBits < 8);
+  static constexpr int kBound = kIsSmall && kThreads == 512 ? 640 : kThreads;
   static constexpr bool kInLine = kCols <= 32;  // blocks; with more columns that costs .3 us
   static constexpr int kStepBytes = kCols * 128;
-  static constexpr int kSumBytes = kCols * SumBlock<kGroup>::kBytes / 8;  // of a unit
+  static constexpr int kSumBytes = kCols * SumBlock<kGroupOf<Format>>::kBytes / 8;  // of a unit
   static constexpr int kSums = kPartK / kStepK * kStepBytes;
   static constexpr int kRing = kSums + kPartUnits * kSumBytes;
-  static constexpr int kRingBytes = kMidChainUnits * kUnitBytes;  // of a warp
+  static constexpr int kBoxBytes = kCols / 4 * 128;
+  static constexpr int kPlace =
+      MidUnit<Format>::kBytes > kBoxBytes ? MidUnit<Format>::kBytes : kBoxBytes;  // a unit's
+  static constexpr int kRingBytes = kMidChainUnits * kPlace;                      // of a warp
   static constexpr int kBarriers = kRing + kWarps * kRingBytes;
   static constexpr int kGates = kBarriers + 128;
   static constexpr int kPlaces = kCols > 48 ? 1 : 2;
   static constexpr int kBytes = kGates, kBytesWithGates = kGates + 2 * kPlaces * kStepOfEight;
+  static constexpr int kMostBytes = kMeetsOperands<Format> ? kBytesWithGates : kBytes;
 };
 
 /// How a call goes over `blocks` (part, way, slot): a slot has `each` wide tiles, the first `more`
@@ -76,9 +88,11 @@ static __device__ __forceinline__ void keep_place() {
 /// 4096, 16 rows), one pair in two blocks of a multiprocessor (+6 to +80 %), chains to blocks
 /// instead of parts (+3 to +10 % in a step), all of k to a block with x in a ring (25 instead of 23
 /// us at 32 rows, 28 instead of 18 at 16; docs/decisions/0016).
-template <int kCols, int kPairs, int kGroup, class Sums_>
+template <int kCols, int kPairs, class Format, class Sums_>
 struct MidWarp {
-  using Room = MidRoom<kCols, kPairs, kGroup>;
+  using Room = MidRoom<kCols, kPairs, Format>;
+  using Unit = MidUnit<Format>;
+  static constexpr int kGroup = kGroupOf<Format>;
   using XSums = UnitSums<kGroup>;
   static constexpr int kSums = kCols / 2, kHalf = kSums / 2, kVectors = kHalf / 4;
   static constexpr int kTogether = kCols > 32 ? 2 : 1;
@@ -97,8 +111,8 @@ struct MidWarp {
   const uint64_t operand0 = operand_at(shared) + half * (kChainK / kStepK) * Room::kStepBytes / 16;
   const uint64_t sums0 = operand_in_blocks(shared + Room::kSums, SumBlock<kGroup>::kBytes) +
                          half * kMidChainUnits * Room::kSumBytes / 16;
-  const uint32_t word = XSums::word_at(t, kScalesAt, kBiasesAt);
-  MidSource<kGroup> source;
+  const uint32_t word = Format::word_at(t);
+  MidSource<Format> source;
   int ahead = first, turn = 0;
   float chain[kSums];
 
@@ -123,7 +137,7 @@ struct MidWarp {
   template <int kUnit>
   __device__ __forceinline__ void fetch() {
     if (kUnit == 0) aim_next();
-    if (ahead < end && own > kUnit) source.template copy<kUnit>(ring + kUnit * kUnitBytes, lane);
+    if (ahead < end && own > kUnit) source.template copy<kUnit>(ring + kUnit * Room::kPlace, lane);
     if (kUnit + 1 == kMidChainUnits) ahead += kPairs;
     commit_copies();
   }
@@ -156,20 +170,21 @@ struct MidWarp {
     __syncwarp();
     fetch<1 - kUnit>();
     if (own <= kUnit) return;
-    if (awaits_x) wait(shared + Room::kBarriers + (half * kMidChainUnits + kUnit) * 8, 0);
-    const uint32_t row = ring + kUnit * kUnitBytes + g * kRowBytes;
-    const auto low = RowScales<kGroup>::load(row);
-    const auto high = RowScales<kGroup>::load(row + 8 * kRowBytes);
+    if (kMeetsOperands<Format> && awaits_x)
+      wait(shared + Room::kBarriers + (half * kMidChainUnits + kUnit) * 8, 0);
+    const uint32_t unit = ring + kUnit * Room::kPlace, row = Unit::scales_of(unit, g);
+    const auto low = Format::Scales::load(row);
+    const auto high = Format::Scales::load(row + Unit::kRow8Scales);
     const uint32_t low_word = load_shared4(row + word);
-    const uint32_t high_word = load_shared4(row + word + 8 * kRowBytes);
+    const uint32_t high_word = load_shared4(row + word + Unit::kRow8Scales);
     uint32_t sums_a[4] = {low_word, high_word, low_word, high_word};
     const uint64_t sums = sums0 + static_cast<uint32_t>(kUnit * Room::kSumBytes / 16);
     uint32_t a[2][4][4];
     const auto decode = [&](int i) {
-      const StepCodes codes = load_codes(row, i, t);
+      const typename Format::Codes codes = Format::load(Unit::codes_of(unit, g, i), i, t);
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        operand<kCodeOffset>(codes, j, a[i & 1][j]);
+        Format::to_operand(codes, j, a[i & 1][j]);
         pin(a[i & 1][j]);
       }
     };
@@ -206,7 +221,7 @@ struct MidWarp {
   /// the other half. They send by way of the ring's last unit, which they have just used up.
   template <int kMine>
   __device__ __forceinline__ void meet_partner(float (&kept)[kHalf]) const {
-    constexpr int kTheirs = kHalf - kMine, kBox = Room::kRingBytes - kUnitBytes;
+    constexpr int kTheirs = kHalf - kMine, kBox = Room::kRingBytes - Room::kPlace;
     __syncwarp();  // all lanes have read that unit
     if (own > 0)
 #pragma unroll
@@ -253,7 +268,7 @@ struct MidWarp {
     const int column = column_of(item % kVectors);
     if (!w.gated) return store_rows(w, outputs, m, g, column, v);
     const float2 y = gated_two(w, v);
-    if (next.at == nullptr)
+    if (!kMeetsOperands<Format> || next.at == nullptr)
       store_gates(w, outputs, m, g, column, y);
     else
       give_next(first / kPairs + item / kVectors, column - 2 * t, y);
@@ -349,12 +364,15 @@ struct MidWarp {
   }
 };
 
-template <int kCols, int kPairs, int kGroup, class Sums>
-static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, kGroup>::kBound, 1)
+/// Format: as flat_few has it.
+template <int kCols, int kPairs, class Format, class Sums>
+static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, Format>::kBound, 1)
     flat_mid(const __grid_constant__ FlatWeights w, const uint8_t* x, int64_t x_row_bytes, int m,
-             const __grid_constant__ MidPlan plan, const __grid_constant__ MidX<kGroup> next,
-             float4* sums, unsigned* tickets) {
-  using Room = MidRoom<kCols, kPairs, kGroup>;
+             const __grid_constant__ MidPlan plan,
+             const __grid_constant__ MidX<kGroupOf<Format>> next, float4* sums, unsigned* tickets) {
+  using Room = MidRoom<kCols, kPairs, Format>;
+  constexpr int kGroup = kGroupOf<Format>;
+  const bool x_is_made = kMeetsOperands<Format> && plan.x_is_made;
   extern __shared__ __align__(1024) uint8_t shared[];
   const int lane = threadIdx.x & 31;
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0);  // visibly the same in all lanes
@@ -364,7 +382,7 @@ static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, kGroup>::kBound,
   const int first = slot * plan.each + min(slot, plan.more) * plan.step;
   const int end = first + plan.each + (slot < plan.more ? plan.step : 0);
   const uint32_t base = shared_address(shared);
-  MidWarp<kCols, kPairs, kGroup, Sums> mine{
+  MidWarp<kCols, kPairs, Format, Sums> mine{
       w,
       m,
       way * kCols,
@@ -381,15 +399,15 @@ static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, kGroup>::kBound,
       {sums + static_cast<int64_t>(way) * plan.tiles * plan.parts * (kCols * 4),
        tickets + (slot * plan.ways + way) * Room::kWarps + warp},
       next,
-      plan.x_is_made};
-  if (plan.x_is_made && threadIdx.x < kPartUnits)
+      x_is_made};
+  if (x_is_made && threadIdx.x < kPartUnits)
     make_barrier(base + Room::kBarriers + threadIdx.x * 8, 1);
   publish_barriers();
   // More copies than one unit's in front of x's would delay it.
   mine.template fetch<0>();
-  if (plan.x_is_made) __syncthreads();  // behind the copies of x it would cost .6 us a layer
+  if (x_is_made) __syncthreads();  // behind the copies of x it would cost .6 us a layer
   wait_for_inputs();
-  if (plan.x_is_made) {
+  if (x_is_made) {
     if (threadIdx.x == 0 && first < end)  // else nobody would await them
       fetch_operands<kCols, kGroup>(
           x + (static_cast<int64_t>(way) * (w.k / kUnitK) + part * kPartUnits) *
@@ -400,7 +418,7 @@ static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, kGroup>::kBound,
                      m - way * kCols, mine.units, base, lane, warp, Room::kWarps);
     wait_copies<0>();
     __syncwarp();
-    stage_mid<kCols, kGroup>(base, base + Room::kSums, mine.units, lane, warp, Room::kWarps);
+    stage_mid<kCols, Format>(base, base + Room::kSums, mine.units, lane, warp, Room::kWarps);
     show_to_products();
     __syncthreads();
   }

@@ -36,8 +36,8 @@ constexpr int kPairBlocks = 2;
 constexpr int kMostPairWays = 14;
 
 /// Shared memory of a block: the sum that each chain's first warp hands on, a barrier and all
-/// chains' sums for each tile that the block adds up (every other one), then each warp's sums of x
-/// and ring.
+/// chains' sums for each tile that the block adds up (every other one), then what each warp has
+/// beside its ring, and the ring.
 struct PairRoom {
   static constexpr int kBarrierBytes = 128;
   int chains, totals, total_bytes, rings, warp_bytes, bytes;  // chains: of k
@@ -53,14 +53,14 @@ static __device__ __forceinline__ void tell_other(int barrier) {
 }
 
 /// A warp that multiplies.
-template <int kGroup, int kStages>
+template <class Kind, int kStages>
 struct PairWarp {
+  static constexpr int kUnitBytes = Kind::kUnitBytes;
   const PairRoom& room;
-  LoneCopies<kGroup>& copies;
+  LoneCopies<Kind>& copies;
   const int warp, m;
-  // Shared memory of the block; this lane's rows g and g + 8 in the warp's ring, their codes, their
-  // words of scales and biases, sums of x.
-  const uint32_t shared, rows, codes, words, sums;
+  const uint32_t shared;  // of the block
+  Kind kind;
   uint32_t taken = 0;  // the place of the ring that is multiplied next
   uint32_t xf[kSteps][8];
 
@@ -69,22 +69,14 @@ struct PairWarp {
     const int g = (threadIdx.x & 31) >> 2, t = threadIdx.x & 3;
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
-      uint4 p = make_uint4(0, 0, 0, 0), q = p;
-      if (g < m) {
-        const uint8_t* const from = x + g * x_row_bytes + (i * kStepK + t * 16) * 2;
-        p = load_input16(from), q = load_input16(from + 16);
-      }
-      xf[i][0] = p.x, xf[i][1] = p.y, xf[i][2] = p.z, xf[i][3] = p.w;
-      xf[i][4] = q.x, xf[i][5] = q.y, xf[i][6] = q.z, xf[i][7] = q.w;
+#pragma unroll
+      for (uint32_t& word : xf[i]) word = 0;
+      if (g < m) Kind::load_x(x + g * x_row_bytes + i * (kStepK * 2), t, xf[i]);
     }
   }
   __device__ __forceinline__ void permute() {
 #pragma unroll
-    for (uint32_t(&b)[8] : xf)
-      permute_x(make_uint4(b[0], b[1], b[2], b[3]), make_uint4(b[4], b[5], b[6], b[7]), b);
-  }
-  __device__ __forceinline__ void keep_sums() const {
-    UnitSums<kGroup>::template of<kCodeOffset>(xf).keep(sums);
+    for (uint32_t(&b)[8] : xf) Kind::permute(b, threadIdx.x & 3);
   }
   __device__ __forceinline__ void copy_next() {
     copies.next(taken == 0 ? (kStages - 1) * kUnitBytes : taken - kUnitBytes);
@@ -102,27 +94,30 @@ struct PairWarp {
     uint32_t total = 0;
 #pragma unroll 1
     for (int tile = 0; tile < tiles; ++tile) {
-      StepCodes c[kSteps];
-      float dot[kSteps][4], acc[4] = {0, 0, 0, 0};
+      typename Kind::Codes c[kSteps];
+      typename Kind::template Tile<kSteps> scaled;
+      float dot[kSteps][Kind::kDots][4], acc[4] = {0, 0, 0, 0};
+      kind.turn_to(tile);
       wait_copies<kStages - 2>();
       __syncwarp();
+      scaled.fetch(kind, taken);
 #pragma unroll
-      for (int i = 0; i < kSteps; ++i) c[i] = load_codes(codes + taken, i, 0);
+      for (int i = 0; i < kSteps; ++i) c[i] = kind.load(taken, i);
       copy_next();
-      multiply_steps(c, xf, dot);
-      const uint32_t low_row = rows + taken, high_row = low_row + 8 * kRowBytes;
-      const uint32_t low_word = load_shared4(words + taken);
-      const uint32_t high_word = load_shared4(words + taken + 8 * kRowBytes);
-      const auto low = RowScales<kGroup>::load(low_row), high = RowScales<kGroup>::load(high_row);
+      scaled.decode(kind);
+      multiply_steps<Kind>(c, xf, dot);
+      scaled.load_words(kind, taken);
+      scaled.load_scales(kind, taken);
+      scaled.load_decoded(kind, 0);
       taken = taken == (kStages - 1) * kUnitBytes ? 0 : taken + kUnitBytes;
       if (second != 0) {
         meet_other(full);
         load_sums(hand, acc);
         tell_other(empty);
       }
-      UnitSums<kGroup>::kept(sums).add_to(acc, low_word, high_word);
+      scaled.add_sums(kind, acc);
 #pragma unroll
-      for (int i = 0; i < kSteps; ++i) add_step(acc, dot[i], low.scale(i), high.scale(i));
+      for (int i = 0; i < kSteps; ++i) scaled.add(acc, 0, i, dot[i]);
       if (last == 0) {
         if (tile > 0) meet_other(empty);
         store_sums(hand, acc);
@@ -168,10 +163,11 @@ static __device__ __forceinline__ void add_pair(const FlatWeights& w, const Lone
 }
 
 /// kEarly: copies of weights that go before x is awaited.
-template <int kGroup, int kStages, int kEarly, int kThreads>
+template <class Kind, int kStages, int kEarly, int kThreads>
 static __global__ void __launch_bounds__(kThreads, 1)
-    flat_pair(const __grid_constant__ FlatWeights w, const uint8_t* x, int64_t x_row_bytes, int m,
-              const __grid_constant__ LonePlan plan, const __grid_constant__ PairRoom room) {
+    flat_pair(const __grid_constant__ typename Kind::Weights w, const uint8_t* x,
+              int64_t x_row_bytes, int m, const __grid_constant__ LonePlan plan,
+              const __grid_constant__ PairRoom room) {
   extern __shared__ __align__(128) uint8_t shared_bytes[];
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0);  // visibly the same in all lanes
   const int rank = team_rank(), unit = rank * plan.ways + warp;
@@ -186,31 +182,22 @@ static __global__ void __launch_bounds__(kThreads, 1)
     return;
   }
   if (unit * kUnitK >= w.k) return tell_team();
-  const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
-  const uint32_t sums = shared + room.rings + warp * room.warp_bytes;
-  const uint32_t ring = sums + LoneRoom::kXBytes;
-  using Copies = LoneCopies<kGroup>;
+  const int lane = threadIdx.x & 31;
+  const uint32_t side = shared + room.rings + warp * room.warp_bytes;
+  const uint32_t ring = side + Kind::kSideBytes;
+  using Copies = LoneCopies<Kind>;
   Copies copies{
       w, plan, tiles, unit, 0, Copies::codes_in(ring, lane), Copies::scales_in(ring, lane)};
 #pragma unroll 1
-  for (int i = 0; i < kEarly; ++i) copies.next(i * kUnitBytes);
+  for (int i = 0; i < kEarly; ++i) copies.next(i * Kind::kUnitBytes);
   tell_team();
-  const uint32_t word = UnitSums<kGroup>::word_at(t, kScalesAt, kScalesAt + Copies::kScaleBytes);
-  PairWarp<kGroup, kStages> mine{room,
-                                 copies,
-                                 warp,
-                                 m,
-                                 shared,
-                                 kept(ring + g * kRowBytes),
-                                 kept(ring + g * kRowBytes + t * 8),
-                                 kept(ring + g * kRowBytes + word),
-                                 kept(sums + lane * 16)};
+  PairWarp<Kind, kStages> mine{room, copies, warp, m, shared, {w, tiles, ring, side, lane}};
   wait_for_inputs();
   mine.fetch_x(x + unit * (kUnitK * 2), x_row_bytes);
 #pragma unroll 1
-  for (int i = kEarly; i < kStages - 1; ++i) copies.next(i * kUnitBytes);
+  for (int i = kEarly; i < kStages - 1; ++i) copies.next(i * Kind::kUnitBytes);
   mine.permute();
-  mine.keep_sums();
+  mine.kind.keep_sums(mine.xf);
   if (unit % 2 != 0 || (unit + 1) * kUnitK == w.k) wait_for_team();  // who sends sums
   mine.run(tiles.count);
 }

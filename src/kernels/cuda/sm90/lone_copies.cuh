@@ -24,12 +24,12 @@ struct LonePlan {
 };
 
 /// Shared memory of a block, as the host lays it out: what its chains hand on in each slot, the
-/// totals of its own slots (every `team`th), then each warp's sums of x and ring, and squares of
-/// units whose norm the block makes. Of a slot's
+/// totals of its own slots (every `team`th), then what each warp has beside its ring, and the ring,
+/// and squares of units whose norm the block makes. Of a slot's
 /// barriers, one says for each chain that its first half is there, the last that the slot is free
 /// again; of a total's, that all chains are there.
 struct LoneRoom {
-  static constexpr int kSumBytes = kTileRows * 8 * 4, kXBytes = 512;
+  static constexpr int kSumBytes = kTileRows * 8 * 4;
   int chains, own_chains;  // of k, and those that this block has halves of
   int hand_bytes, total_bytes, totals, rings, warp_bytes, squares, bytes;
   __host__ __device__ constexpr int half(int own) const { return own_chains * kSumBytes + own * 8; }
@@ -63,34 +63,104 @@ static __device__ __forceinline__ uint32_t kept(uint32_t value) {
   return value;
 }
 
+/// Which 16 bytes of a unit's codes a lane copies.
+template <class Format>
+struct LaneCopies {
+  static constexpr int kCodeBytes = kUnitK / 8 * Format::kBits, kChunks = kCodeBytes / 16;
+  static constexpr int kCount = kTileRows * kChunks / 32;
+  /// Lanes side by side in a row, all rows alike. Two of them, 32 bytes of each row at a time, are
+  /// too few: 13824 x 5120 of 5 bits takes 19.9 us instead of 16.5 on an H200, of 3 bits 13.5
+  /// instead of 13.0.
+  static constexpr int kAcross = kChunks & -kChunks;
+  static constexpr bool kEven = kAcross > 2;
+};
+
+/// Where each copy of a lane is, past the first row of a tile and of a place of the ring; `high`:
+/// from a tile's first row to its ninth.
+template <class Format, bool kEven = LaneCopies<Format>::kEven>
+struct LanePlaces {
+  static constexpr int kAcross = LaneCopies<Format>::kAcross, kDown = 32 / kAcross;  // rows at once
+  static constexpr int kAlong = LaneCopies<Format>::kChunks / kAcross, kEight = 8 / kDown * kAlong;
+  const int down_bytes;
+  const int64_t high;
+
+  __device__ __forceinline__ LanePlaces(int, int row_bytes, int64_t high)
+      : down_bytes(row_bytes * kDown), high(high) {}
+  static __device__ __forceinline__ int row(int lane, int i) {
+    return static_cast<int>(static_cast<unsigned>(lane) / kAcross) + i / kAlong * kDown;
+  }
+  /// What is the same in all of a lane's copies.
+  static __device__ __forceinline__ int64_t first(int lane, int row_bytes) {
+    return int64_t{row(lane, 0)} * row_bytes + lane % kAcross * 16;
+  }
+  static __device__ __forceinline__ uint32_t first_to(int lane) {
+    return static_cast<uint32_t>(row(lane, 0) * Format::kRowBytes + lane % kAcross * 16);
+  }
+  __device__ __forceinline__ int64_t from(int i) const {
+    const int along = i % kAlong * kAcross * 16;
+    return i < kEight ? int64_t{i / kAlong} * down_bytes + along
+                      : high + (i - kEight) / kAlong * down_bytes + along;
+  }
+  __device__ __forceinline__ uint32_t to(int i) const {
+    return static_cast<uint32_t>(i / kAlong * kDown * Format::kRowBytes +
+                                 i % kAlong * kAcross * 16);
+  }
+};
+/// Row after row, where rows do not go into 32 lanes.
+template <class Format>
+struct LanePlaces<Format, false> {
+  static constexpr int kChunks = LaneCopies<Format>::kChunks, kCount = LaneCopies<Format>::kCount;
+  uint32_t froms[kCount], tos[kCount];
+  int64_t more;  // for rows from the ninth on
+  bool is_low[kCount];
+
+  __device__ __forceinline__ LanePlaces(int lane, int row_bytes, int64_t high)
+      : more(high - 8 * row_bytes) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const int at = row(lane, i), byte = (i * 32 + lane) % kChunks * 16;
+      froms[i] = static_cast<uint32_t>(at * row_bytes + byte), is_low[i] = at < 8;
+      tos[i] = static_cast<uint32_t>(at * Format::kRowBytes + byte);
+    }
+  }
+  static __device__ __forceinline__ int row(int lane, int i) { return (i * 32 + lane) / kChunks; }
+  static __device__ __forceinline__ int64_t first(int, int) { return 0; }
+  static __device__ __forceinline__ uint32_t first_to(int) { return 0; }
+  __device__ __forceinline__ int64_t from(int i) const { return froms[i] + (is_low[i] ? 0 : more); }
+  __device__ __forceinline__ uint32_t to(int i) const { return tos[i]; }
+};
+
 /// A warp's copies. A lane has its places in the two runs of 8 rows that make a tile: a weight's
 /// neighbours, or a gate's and an up's.
-template <int kGroup>
+template <class Kind>
 struct LoneCopies {
-  static constexpr int kScaleBytes = kUnitK / kGroup * 2;
+  using Lanes = LaneCopies<Kind>;
+  using Places = LanePlaces<Kind>;
+  static constexpr int kRowBytes = Kind::kRowBytes, kScaleBytes = Kind::kScaleBytes;
   const FlatWeights& w;
   const LonePlan& plan;
   const LoneTiles& tiles;
   const int way, row_way;              // way: along the k of the team
   const uint32_t codes_to, scales_to;  // in the ring's first place
   const int lane = threadIdx.x & 31;
-  const int four_rows = w.k * 2;
-  const int64_t high = w.gated ? w.one[1].codes - w.one[0].codes : 8 * (w.k / 2);
-  const uint32_t jump = static_cast<uint32_t>(plan.row_ways * tiles.height() * (w.k / 2));
-  const uint32_t scales_jump = jump / kGroup * 4;
+  const Places places{lane, w.k / 8 * Kind::kBits,
+                      w.gated ? w.one[1].codes - w.one[0].codes : int64_t{w.k} * Kind::kBits};
+  const uint32_t jump =
+      static_cast<uint32_t>(plan.row_ways * tiles.height() * (w.k / 8 * Kind::kBits));
+  const uint32_t scales_jump = jump / (Kind::kGroup * Kind::kBits) * (8 * Kind::kScaleSize);
   int band = 0, unit = way, tile = row_way;  // where it aims next
   const uint8_t *codes = nullptr, *scales = nullptr;
   int whole = 0;  // tiles with all their rows that follow by mere jumps
   int left = 0;   // rows of the tile; 0: there is none
 
-  /// The lane's places, of codes and of scales or biases, in the first unit of a warp's ring.
+  /// The lane's places, of codes and of what it copies beside them, in the first unit of a warp's
+  /// ring.
   static __device__ __forceinline__ uint32_t codes_in(uint32_t ring, int lane) {
-    return kept(ring + lane / 8 * kRowBytes + lane % 8 * 16);
+    return kept(ring + Places::first_to(lane));
   }
   static __device__ __forceinline__ uint32_t scales_in(uint32_t ring, int lane) {
-    return kept(ring + kScalesAt + lane % 16 * kRowBytes + lane / 16 * kScaleBytes);
+    return kept(ring + Kind::kScalesAt + lane % 16 * kRowBytes + lane / 16 * kScaleBytes);
   }
-
   /// Onto the next unit's tile.
   __device__ __forceinline__ void aim() {
     const int units = w.k / kUnitK;
@@ -104,13 +174,14 @@ struct LoneCopies {
       tile = band + row_way, end = min(band + plan.band, tiles.count);
     }
     const OutputTile to = tiles.tile(tile);
-    const int64_t row_bytes = w.k / 2, scale_bytes = w.k / kGroup * 2;
-    const int r = lane >> 3, s = w.gated ? lane & 7 : lane & 15;
+    const int64_t row_bytes = w.k / 8 * Kind::kBits;
+    const int64_t scale_bytes = w.k / Kind::kGroup * Kind::kScaleSize;
+    const int s = w.gated ? lane & 7 : lane & 15;
     const FlatWeight& own = w.one[w.gated && (lane & 8) != 0 ? 1 : to.weight];
-    codes =
-        w.one[to.weight].codes + (to.row + r) * row_bytes + unit * (kUnitK / 2) + (lane & 7) * 16;
-    scales =
-        (lane < 16 ? own.scales : own.biases) + (to.row + s) * scale_bytes + unit * kScaleBytes;
+    codes = w.one[to.weight].codes + to.row * row_bytes + unit * Lanes::kCodeBytes +
+            Places::first(lane, static_cast<int>(row_bytes));
+    scales = Kind::scales_of(own, lane) + (to.row + s) * scale_bytes +
+             unit * (kUnitK / Kind::kGroup * Kind::kScaleSize);
     left = to.rows;
     whole = max(0, min((left >> (w.gated ? 3 : 4)) - 1, end - 1 - tile));
     if (plan.row_ways > 1) whole = whole >= plan.row_ways ? 1 : 0;  // for want of a division
@@ -125,17 +196,17 @@ struct LoneCopies {
       aim();
     const uint32_t to = codes_to + place;
     if (left >= tiles.height()) {
-      copy_async<16>(to, codes);
-      copy_async<16>(to + 4 * kRowBytes, codes + four_rows);
-      copy_async<16>(to + 8 * kRowBytes, codes + high);
-      copy_async<16>(to + 12 * kRowBytes, codes + high + four_rows);
+#pragma unroll
+      for (int i = 0; i < Lanes::kCount; ++i)
+        copy_async<16>(to + places.to(i), codes + places.from(i));
       copy_async<kScaleBytes>(scales_to + place, scales);
     } else {
-      const int r = lane >> 3, high_row = r + (w.gated ? 0 : 8);
-      if (r < left) copy_async<16>(to, codes);
-      if (r + 4 < left) copy_async<16>(to + 4 * kRowBytes, codes + four_rows);
-      if (high_row < left) copy_async<16>(to + 8 * kRowBytes, codes + high);
-      if (high_row + 4 < left) copy_async<16>(to + 12 * kRowBytes, codes + high + four_rows);
+#pragma unroll
+      for (int i = 0; i < Lanes::kCount; ++i) {
+        const int row = Places::row(lane, i);
+        if ((w.gated ? row & 7 : row) < left)
+          copy_async<16>(to + places.to(i), codes + places.from(i));
+      }
       if ((w.gated ? lane & 7 : lane & 15) < left)
         copy_async<kScaleBytes>(scales_to + place, scales);
     }

@@ -30,8 +30,8 @@ static int shared_bytes_of(const LoneGrid& grid, const LoneShape& shape) {
   return shape.per_sm > 1 || grid.room.bytes > kMoreThanHalf ? grid.room.bytes : kMoreThanHalf;
 }
 
-/// `normed`: rows of x that are made.
-static LoneRoom lone_room(int k, const LonePlan& plan, int rounds, int stages, int normed) {
+/// `warp_bytes`: of its ring and beside it; `normed`: rows of x that are made.
+static LoneRoom lone_room(int k, const LonePlan& plan, int rounds, int warp_bytes, int normed) {
   LoneRoom room{};
   room.chains = divided_up(k, kChainK);
   room.own_chains = rounds * divided_up(plan.ways, 2);
@@ -39,7 +39,7 @@ static LoneRoom lone_room(int k, const LonePlan& plan, int rounds, int stages, i
   room.total_bytes = room.chains * LoneRoom::kSumBytes + 128;
   room.totals = plan.slots * room.hand_bytes;
   room.rings = room.totals + plan.slots / plan.team * room.total_bytes;
-  room.warp_bytes = LoneRoom::kXBytes + stages * kUnitBytes + NormedUnit::kSpareBytes(normed);
+  room.warp_bytes = warp_bytes + NormedUnit::kSpareBytes(normed);
   const int warps = plan.ways * plan.row_ways;
   room.squares = room.rings + warps * room.warp_bytes;
   room.bytes = room.squares + (normed > 0 ? warps * NormedUnit::kSquaresBytes : 0);
@@ -47,7 +47,7 @@ static LoneRoom lone_room(int k, const LonePlan& plan, int rounds, int stages, i
 }
 
 static LoneGrid lone_grid(const FlatCall& call, const CudaContext& context, LoneShape shape,
-                          int stages, int most_teams, int normed) {
+                          int warp_bytes, int most_teams, int normed) {
   const int k = static_cast<int>(call.first().k), units = k / kUnitK;
   const bool gated = call.glu != nullptr;
   LonePlan plan{};
@@ -68,9 +68,9 @@ static LoneGrid lone_grid(const FlatCall& call, const CudaContext& context, Lone
   // One round of k: slots go around, x stays. Several: as many tiles as there is room for.
   const int turn = plan.row_ways * plan.team, turns = divided_up(tiles, turn);
   plan.slots = smaller(rounds > 1 ? turns : divided_up(4, turn) + 1, turns) * turn;
-  LoneRoom room = lone_room(k, plan, rounds, stages, normed);
+  LoneRoom room = lone_room(k, plan, rounds, warp_bytes, normed);
   while (plan.slots > turn && (plan.slots > kMostSlots || room.bytes > most_bytes))
-    plan.slots -= turn, room = lone_room(k, plan, rounds, stages, normed);
+    plan.slots -= turn, room = lone_room(k, plan, rounds, warp_bytes, normed);
   plan.band = rounds > 1 ? plan.slots : divided_up(tiles, plan.slots) * plan.slots;
   plan.odd_turns = plan.band / plan.slots & 1;
   return {plan, room, teams * plan.team, (plan.ways * plan.row_ways + 1) * 32, most_bytes};
@@ -78,14 +78,14 @@ static LoneGrid lone_grid(const FlatCall& call, const CudaContext& context, Lone
 
 /// What serves a call within shared memory: a long k takes fewer warps.
 static LoneGrid fitting_grid(const FlatCall& call, const CudaContext& context, LoneShape& shape,
-                             int stages, int normed) {
-  LoneGrid grid = lone_grid(call, context, shape, stages, kAnyTeams, normed);
+                             int warp_bytes, int normed) {
+  LoneGrid grid = lone_grid(call, context, shape, warp_bytes, kAnyTeams, normed);
   while (grid.room.bytes > grid.most_bytes && (shape.warps > 1 || shape.shares > 1)) {
     if (shape.shares > 1)
       shape.per_sm = shape.shares = 1;
     else
       shape.warps /= 2;
-    grid = lone_grid(call, context, shape, stages, kAnyTeams, normed);
+    grid = lone_grid(call, context, shape, warp_bytes, kAnyTeams, normed);
   }
   return grid;
 }
@@ -132,8 +132,12 @@ struct TeamLaunch {
   TeamLaunch& operator=(const TeamLaunch&) = delete;
 };
 
-static FlatWeights lone_weights(const FlatCall& call) {
-  FlatWeights weights = weights_of(call, 1);
+template <class Kind>
+static typename Kind::Weights lone_weights(const FlatCall& call) {
+  typename Kind::Weights weights{};
+  static_cast<FlatWeights&>(weights) = weights_of(call, 1);
+  if constexpr (Kind::kTensorScale)
+    for (int64_t i = 0; i < call.count; ++i) weights.tensor_scale[i] = call.parts[i].tensor_scale;
   for (int64_t i = call.glu != nullptr ? 0 : call.count; i < kMostTogether; ++i)
     weights.end[i] = 0x7fffffff;  // no tile is of weights behind it
   return weights;
@@ -141,15 +145,15 @@ static FlatWeights lone_weights(const FlatCall& call) {
 
 /// kTeam: whether blocks share rows; kThreads, kBlocks: what __launch_bounds__ is told. `norm`:
 /// what x is made of.
-template <int kGroup, int kTogether, bool kTeam, int kThreads, int kBlocks>
+template <class Kind, int kTogether, bool kTeam, int kThreads, int kBlocks, int kStages = 3>
 static int32_t launch_lone(const FlatCall& call, const CudaContext& context, LoneShape shape,
                            const LoneNorm& norm = {}) {
-  constexpr int kStages = 3;
+  constexpr int kWarpBytes = Kind::kSideBytes + kStages * Kind::kUnitBytes;
   const int normed = norm.a != nullptr ? static_cast<int>(call.first().m) : 0;
-  LoneGrid grid = fitting_grid(call, context, shape, kStages, normed);
+  LoneGrid grid = fitting_grid(call, context, shape, kWarpBytes, normed);
   if (norm.a != nullptr && (grid.plan.team > 1 || grid.plan.ways * kUnitK != call.first().k))
     return cudaErrorNotSupported;
-  const auto kernel = flat_lone<kGroup, kStages, kTogether, kTeam, kThreads, kBlocks>;
+  const auto kernel = flat_lone<Kind, kStages, kTogether, kTeam, kThreads, kBlocks>;
   cudaError_t error =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                            grid.most_bytes > kMoreThanHalf ? grid.most_bytes : kMoreThanHalf);
@@ -163,11 +167,11 @@ static int32_t launch_lone(const FlatCall& call, const CudaContext& context, Lon
   if (grid.plan.team > 2) error = cudaOccupancyMaxActiveClusters(&fit, kernel, &config);
   if (error != cudaSuccess) return error;
   if (fit > 0 && fit < grid.blocks / grid.plan.team) {
-    grid = lone_grid(call, context, shape, kStages, fit, normed);
+    grid = lone_grid(call, context, shape, kWarpBytes, fit, normed);
     config.gridDim = dim3(static_cast<unsigned>(grid.blocks));
     config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes_of(grid, shape));
   }
-  const FlatWeights weights = lone_weights(call);
+  const auto weights = lone_weights<Kind>(call);
   const MatmulArgs& a = call.first();
   return cudaLaunchKernelEx(&config, kernel, weights, static_cast<const uint8_t*>(a.x),
                             static_cast<int64_t>(a.x_stride * 2), static_cast<int>(a.m), grid.plan,

@@ -114,6 +114,7 @@ struct NormedUnit {
     return inverse_rms(total, norm.per_element, norm.epsilon);
   }
   /// x as B operands; `weight`: the lane's eight.
+  template <class Format>
   __device__ __forceinline__ void to_operands(float inverse, const uint4& weight,
                                               uint32_t (&b)[kSteps][8]) const {
 #pragma unroll 1
@@ -131,7 +132,7 @@ struct NormedUnit {
       uint4 p = make_uint4(0, 0, 0, 0), q = p;
       const uint32_t from = staged + g * kRowPitch + (i * kStepK + t * 16) * 2;
       if (g < m) p = load_shared16(from), q = load_shared16(from + 16);
-      permute_x(p, q, b[i]);
+      Format::permute(p, q, b[i]);
     }
     __syncwarp();
   }

@@ -1,6 +1,7 @@
 // What flat_mid reads: rows of packed weights by copies into a warp's ring, and x of a part, which
 // becomes operands in shared memory.
 #pragma once
+#include "kernels/cuda/sm80/flat_few.cuh"
 #include "kernels/cuda/sm90/wgmma.cuh"
 
 namespace stepless::kernels::sm90 {
@@ -9,6 +10,8 @@ using namespace sm80;
 
 constexpr int kMidTiles = 4;  // of 16 outputs, a warpgroup's
 constexpr int kMidChainUnits = kChainK / kUnitK;
+template <class Format>
+constexpr int kGroupOf = kUnitK * 2 / Format::kScaleBytes;
 
 /// What is read once in a step is the first to leave the second-level cache, which x, parts and the
 /// machine code of the next kernels come from.
@@ -23,51 +26,105 @@ static __device__ __forceinline__ void copy_once(uint32_t to, const void* from, 
                : "memory");
 }
 
+/// How a format's unit lies in a ring: by rows of 256 k, as the format says, scales behind codes;
+/// but of 8 bits, padded rows would leave no room for more than 16 columns. Those lie 256 bytes
+/// apart, where odd ones have the steps of each pair in turns, which spreads the banks as well, and
+/// scales stand between both runs of eight rows.
+template <class Format>
+struct MidUnit {
+  static constexpr int kBits = Format::kCodeBytes * 8 / kUnitK;
+  static constexpr bool kIsPadded = kBits < 8;
+  static constexpr int kRow = kIsPadded ? Format::kRowBytes : Format::kCodeBytes;
+  static constexpr int kRow8 = 8 * Format::kRowBytes;  // where Format::load() looks for it
+  static constexpr int kScales = kIsPadded ? Format::kScalesAt : 8 * kRow;
+  static constexpr int kBiases = kScales + Format::kBiasesAt - Format::kScalesAt;
+  static constexpr int kScaleRow = kIsPadded ? kRow : 16;
+  static constexpr int kBytes = kRow8 + 8 * kRow;
+  static_assert(kIsPadded || kScales + kTileRows * kScaleRow <= kRow8);
+
+  /// Of row g in a unit: what Format::load() takes for a step, and its scales, likewise.
+  static __device__ __forceinline__ uint32_t codes_of(uint32_t unit, int g, int step) {
+    const uint32_t row = unit + g * kRow;
+    if constexpr (kIsPadded) return row;
+    const uint32_t turn = (g & 1) * Format::kCodeBytes / kSteps;
+    return step % 2 == 0 ? row + turn : row - turn;
+  }
+  static __device__ __forceinline__ uint32_t scales_of(uint32_t unit, int g) {
+    return unit + g * kScaleRow + kScales - Format::kScalesAt;
+  }
+  static constexpr int kRow8Scales = 8 * kScaleRow;  // past row 0's
+};
+
 /// The rows that a warp reads of its 16: two runs of 8, which are a gate's and an up's or one
-/// weight's neighbours. The lane's places in them, past the first unit.
-template <int kGroup>
+/// weight's neighbours. The lane's places in them, past the first unit. A row's 16-byte chunks are
+/// copied as a strip of 2, 4, 8 or 16 and one of what is left, 2 or 4, so that a lane has the same
+/// chunk of several rows.
+template <class Format>
 struct MidSource {
-  static constexpr int kScaleBytes = kUnitK / kGroup * 2;
-  const uint8_t* codes[4];
+  using Unit = MidUnit<Format>;
+  static constexpr int kBits = Unit::kBits, kScaleBytes = Format::kScaleBytes;
+  static constexpr int kStrip = kBits == 8 ? 16 : kBits >= 4 ? 8 : kBits > 1 ? 4 : 2;
+  static constexpr int kRest = 2 * kBits - kStrip;
+  const uint8_t* codes[kBits];
   const uint8_t* scales;
   int rows, left;  // of a jump to the pair's next tile; rows of the weight behind this one's
 
+  static __device__ __forceinline__ constexpr int strip_of(int copy) {
+    return copy < kStrip / 2 ? kStrip : kRest;
+  }
+  /// Of a copy, its first row of 16, the lane's row behind that, and its chunk.
+  static __device__ __forceinline__ constexpr int first_row(int copy) {
+    return (copy < kStrip / 2 ? copy : copy - kStrip / 2) * 32 / strip_of(copy);
+  }
+  static __device__ __forceinline__ int row_of(int copy, int lane) { return lane / strip_of(copy); }
+  static __device__ __forceinline__ int chunk_of(int copy, int lane) {
+    return (copy < kStrip / 2 ? 0 : kStrip) + lane % strip_of(copy);
+  }
+  static __device__ __forceinline__ int64_t row_bytes(const FlatWeights& w) {
+    return static_cast<int64_t>(w.k / 8 * kBits);
+  }
+
   __device__ __forceinline__ void aim(const FlatWeights& w, int tile, int jump, int unit0,
                                       int lane) {
-    const int r = lane >> 3, s = lane & 15;
+    const int s = lane & 15;
     const TilePlace place = w.gated ? TilePlace{0, tile} : find_tile(w, tile);
     const FlatWeight& low = w.one[place.weight];
     const FlatWeight& high = w.one[w.gated ? 1 : place.weight];
     const int row0 = place.tile * (w.gated ? 8 : 16), row8 = row0 + (w.gated ? 0 : 8);
     rows = jump * (w.gated ? 8 : 16);
     left = min(low.n, high.n) - (w.gated ? 8 : 16) - row0;
-    const int64_t row_bytes = w.k / 2;
-    const int at = unit0 * (kUnitK / 2) + (lane & 7) * 16;
-    codes[0] = low.codes + min(row0 + r, low.n - 1) * row_bytes + at;
-    codes[1] = low.codes + min(row0 + r + 4, low.n - 1) * row_bytes + at;
-    codes[2] = high.codes + min(row8 + r, high.n - 1) * row_bytes + at;
-    codes[3] = high.codes + min(row8 + r + 4, high.n - 1) * row_bytes + at;
+#pragma unroll
+    for (int j = 0; j < kBits; ++j) {
+      const int r = first_row(j) + row_of(j, lane);
+      const FlatWeight& own = r < 8 ? low : high;
+      codes[j] = own.codes + min((r < 8 ? row0 : row8) + (r & 7), own.n - 1) * row_bytes(w) +
+                 unit0 * Format::kCodeBytes + chunk_of(j, lane) * 16;
+    }
     const FlatWeight& own = s < 8 ? low : high;
     const int row = min((s < 8 ? row0 : row8) + (s & 7), own.n - 1);
-    scales = (lane < 16 ? own.scales : own.biases) + row * static_cast<int64_t>(w.k / kGroup * 2) +
-             unit0 * kScaleBytes;
+    scales = (lane < 16 ? own.scales : own.biases) +
+             row * static_cast<int64_t>(w.k / kUnitK * kScaleBytes) + unit0 * kScaleBytes;
   }
   __device__ __forceinline__ void advance(const FlatWeights& w) {
     left -= rows;
 #pragma unroll
-    for (int j = 0; j < 4; ++j) codes[j] += rows * static_cast<int64_t>(w.k / 2);
-    scales += rows * static_cast<int64_t>(w.k / kGroup * 2);
+    for (int j = 0; j < kBits; ++j) codes[j] += rows * row_bytes(w);
+    scales += rows * static_cast<int64_t>(w.k / kUnitK * kScaleBytes);
   }
   template <int unit>
   __device__ __forceinline__ void copy(uint32_t to, int lane) const {
-    const uint32_t at = to + static_cast<uint32_t>((lane >> 3) * kRowBytes + (lane & 7) * 16);
     const uint64_t once = read_once();
 #pragma unroll
-    for (int j = 0; j < 4; ++j)
-      copy_once(at + j * 4 * kRowBytes, codes[j] + unit * (kUnitK / 2), once);
-    copy_async<kScaleBytes>(
-        to + static_cast<uint32_t>((lane & 15) * kRowBytes + (lane < 16 ? kScalesAt : kBiasesAt)),
-        scales + unit * kScaleBytes);
+    for (int j = 0; j < kBits; ++j) {
+      const int r = row_of(j, lane), c = chunk_of(j, lane) ^ (Unit::kIsPadded ? 0 : (r & 1) * 4);
+      const int row0 = first_row(j);
+      copy_once(to + static_cast<uint32_t>(r * Unit::kRow + c * 16) + row0 / 8 * Unit::kRow8 +
+                    row0 % 8 * Unit::kRow,
+                codes[j] + unit * Format::kCodeBytes, once);
+    }
+    copy_async<kScaleBytes>(to + static_cast<uint32_t>((lane & 15) * Unit::kScaleRow +
+                                                       (lane < 16 ? Unit::kScales : Unit::kBiases)),
+                            scales + unit * kScaleBytes);
   }
 };
 
@@ -97,9 +154,10 @@ static __device__ __forceinline__ void fetch_mid(const uint8_t* x, int64_t x_row
 }
 
 /// Makes B operands of what this warp has fetched, and its units' sums.
-template <int kCols, int kGroup>
+template <int kCols, class Format>
 static __device__ __forceinline__ void stage_mid(uint32_t operands, uint32_t sums, int units,
                                                  int lane, int warp, int warps) {
+  using Block = SumBlock<kGroupOf<Format>>;
   constexpr int kBlocks = kCols / 8;
   const int g = lane >> 2, t = lane & 3;
 #pragma unroll 1
@@ -110,8 +168,8 @@ static __device__ __forceinline__ void stage_mid(uint32_t operands, uint32_t sum
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
       const uint32_t from = at + i * kBlocks * 1024;
-      permute_x(load_shared16(from + ((2 * t) ^ g) * 16),
-                load_shared16(from + ((2 * t + 1) ^ g) * 16), b[i]);
+      Format::permute(load_shared16(from + ((2 * t) ^ g) * 16),
+                      load_shared16(from + ((2 * t + 1) ^ g) * 16), b[i]);
     }
     __syncwarp();
 #pragma unroll
@@ -121,11 +179,10 @@ static __device__ __forceinline__ void stage_mid(uint32_t operands, uint32_t sum
       for (int j = 0; j < 8; ++j)
         asm volatile("st.shared.u32 [%0],%1;" ::"r"(to + (j ^ g) * 16), "r"(b[i][j]) : "memory");
     }
-    const uint32_t to = sums + item * SumBlock<kGroup>::kBytes + lane * 4;
-    SumBlock<kGroup>::each(
-        UnitSums<kGroup>::template of<kCodeOffset>(b), [&](int at, uint32_t word) {
-          asm volatile("st.shared.u32 [%0],%1;" ::"r"(to + at), "r"(word) : "memory");
-        });
+    const uint32_t to = sums + item * Block::kBytes + lane * 4;
+    Block::each(Format::sums_of(b), [&](int at, uint32_t word) {
+      asm volatile("st.shared.u32 [%0],%1;" ::"r"(to + at), "r"(word) : "memory");
+    });
   }
 }
 

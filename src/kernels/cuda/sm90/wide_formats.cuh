@@ -87,7 +87,7 @@ struct FlatWide {
     }
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) keep_operands(b[i], at + Unit::step_at(i), block);
-    Block::each(Sums::template of<Format::kOffset>(b), [&](int byte, uint32_t word) {
+    Block::each(Format::sums_of(b), [&](int byte, uint32_t word) {
       *reinterpret_cast<uint32_t*>(at + block * Block::kBytes + byte + threadIdx.x % 32 * 4) = word;
     });
   }

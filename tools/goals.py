@@ -41,11 +41,12 @@ def product_rows(results):
 
 def width_rows(results):
     """Other formats: 0.85 of the share of the floor that 4 bits reach."""
-    formats = [(f"{bits} bits", f"affine_b{bits}_bf16_m16n16", f"affine_b{bits}_g64_bf16") for bits in (2, 3, 5, 6, 8)]
-    formats += [(name, name, f"{name}_b{bits}_g{group}_bf16")
+    formats = [(f"{bits} bit{'s' if bits > 1 else ''}", {1: f"affine_b{bits}_bf16_m8n16", 16: f"affine_b{bits}_bf16_m64n64"},
+                f"affine_b{bits}_g64_bf16") for bits in (1, 2, 3, 5, 6, 8)]
+    formats += [(name, {1: f"{name}_m8n16", 16: name}, f"{name}_b{bits}_g{group}_bf16")
                 for name, bits, group in (("mxfp4", 4, 32), ("mxfp8", 8, 32), ("nvfp4", 4, 16))]
-    for name, row, peer in formats:
-        for m in (1, 16):
+    for name, rows, peer in formats:
+        for m, row in rows.items():
             us, share = results.widths[row][str(m)]
             mlx = results.peer("MLX", what="qmm", format=peer, n=13824, k=5120, m=m)
             yield (f"13824 x 5120, {name}, m = {m}, us", [mlx, None, None], us * share,

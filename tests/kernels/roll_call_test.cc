@@ -392,6 +392,11 @@ std::vector<const Kernel*> earlier_rows_of_its_order(const Kernel& row) {
   return rows;
 }
 
+/// k, rounded up to what both rows take.
+std::int64_t inner_for_both(const Kernel& a, const Kernel& b, const Format& f, std::int64_t k) {
+  return inner_for(k_step(a, f) > k_step(b, f) ? a : b, f, k);
+}
+
 TEST_P(EachMatmul, RowsOfOneOrderGiveEqualBytes) {
   const std::size_t step = formats_of(row()).size() > 4 ? 7 : 1;
   for (const Kernel* other : earlier_rows_of_its_order(row()))
@@ -399,7 +404,7 @@ TEST_P(EachMatmul, RowsOfOneOrderGiveEqualBytes) {
       if (!accepts(*other, f)) continue;
       for (const std::int64_t k : {1, 300, 700, 3300, 5000}) {
         const Operands o = random_operands(row().is.op, f, 19, outputs_for(row(), f, 37),
-                                           inner_for(row(), f, k), 41);
+                                           inner_for_both(row(), *other, f, k), 41);
         EXPECT_TRUE(same_bytes(run_matmul(row(), o), run_matmul(*other, o)))
             << row().name << " and " << other->name << ", " << where(o);
       }
@@ -416,7 +421,7 @@ TEST_P(EachMatmul, RowsOfOneOrderGiveEqualBytesOfManyOutputs) {
       if (!accepts(*other, f)) continue;
       for (const std::int64_t k : {1000, 5000}) {
         const Operands o = random_operands(row().is.op, f, range.most, outputs_for(row(), f, 2600),
-                                           inner_for(row(), f, k), 43);
+                                           inner_for_both(row(), *other, f, k), 43);
         const Bytes theirs = run_matmul(*other, o);
         for (const std::int64_t m : {9, 16, 17, 32, 33, 48, 49, 64}) {
           if (m < range.least || m > range.most) continue;

@@ -20,9 +20,6 @@ static int32_t launch_few_rows(const FlatCall& call, const CudaContext& context,
                                const LoneNorm& norm) {
   constexpr int kOne = Kind::together(1), kTwo = Kind::together(2), kFour = Kind::together(4);
   const int64_t units = call.first().k / kUnitK;
-  // Rows that are normed wait in a place of the ring.
-  if (norm.a != nullptr && Kind::kUnitBytes < NormedUnit::kRows * NormedUnit::kRowPitch)
-    return cudaErrorNotSupported;
   if (units <= 12)
     return launch_lone<Kind, kFour, false, 544, 1>(call, context, {16, 1, 1, 1}, norm);
   if (norm.a != nullptr) return cudaErrorNotSupported;
@@ -49,8 +46,8 @@ struct WideRows {
 };
 
 /// What a file exports for one affine width. Rows<group>::launch: of a call, and of the norm its x
-/// is.
-template <template <int> class Rows>
+/// is. kTakesNorm: whether a place of a ring has room for rows that are normed.
+template <template <int> class Rows, bool kTakesNorm = true>
 struct FewEntry {
   static int32_t launch_call(const FlatCall& call, const CudaContext& context,
                              const LoneNorm& norm) {
@@ -74,7 +71,8 @@ struct FewEntry {
   static constexpr CudaEntry entry{
       .launch = launch,
       .workspace_bytes = nullptr,
-      .joined = {.products = launch_together, .normed_products = launch_normed}};
+      .joined = {.products = launch_together,
+                 .normed_products = kTakesNorm ? launch_normed : nullptr}};
 };
 
 /// What a file exports for a format whose groups have dots of their own.

@@ -3,6 +3,7 @@
 
 namespace stepless::kernels {
 
-STEPLESS_CUDA_KERNEL(qmm_affine_b1_bf16_m8n16_sm90) = sm90::FewEntry<sm90::WideRows<1>::Of>::entry;
+STEPLESS_CUDA_KERNEL(qmm_affine_b1_bf16_m8n16_sm90) =
+    sm90::FewEntry<sm90::WideRows<1>::Of, false>::entry;
 
 }  // namespace stepless::kernels

@@ -21,13 +21,7 @@ static __device__ __forceinline__ void mma16(float (&d)[4], const uint32_t (&a)[
     mma_f16(d, d, a, b0, b1);
 }
 
-/// Four 8 x 8 matrices; lane l gives the address of row l % 8 of matrix l / 8.
-static __device__ __forceinline__ void load_matrices(uint32_t (&m)[4], uint32_t row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3},[%4];"
-               : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
-               : "r"(row)
-               : "memory");
-}
+/// The same as load_matrices(), each transposed.
 static __device__ __forceinline__ void load_transposed(uint32_t (&m)[4], uint32_t row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3},[%4];"
                : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])

@@ -39,12 +39,6 @@ struct Dense {
 __device__ __forceinline__ uint32_t piece(int row, int at) {
   return static_cast<uint32_t>(row * kLineBytes + (at ^ (row & 7)) * 16);
 }
-__device__ __forceinline__ void load_matrices(uint32_t from, uint32_t (&r)[4]) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3},[%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(from)
-               : "memory");
-}
 
 /// Where a step is: a band's first tile, a group of chain_ways chains, kStep k of each.
 struct DenseStep {
@@ -107,14 +101,14 @@ struct Block {
 #pragma unroll
     for (int j = 0; j < kStep / 16; ++j) {
       uint32_t a[4];
-      load_matrices(w + piece(warp * kTileRows + (lane & 15), j * 2 + (lane >> 4)), a);
+      load_matrices(a, w + piece(warp * kTileRows + (lane & 15), j * 2 + (lane >> 4)));
 #pragma unroll
       for (int c = 0; c < kCols; c += 2) {
         // Two blocks of columns, or one twice.
         const int block = kCols == 1 ? 0 : c + (lane >> 4);
         uint32_t b[4];
-        load_matrices(x + piece((way * kCols + block) * 8 + (lane & 7), j * 2 + (lane >> 3) % 2),
-                      b);
+        load_matrices(b,
+                      x + piece((way * kCols + block) * 8 + (lane & 7), j * 2 + (lane >> 3) % 2));
         Type::multiply_add(acc[c], acc[c], a, b[0], b[1]);
         if constexpr (kCols > 1) Type::multiply_add(acc[c + 1], acc[c + 1], a, b[2], b[3]);
       }

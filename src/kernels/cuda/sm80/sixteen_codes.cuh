@@ -2,6 +2,7 @@
 // become eight registers of A operands, two codes each, and how x stands beside them.
 #pragma once
 #include "kernels/cuda/sm80/flat_units.cuh"
+#include "kernels/cuda/sm80/number_types.cuh"
 
 namespace stepless::kernels::sm80 {
 
@@ -12,34 +13,32 @@ template <int kBits>
 struct SixteenCodes;
 
 /// Less an offset, exactly: where it is the sums of x that take it back, a group of zeros gives
-/// 1e-11 instead of 0, which 1 and 2 bits can spare. (sm_80 has no sum of pairs; an fma by 1 has
-/// its bits.)
+/// 1e-11 instead of 0, which 1 and 2 bits can spare.
 static __device__ __forceinline__ uint32_t without(uint32_t code, uint32_t offset) {
-  uint32_t result;
-  asm("fma.rn.bf16x2 %0,%1,%2,%3;"
-      : "=r"(result)
-      : "r"(code), "r"(0x3f803f80u), "r"(offset | 0x80008000u));
-  return result;
+  return Bf16::fma2(code, Bf16::kOnes, offset | 0x80008000u);
 }
 
-/// Codes i and i + 8 of x stand in register i.
-static __device__ __forceinline__ void permute_by_halves(uint4 p, uint4 q, uint32_t (&b)[8]) {
-  b[0] = __byte_perm(p.x, q.x, 0x5410), b[1] = __byte_perm(p.x, q.x, 0x7632);
-  b[2] = __byte_perm(p.y, q.y, 0x5410), b[3] = __byte_perm(p.y, q.y, 0x7632);
-  b[4] = __byte_perm(p.z, q.z, 0x5410), b[5] = __byte_perm(p.z, q.z, 0x7632);
-  b[6] = __byte_perm(p.w, q.w, 0x5410), b[7] = __byte_perm(p.w, q.w, 0x7632);
-}
-
-/// Two bytes, side by side in the halves of a word: four pairs share a shift, as 16, 8, 4, 2 + q.
-template <>
-struct SixteenCodes<1> {
-  static constexpr int kWords = 1;
+/// Codes i and i + 8 stand in register i. Sums of x take back kOffset, the same for all.
+template <int kWords_, int kOffset>
+struct HalvesOfSixteen {
+  static constexpr int kWords = kWords_;
   using Words = uint32_t[kWords];
 
   template <class Sums>
   static __device__ __forceinline__ Sums sums_of(const uint32_t (*x)[8]) {
-    return Sums::template of<0>(x);
+    return Sums::template of<kOffset>(x);
   }
+  static __device__ __forceinline__ void permute(uint4 p, uint4 q, uint32_t (&b)[8]) {
+    b[0] = __byte_perm(p.x, q.x, 0x5410), b[1] = __byte_perm(p.x, q.x, 0x7632);
+    b[2] = __byte_perm(p.y, q.y, 0x5410), b[3] = __byte_perm(p.y, q.y, 0x7632);
+    b[4] = __byte_perm(p.z, q.z, 0x5410), b[5] = __byte_perm(p.z, q.z, 0x7632);
+    b[6] = __byte_perm(p.w, q.w, 0x5410), b[7] = __byte_perm(p.w, q.w, 0x7632);
+  }
+};
+
+/// Two bytes, side by side in the halves of a word: four pairs share a shift, as 16, 8, 4, 2 + q.
+template <>
+struct SixteenCodes<1> : HalvesOfSixteen<1, 0> {
   static __device__ constexpr uint32_t offset(int i) { return 0x41804180u - i % 4 * 0x00800080u; }
   static __device__ __forceinline__ uint32_t lane_at(int t) {
     return static_cast<uint32_t>(t * 2) & ~3u;
@@ -52,23 +51,13 @@ struct SixteenCodes<1> {
     const uint32_t placed = kI < 4 ? words[0] << 3 : words[0] >> 1;
     return without(and_or(placed, 0x00080008u << kI % 4, offset(kI)), offset(kI));
   }
-  static __device__ __forceinline__ void permute(uint4 p, uint4 q, uint32_t (&b)[8]) {
-    permute_by_halves(p, q, b);
-  }
 };
 
 /// A word is all 16. Codes i and i + 8 lie 16 bits apart, and two pairs share a shift: as 16 + q
 /// and 4 + q, whose places in the mantissa are two bits apart. Twelve instructions,
 /// and eight fma.
 template <>
-struct SixteenCodes<2> {
-  static constexpr int kWords = 1;
-  using Words = uint32_t[kWords];
-
-  template <class Sums>
-  static __device__ __forceinline__ Sums sums_of(const uint32_t (*x)[8]) {
-    return Sums::template of<0>(x);
-  }
+struct SixteenCodes<2> : HalvesOfSixteen<1, 0> {
   static __device__ constexpr uint32_t offset(int i) {
     return i % 2 == 0 ? 0x41804180u : 0x40804080u;
   }
@@ -83,9 +72,6 @@ struct SixteenCodes<2> {
         kShift < 0 ? words[0] << -kShift : words[0] >> (kShift < 0 ? 0 : kShift);
     const uint32_t mask = kI % 2 == 0 ? 0x00180018u : 0x00600060u;
     return without(and_or(placed, mask, offset(kI)), offset(kI));
-  }
-  static __device__ __forceinline__ void permute(uint4 p, uint4 q, uint32_t (&b)[8]) {
-    permute_by_halves(p, q, b);
   }
 };
 
@@ -175,14 +161,8 @@ struct SixteenCodes<5> {
 /// Two runs of 8, each of six bytes: codes i and i + 8 lie at equal bits of the two runs, so one
 /// byte permutation puts them 16 bits apart, as 64 + q.
 template <>
-struct SixteenCodes<6> {
-  static constexpr int kBits = 6, kWords = 3;
-  using Words = uint32_t[kWords];
-
-  template <class Sums>
-  static __device__ __forceinline__ Sums sums_of(const uint32_t (*x)[8]) {
-    return Sums::template of<1 << kBits>(x);
-  }
+struct SixteenCodes<6> : HalvesOfSixteen<3, 1 << 6> {
+  static constexpr int kBits = 6;
   static __device__ __forceinline__ uint32_t lane_at(int t) {
     return static_cast<uint32_t>(t * 2 * kBits);
   }
@@ -221,9 +201,6 @@ struct SixteenCodes<6> {
     const uint32_t placed = kShift < kPlace ? both << (kPlace - kShift) : both >> (kShift - kPlace);
     return and_or(placed, 0x007e007eu, 0x42804280u);
   }
-  static __device__ __forceinline__ void permute(uint4 p, uint4 q, uint32_t (&b)[8]) {
-    permute_by_halves(p, q, b);
-  }
 };
 
 /// Codes i and i + 8 as -q, which scales take back (WideBits::Scales): their bytes behind 0xC3 are
@@ -231,14 +208,7 @@ struct SixteenCodes<6> {
 /// it exact. q itself would take one more instruction, as operands of a sum have no signs of their
 /// own.
 template <>
-struct SixteenCodes<8> {
-  static constexpr int kWords = 4;
-  using Words = uint32_t[kWords];
-
-  template <class Sums>
-  static __device__ __forceinline__ Sums sums_of(const uint32_t (*x)[8]) {
-    return Sums::template of<0>(x);
-  }
+struct SixteenCodes<8> : HalvesOfSixteen<4, 0> {
   static __device__ __forceinline__ uint32_t lane_at(int t) {
     return static_cast<uint32_t>(t * 16);
   }
@@ -253,13 +223,9 @@ struct SixteenCodes<8> {
     const uint32_t four = __byte_perm(words[kI / 4], words[kI / 4 + 2], kFour);
     const uint32_t v = __byte_perm(four, 0xC3C3C3C3u, kI % 2 == 0 ? 0x4240u : 0x4341u);
     constexpr uint32_t kHalf = 0x3F003F00u, k128 = 0x43004300u;
-    uint32_t more, code;
+    uint32_t more;
     asm("fma.rn.relu.bf16x2 %0,%1,%2,%3;" : "=r"(more) : "r"(v), "r"(kHalf), "r"(k128));
-    asm("fma.rn.bf16x2 %0,%1,%2,%3;" : "=r"(code) : "r"(v), "r"(kHalf), "r"(more));
-    return code;
-  }
-  static __device__ __forceinline__ void permute(uint4 p, uint4 q, uint32_t (&b)[8]) {
-    permute_by_halves(p, q, b);
+    return Bf16::fma2(v, kHalf, more);
   }
 };
 

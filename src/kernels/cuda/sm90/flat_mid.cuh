@@ -31,7 +31,7 @@ struct MidRoom {
   static constexpr int kBound = kIsSmall && kThreads == 512 ? 640 : kThreads;
   static constexpr bool kInLine = kCols <= 32;  // blocks; with more columns that costs .3 us
   static constexpr int kStepBytes = kCols * 128;
-  static constexpr int kSumBytes = kCols * SumBlock<kGroupOf<Format>>::kBytes / 8;  // of a unit
+  static constexpr int kSumBytes = kCols * SumBlock<Format::kGroup>::kBytes / 8;  // of a unit
   static constexpr int kSums = kPartK / kStepK * kStepBytes;
   static constexpr int kRing = kSums + kPartUnits * kSumBytes;
   static constexpr int kBoxBytes = kCols / 4 * 128;
@@ -92,7 +92,7 @@ template <int kCols, int kPairs, class Format, class Sums_>
 struct MidWarp {
   using Room = MidRoom<kCols, kPairs, Format>;
   using Unit = MidUnit<Format>;
-  static constexpr int kGroup = kGroupOf<Format>;
+  static constexpr int kGroup = Format::kGroup;
   using XSums = UnitSums<kGroup>;
   static constexpr int kSums = kCols / 2, kHalf = kSums / 2, kVectors = kHalf / 4;
   static constexpr int kTogether = kCols > 32 ? 2 : 1;
@@ -369,9 +369,9 @@ template <int kCols, int kPairs, class Format, class Sums>
 static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, Format>::kBound, 1)
     flat_mid(const __grid_constant__ FlatWeights w, const uint8_t* x, int64_t x_row_bytes, int m,
              const __grid_constant__ MidPlan plan,
-             const __grid_constant__ MidX<kGroupOf<Format>> next, float4* sums, unsigned* tickets) {
+             const __grid_constant__ MidX<Format::kGroup> next, float4* sums, unsigned* tickets) {
   using Room = MidRoom<kCols, kPairs, Format>;
-  constexpr int kGroup = kGroupOf<Format>;
+  constexpr int kGroup = Format::kGroup;
   const bool x_is_made = kMeetsOperands<Format> && plan.x_is_made;
   extern __shared__ __align__(1024) uint8_t shared[];
   const int lane = threadIdx.x & 31;

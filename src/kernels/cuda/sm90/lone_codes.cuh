@@ -45,15 +45,6 @@ struct CodePairs<8> {
   }
 };
 
-/// Matrices of 8 rows of 16 bytes: lane (g, t) gets word t of row g; lanes 8 i to 8 i + 7 give the
-/// rows of matrix i.
-static __device__ __forceinline__ void load_matrices(uint32_t (&words)[4], uint32_t row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3},[%4];"
-               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
-               : "r"(row)
-               : "memory");
-}
-
 /// A lane's codes of a step, in rows g and g + 8.
 template <class Format>
 struct LoneCodes {

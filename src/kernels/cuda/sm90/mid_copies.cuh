@@ -10,8 +10,6 @@ using namespace sm80;
 
 constexpr int kMidTiles = 4;  // of 16 outputs, a warpgroup's
 constexpr int kMidChainUnits = kChainK / kUnitK;
-template <class Format>
-constexpr int kGroupOf = kUnitK * 2 / Format::kScaleBytes;
 
 /// What is read once in a step is the first to leave the second-level cache, which x, parts and the
 /// machine code of the next kernels come from.
@@ -32,7 +30,7 @@ static __device__ __forceinline__ void copy_once(uint32_t to, const void* from, 
 /// scales stand between both runs of eight rows.
 template <class Format>
 struct MidUnit {
-  static constexpr int kBits = Format::kCodeBytes * 8 / kUnitK;
+  static constexpr int kBits = Format::kBits;
   static constexpr bool kIsPadded = kBits < 8;
   static constexpr int kRow = kIsPadded ? Format::kRowBytes : Format::kCodeBytes;
   static constexpr int kRow8 = 8 * Format::kRowBytes;  // where Format::load() looks for it
@@ -157,7 +155,7 @@ static __device__ __forceinline__ void fetch_mid(const uint8_t* x, int64_t x_row
 template <int kCols, class Format>
 static __device__ __forceinline__ void stage_mid(uint32_t operands, uint32_t sums, int units,
                                                  int lane, int warp, int warps) {
-  using Block = SumBlock<kGroupOf<Format>>;
+  using Block = SumBlock<Format::kGroup>;
   constexpr int kBlocks = kCols / 8;
   const int g = lane >> 2, t = lane & 3;
 #pragma unroll 1

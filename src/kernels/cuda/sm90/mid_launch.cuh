@@ -14,7 +14,7 @@ template <class Format>
 struct MidInputs {
   const uint8_t* x;
   bool is_made;
-  MidX<kGroupOf<Format>> next;
+  MidX<Format::kGroup> next;
 };
 
 /// How a call goes over blocks: every part of k has `slots` of them for each `ways` of columns.
@@ -167,6 +167,15 @@ struct MidRow {
     const MatmulArgs& a = *static_cast<const MatmulArgs*>(args);
     return kTicketBytes + sum_bytes(a.n, a.k);
   }
+  static constexpr CudaEntry entry{
+      .launch = launch, .workspace_bytes = workspace_bytes, .joined = {.products = products}};
+};
+
+/// Rows of affine codes beside 4 bits.
+template <int kBits>
+struct MidWidth {
+  template <int kGroup>
+  using Format = WideBits<kBits, kGroup>;
 };
 
 }  // namespace

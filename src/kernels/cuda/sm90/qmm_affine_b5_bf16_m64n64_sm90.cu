@@ -2,16 +2,8 @@
 #include "kernels/cuda/sm90/mid_launch.cuh"
 
 namespace stepless::kernels {
-namespace {
 
-template <int kGroup>
-using Format = sm80::WideBits<5, kGroup>;
-using Row = sm90::MidRow<Format>;
-
-}  // namespace
-
-STEPLESS_CUDA_KERNEL(qmm_affine_b5_bf16_m64n64_sm90) = {.launch = Row::launch,
-                                                        .workspace_bytes = Row::workspace_bytes,
-                                                        .joined = {.products = Row::products}};
+STEPLESS_CUDA_KERNEL(qmm_affine_b5_bf16_m64n64_sm90) =
+    sm90::MidRow<sm90::MidWidth<5>::Format>::entry;
 
 }  // namespace stepless::kernels

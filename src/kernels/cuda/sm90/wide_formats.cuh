@@ -36,20 +36,13 @@ static __device__ __forceinline__ void keep_operands(const uint32_t (&b)[8], uin
   to[lane] = room[lane], to[lane + 32] = room[lane + 32];
 }
 
-template <class Sums>
-struct GroupOf;
-template <int group>
-struct GroupOf<UnitSums<group>> {
-  static constexpr int kGroup = group;
-};
-
 /// Order mma_k512 (flat_units.cuh): a unit's first product, of its scales and biases, then a dot
 /// for each step.
 template <class Format_>
 struct FlatWide {
   using Format = Format_;
   using Sums = typename Format::Sums;
-  using Block = SumBlock<GroupOf<Sums>::kGroup>;
+  using Block = SumBlock<Format::kGroup>;
   struct Call {};
   static constexpr DType kType = DType::bf16;
   static constexpr int kDots = 1;

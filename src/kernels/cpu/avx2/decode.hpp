@@ -122,6 +122,22 @@ __attribute__((always_inline)) static inline __m256 weight_of(__m256 value, __m2
   return _mm256_mul_ps(value, scale);
 }
 
+/// Calls f(t, w) for the eight vectors of block j of a row, its 64 weights.
+template <Mode kMode, int kBits, bool kRare, class F>
+__attribute__((always_inline)) static inline void each_weight(const uint8_t* bytes,
+                                                              const ChunkScales& s, int64_t j,
+                                                              int64_t group_size, F f) {
+  const Block<kMode, kBits> block(bytes);
+  const BlockScales scales = block_scales<kMode, kBits>(s.scale, j, group_size);
+  BlockScales biases = scales;
+  if constexpr (kMode == Mode::affine) biases = block_scales<kMode, kBits>(s.bias, j, group_size);
+#pragma GCC unroll 8
+  for (int t = 0; t < 8; ++t) {
+    const int half = half_of<kMode, kBits>(t);
+    f(t, weight_of<kMode, kRare>(block.value(t), scales.half[half], biases.half[half]));
+  }
+}
+
 template <Mode kMode, int kBits, bool kRare>
 static void decode_blocks(const Chunk& c, const ChunkScales& s) {
   const uint8_t* bytes = chunk_bytes(c, kBits);
@@ -134,17 +150,10 @@ static void decode_blocks(const Chunk& c, const ChunkScales& s) {
       memcpy(last, bytes, static_cast<size_t>((length - 64 * j) * kBits / 8));
       at = last;
     }
-    const Block<kMode, kBits> block(at);
-    const BlockScales scales = block_scales<kMode, kBits>(s.scale, j, group_size);
-    BlockScales biases = scales;
-    if constexpr (kMode == Mode::affine) biases = block_scales<kMode, kBits>(s.bias, j, group_size);
-#pragma GCC unroll 8
-    for (int t = 0; t < 8; ++t) {
-      const int half = half_of<kMode, kBits>(t);
-      _mm256_store_ps(
-          out + t * kRows * 8,
-          weight_of<kMode, kRare>(block.value(t), scales.half[half], biases.half[half]));
-    }
+    each_weight<kMode, kBits, kRare>(
+        at, s, j, group_size, [&](int t, __m256 w) __attribute__((always_inline)) {
+          _mm256_store_ps(out + t * kRows * 8, w);
+        });
   }
 }
 

@@ -11,18 +11,12 @@ __attribute__((always_inline)) static inline void add_few(const uint8_t* bytes,
                                                           const ChunkScales& s, int64_t j,
                                                           int64_t group_size, const float* x,
                                                           __m256* acc) {
-  const Block<kMode, kBits> block(bytes);
-  const BlockScales scales = block_scales<kMode, kBits>(s.scale, j, group_size);
-  BlockScales biases = scales;
-  if constexpr (kMode == Mode::affine) biases = block_scales<kMode, kBits>(s.bias, j, group_size);
-#pragma GCC unroll 8
-  for (int t = 0; t < 8; ++t) {
-    const int half = half_of<kMode, kBits>(t);
-    const __m256 w = weight_of<kMode, kRare>(block.value(t), scales.half[half], biases.half[half]);
+  each_weight<kMode, kBits, kRare>(
+      bytes, s, j, group_size, [&](int t, __m256 w) __attribute__((always_inline)) {
 #pragma GCC unroll 3
-    for (int i = 0; i < kM; ++i)
-      acc[i] = _mm256_fmadd_ps(w, _mm256_load_ps(x + (t * kM + i) * 8), acc[i]);
-  }
+        for (int i = 0; i < kM; ++i)
+          acc[i] = _mm256_fmadd_ps(w, _mm256_load_ps(x + (t * kM + i) * 8), acc[i]);
+      });
 }
 
 /// Elements [k0, k0 + length) of four weight rows.

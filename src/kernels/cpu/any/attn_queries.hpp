@@ -144,7 +144,32 @@ void find_tops(const AttnArgs& args, Queries& all, int at_query, int64_t begin, 
   largest_of<T, Q>(top, all.top + at_query);
 }
 
-/// Turns the same scores into weights e^((score - all.top) / T::kExpUnit) and sets all.sum. In
+/// T::exp() of N vectors, in step where T can.
+template <class T, int N>
+__attribute__((always_inline)) inline void exp_all(Floats<T::L>* v) {
+  if constexpr (requires { T::kExpsInStep; }) return T::template exp_in_step<N>(v);
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) v[i] = T::exp(v[i]);
+}
+
+/// Weights of Q queries at J vectors of positions from j on, added to their sums.
+template <class T, int Q, int J>
+__attribute__((always_inline)) inline void weigh_vectors(float* score, const Floats<T::L>* top,
+                                                         Floats<T::L>* sum) {
+  constexpr int L = T::L;
+  Floats<L> weights[Q * J];
+#pragma GCC unroll 4
+  for (int i = 0; i < Q * J; ++i)
+    weights[i] = load<L>(score + i / J * kScoreRow + i % J * L) - top[i / J];
+  exp_all<T, Q * J>(weights);
+#pragma GCC unroll 4
+  for (int i = 0; i < Q * J; ++i) {
+    store<L>(score + i / J * kScoreRow + i % J * L, weights[i]);
+    sum[i / J] = sum[i / J] + weights[i];
+  }
+}
+
+/// Turns the scores into weights e^((score - all.top) / T::kExpUnit) and sets all.sum. In
 /// step, as the exponential of one query waits for the last: 139 cycles a query one after the
 /// other, 60 so (AVX-512, exponentials of before; eight vectors in step by hand: no faster).
 template <class T, int Q>
@@ -152,18 +177,16 @@ void weigh_scores(Queries& all, int at_query, int64_t begin, int64_t end) {
   constexpr int L = T::L;
   using F = Floats<L>;
   float* const score = all.score(at_query);
-  const int64_t from = begin / L * L, to = (end + L - 1) / L * L;
+  const int64_t to = (end + L - 1) / L * L;
+  int64_t j = begin / L * L;
   F top[Q], sum[Q];
 #pragma GCC unroll 4
   for (int q = 0; q < Q; ++q) top[q] = splat<L>(all.top[at_query + q]), sum[q] = F{};
-  for (int64_t j = from; j < to; j += L)
-#pragma GCC unroll 4
-    for (int q = 0; q < Q; ++q) {
-      float* const at = score + q * kScoreRow + j;
-      const F weight = T::exp(load<L>(at) - top[q]);
-      store<L>(at, weight);
-      sum[q] = sum[q] + weight;
-    }
+  if constexpr (requires { T::kExpsInStep; }) {
+    constexpr int J = T::kExpsInStep / Q;
+    for (; j + J * L <= to; j += J * L) weigh_vectors<T, Q, J>(score + j, top, sum);
+  }
+  for (; j < to; j += L) weigh_vectors<T, Q, 1>(score + j, top, sum);
   total_of<T, Q>(sum, all.sum + at_query);
 }
 
@@ -186,8 +209,10 @@ void weigh_chunk(Queries& all) {
     // which of the two a product keeps is the compiler's choice.
     const F most = T::larger(T::larger(peak, top), splat<L>(-3.4e38f));
     store<L>(higher + i, most);
-    store<L>(all.before + i, T::exp(peak - most));
-    store<L>(all.now + i, T::exp(top - most));
+    F powers[2] = {peak - most, top - most};
+    exp_all<T, 2>(powers);
+    store<L>(all.before + i, powers[0]);
+    store<L>(all.now + i, powers[1]);
   }
   alignas(64) double total[kMostQueries];
   for (int q = 0; q < all.count; ++q)

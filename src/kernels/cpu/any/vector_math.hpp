@@ -40,18 +40,35 @@ inline Floats<L> splat(float value) {
   return value - Floats<L>{};
 }
 
-/// e^(x - n ln 2) for the whole number n next to x / ln 2. fma(a, b, c): a * b + c, fused or not.
+/// e^(x - n ln 2) for the whole numbers n next to x / ln 2, of N vectors in step. fma(a, b, c):
+/// a * b + c, fused or not. (With each step as a lambda gcc 12 keeps vectors in memory.)
+template <int L, int N, class Fma>
+inline void exp_of_rests(const Floats<L>* x, const Floats<L>* n, Floats<L>* to, Fma fma) {
+  using F = Floats<L>;
+  F r[N], q[N];
+  // ln 2 in two parts; the first has 9 bits, so that its product is exact.
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) q[i] = fma(n[i], splat<L>(-0.693359375f), x[i]);
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) r[i] = fma(n[i], splat<L>(2.12194440e-4f), q[i]);
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) q[i] = fma(r[i], splat<L>(1.392622492e-3f), splat<L>(8.36321214e-3f));
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) q[i] = fma(q[i], r[i], splat<L>(4.166655437e-2f));
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) q[i] = fma(q[i], r[i], splat<L>(0.1666657679f));
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) q[i] = fma(q[i], r[i], splat<L>(0.5f));
+#pragma GCC unroll 4
+  for (int i = 0; i < N; ++i) to[i] = fma(q[i] * r[i], r[i], r[i]) + 1.0f;
+}
+
+/// The same of one.
 template <int L, class Fma>
 inline Floats<L> exp_of_rest(Floats<L> x, Floats<L> n, Fma fma) {
-  using F = Floats<L>;
-  // ln 2 in two parts; the first has 9 bits, so that its product is exact.
-  const F near = fma(n, splat<L>(-0.693359375f), x);
-  const F r = fma(n, splat<L>(2.12194440e-4f), near);
-  F q = fma(r, splat<L>(1.392622492e-3f), splat<L>(8.36321214e-3f));
-  q = fma(q, r, splat<L>(4.166655437e-2f));
-  q = fma(q, r, splat<L>(0.1666657679f));
-  q = fma(q, r, splat<L>(0.5f));
-  return fma(q * r, r, r) + 1.0f;
+  Floats<L> power;
+  exp_of_rests<L, 1>(&x, &n, &power, fma);
+  return power;
 }
 
 /// x cut to [-104, 89]; a NaN stays. (gcc 12 knows no VMAXPS in a choice of a constant.)

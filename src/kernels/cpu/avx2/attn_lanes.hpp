@@ -37,14 +37,32 @@ struct Avx2 {
   /// that a query does not see are there.
   static constexpr float kExpUnit = 1.0f;
   static F exp(F x) {
-    const __m256 small = _mm256_cmp_ps(x, _mm256_set1_ps(-87.33f), _CMP_LT_OQ);
+    exp_in_step<1>(&x);
+    return x;
+  }
+
+  /// The same of N vectors: one after the other each waits for a chain of some 60 cycles, and the
+  /// scheduler of a Zen 1 holds no second one.
+  static constexpr int kExpsInStep = 4;
+  template <int N>
+  static void exp_in_step(F* x) {
     // Adding 1.5 * 2^23 rounds to the nearest integer; 127 more, and the low bits are an exponent.
     const __m256 magic = _mm256_set1_ps(12583039.0f);
-    const __m256 shifted = _mm256_fmadd_ps(x, _mm256_set1_ps(1.44269504f), magic);
-    const __m256 n = _mm256_sub_ps(shifted, magic);
-    const F p = exp_of_rest<L>(x, n, fma);
-    const __m256i power = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
-    return _mm256_andnot_ps(small, _mm256_mul_ps(p, _mm256_castsi256_ps(power)));
+    F small[N], shifted[N], n[N];
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) small[i] = _mm256_cmp_ps(x[i], _mm256_set1_ps(-87.33f), _CMP_LT_OQ);
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i)
+      shifted[i] = _mm256_fmadd_ps(x[i], _mm256_set1_ps(1.44269504f), magic);
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) n[i] = _mm256_sub_ps(shifted[i], magic);
+    F p[N];
+    exp_of_rests<L, N>(x, n, p, fma);
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) {
+      const __m256i power = _mm256_slli_epi32(_mm256_castps_si256(shifted[i]), 23);
+      x[i] = _mm256_andnot_ps(small[i], _mm256_mul_ps(p[i], _mm256_castsi256_ps(power)));
+    }
   }
 
   static __m256i bits(const uint8_t* p) {

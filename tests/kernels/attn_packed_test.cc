@@ -438,6 +438,33 @@ TEST_P(EachPackedAttn, RowAloneEqualsRowInCompany) {
     }
 }
 
+/// Pages of an odd number of positions, heads that end within a block of codes: few rows read as
+/// many do, and both are right.
+TEST_P(EachPackedAttn, OddPagesAndHeads) {
+  for (const auto& [group, dim] : {std::pair{32, 32}, {32, 96}, {64, 192}, {128, 128}})
+    for (const int bits : {4, 8})
+      for (const std::int64_t page_tokens : {33, 65}) {
+        if (!takes(bits) || whole_pages()) continue;
+        const PackedShape shape = fitting({.type = DType::bf16,
+                                           .bits = bits,
+                                           .group = group,
+                                           .heads = 3,
+                                           .dim = dim,
+                                           .page_tokens = page_tokens});
+        SCOPED_TRACE(testing::Message() << bits << " bits, group " << group << ", dim " << dim
+                                        << ", pages of " << page_tokens);
+        PackedScene scene(shape, {3 * page_tokens});
+        for (const std::int64_t edge : {page_tokens, 2 * page_tokens, 3 * page_tokens - 1})
+          for (std::int64_t p = edge - 2; p < std::min(edge + 2, 3 * page_tokens); ++p)
+            scene.add(scene.seq(0, p, 0, 3));
+        scene.make_queries();
+        const auto together = scene.run(row()), alone = scene.run(row(), 1);
+        scene.expect_right(*together, slack());
+        for (std::int64_t i = 0; i < scene.m(); ++i)
+          EXPECT_EQ(together->row_bytes(i), alone->row_bytes(i)) << i;
+      }
+}
+
 /// Rows of a page that stand at both sides of a window's edge read a page before it packed and
 /// plain; where one form has a NaN only its readers do.
 TEST_P(EachPackedAttn, RowsOfATileReadAPageInBothForms) {
@@ -468,6 +495,7 @@ TEST_P(EachPackedAttn, RowsOfATileReadAPageInBothForms) {
 bool stands_beside(const Kernel& plain, const Kernel& row) {
   if (plain.is.op != KernelOp::attn || plain.is.mode) return false;
   if (row.is.isa == Isa::avx512vnni) return plain.is.isa == Isa::avx512;  // plain pages are its own
+  if (row.fields.order == Order::avx2_i16) return plain.is.isa == Isa::avx2;
   return plain.is.isa == row.is.isa && plain.fields.order == row.fields.order;
 }
 

@@ -18,9 +18,11 @@ class Results:
         self.flat = {(shape["n"], shape["k"], row["m"]): row for shape in read("qmm_flat")["shapes"] for row in shape["rows"]}
         self.widths = {row["row"]: row["m"] for row in read("qmm_widths")["us_and_share_of_the_floor_by_m"]
                        if (row["n"], row["k"]) == (13824, 5120)}
+        self.prompts = {row["row"]: row["m"] for row in read("prompts")["us_and_tflops_by_m"] if row["n"] == 13824}
         self.dot = {(row["type"], row["k"]): row for row in read("dot")["rows"]}
         self.gather = {row["tokens"]: row for row in read("gather")["shapes"][0]["rows"]}
-        self.engine = {row["batch"]: row for row in read("engine")["rows"] if row["mean_context"] == 64}
+        self.engine = {name: {row["batch"]: row for row in read(name)["rows"] if row["mean_context"] == 64}
+                       for name in ("engine", "engine_f16")}
         self.prompt = next(row for row in read("prompt")["rows"] if row["variant"] == "kv=16")
 
     def peer(self, name, key="us", **wanted):
@@ -43,8 +45,10 @@ def width_rows(results):
     """Other formats: 0.85 of the share of the floor that 4 bits reach."""
     formats = [(f"{bits} bit{'s' if bits > 1 else ''}", {1: f"affine_b{bits}_bf16_m8n16", 16: f"affine_b{bits}_bf16_m64n64"},
                 f"affine_b{bits}_g64_bf16") for bits in (1, 2, 3, 5, 6, 8)]
-    formats += [(name, {1: f"{name}_m8n16", 16: name}, f"{name}_b{bits}_g{group}_bf16")
+    formats += [(name, {1: f"{name}_m8n16", 16: f"{name}_m64n64"}, f"{name}_b{bits}_g{group}_bf16")
                 for name, bits, group in (("mxfp4", 4, 32), ("mxfp8", 8, 32), ("nvfp4", 4, 16))]
+    formats += [("4 bits of f16", {1: "affine_b4_f16_m8n16", 16: "affine_b4_f16_m64n64"}, "affine_b4_g64_f16"),
+                ("4 bits, float32 x", {m: "affine_b4_f32_m21n64" for m in (1, 16)}, "affine_b4_g64_f32")]
     for name, rows, peer in formats:
         for m, row in rows.items():
             us, share = results.widths[row][str(m)]
@@ -70,6 +74,16 @@ def prompt_rows(results):
                results.flat[13824, 5120, m]["prompt_tflops"], True)
 
 
+def prompt_format_rows(results):
+    """Other formats' prompts: what 4 bits are asked for."""
+    for row, name in (("affine_b4_f16", "4 bits of f16"), ("affine_b3_bf16", "3 bits"), ("affine_b6_bf16", "6 bits"),
+                      ("affine_b8_bf16", "8 bits"), ("mxfp4", "mxfp4"), ("nvfp4", "nvfp4"), ("mxfp8", "mxfp8"),
+                      ("dense_bf16", "dense bf16")):
+        rate = results.peer("PyTorch", what="mm", n=13824, k=5120, m=2048)
+        yield (f"13824 x 5120, {name}, m = 2048, TFLOP/s", [None, None, 2 * 13824 * 5120 * 2048 / 1e6 / rate], 790, 680,
+               results.prompts[row]["2048"][1], True)
+
+
 def dot_rows(results):
     for kind, k, goal, floor in (("f32", 50_000_000, 96, 93), ("bf16", 50_000_000, 50, 46), ("f32", 4096, 2.2, 1.1)):
         at = {"what": "dot", "type": kind, "k": k}
@@ -86,11 +100,12 @@ def gather_rows(results):
 
 
 def model_rows(results):
-    for batch, goal in DECODE_GOALS.items():
-        row = results.engine[batch]
-        yield (f"3B, {batch} sequences at context 64, tokens/s",
-               [results.peer("mlx-lm", "tokens_per_second", what="decode", batch=batch), None, None],
-               1e6 / row["floor_us_per_token"], goal, row["tokens_per_second"], True)
+    for name, of_type in (("engine", ""), ("engine_f16", " of f16")):
+        for batch, goal in DECODE_GOALS.items():
+            row = results.engine[name][batch]
+            mlx = None if of_type else results.peer("mlx-lm", "tokens_per_second", what="decode", batch=batch)
+            yield (f"3B{of_type}, {batch} sequences at context 64, tokens/s", [mlx, None, None], 1e6 / row["floor_us_per_token"],
+                   goal, row["tokens_per_second"], True)
     yield ("3B, a prompt of 10,049 tokens, s", [results.peer("mlx-lm", "ttft_s", what="prefill"), None, None], 0.094, 0.14,
            results.prompt["ttft_s"], False)
 
@@ -104,7 +119,7 @@ def number(value):
 
 def goals_text(root):
     results = Results(root)
-    rows = [row for some in (product_rows, width_rows, step_rows, prompt_rows, dot_rows, gather_rows, model_rows)
+    rows = [row for some in (product_rows, width_rows, step_rows, prompt_rows, prompt_format_rows, dot_rows, gather_rows, model_rows)
             for row in some(results)]
     lines = ["## Goals of one H200", "",
              "What is reached stands beside the goal; a miss is told as how many times the goal it takes. Floors: bytes by the",

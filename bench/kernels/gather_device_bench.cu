@@ -10,7 +10,7 @@
 
 namespace stepless::kernels {
 extern const CudaEntry qmm_affine_b4_bf16_m16n16_sm80, qmm_affine_b4_bf16_m128n128_sm90,
-    qmm_affine_b8_bf16_m16n16_sm80, qmm_affine_b8_bf16_m128n128_sm90, qmm_affine_b4_f16_m16n32_sm80,
+    qmm_affine_b8_bf16_m16n16_sm80, qmm_affine_b8_bf16_m128n128_sm90, qmm_affine_b4_f16_m16n16_sm80,
     qmm_affine_b4_f16_m128n128_sm90, qmm_affine_b8_f16_m16n32_sm80, qmm_affine_b8_f16_m128n128_sm90,
     qmm_mxfp4_b4_bf16_m16n32_sm80, qmm_mxfp4_b4_bf16_m128n128_sm90, qmm_mxfp8_b8_bf16_m16n32_sm80,
     qmm_mxfp8_b8_bf16_m128n128_sm90, qmm_nvfp4_b4_bf16_m16n32_sm80, qmm_nvfp4_b4_bf16_m128n128_sm90,
@@ -48,7 +48,7 @@ struct Row {
   }
 const Row kAffine4[] = STEPLESS_ROWS(affine_b4_bf16, m16n16_sm80, affine, 4, 64, bf16);
 const Row kAffine8[] = STEPLESS_ROWS(affine_b8_bf16, m16n16_sm80, affine, 8, 64, bf16);
-const Row kAffine4F16[] = STEPLESS_ROWS(affine_b4_f16, m16n32_sm80, affine, 4, 64, f16);
+const Row kAffine4F16[] = STEPLESS_ROWS(affine_b4_f16, m16n16_sm80, affine, 4, 64, f16);
 const Row kAffine8F16[] = STEPLESS_ROWS(affine_b8_f16, m16n32_sm80, affine, 8, 64, f16);
 const Row kMxfp4[] = STEPLESS_ROWS(mxfp4_b4_bf16, m16n32_sm80, mxfp4, 4, 32, bf16);
 const Row kMxfp4F16[] = STEPLESS_ROWS(mxfp4_b4_f16, m16n32_sm80, mxfp4, 4, 32, f16);

@@ -2,12 +2,16 @@
 // behind launch as the engine joins them, in one CUDA graph. A kernel of a step starts while the
 // one before still runs, so what serves it there may lose where a kernel follows itself (qmm_flat),
 // and the other way around. `bits` are of all rows behind the last layer: equal where only the
-// speed of a kernel was changed. usage: step_device_bench [M ...]
+// speed of a kernel was changed. usage: step_device_bench [f16] [M ...]; f16: x, scales and
+// cache of it instead of bf16.
+#include <cstring>
+
 #include "bench/kernels/device_bench.cuh"
 
 namespace stepless::kernels {
 extern const CudaEntry norm_fany_r1_cuda, attn_full_b16_fany_h64_sm80,
-    qmm_affine_b4_bf16_m8n16_sm90, qmm_affine_b4_bf16_m64n64_sm90;
+    qmm_affine_b4_bf16_m8n16_sm90, qmm_affine_b4_bf16_m64n64_sm90, qmm_affine_b4_f16_m8n16_sm90,
+    qmm_affine_b4_f16_m64n64_sm90;
 }
 
 namespace {
@@ -31,20 +35,21 @@ T* device_memory(int64_t count) {
 struct Weight {
   uint8_t* w;
   int64_t n, k;
+  DType type;  // of scales, x and y
 
-  Weight(int64_t rows, int64_t columns, cudaStream_t stream, uint64_t seed)
+  Weight(int64_t rows, int64_t columns, cudaStream_t stream, uint64_t seed, DType type_)
       : w(device_memory<uint8_t>(rows * columns / 2 + rows * columns / 64 * 4)),
         n(rows),
-        k(columns) {
+        k(columns),
+        type(type_) {
     fill<<<1024, 256, 0, stream>>>(reinterpret_cast<uint64_t*>(w), n * k / 16, seed);
-    fill_uniform<<<1024, 256, 0, stream>>>(reinterpret_cast<__nv_bfloat16*>(w + n * k / 2),
-                                           n * k / 32, seed, .01f);
+    fill_uniform<<<1024, 256, 0, stream>>>(w + n * k / 2, n * k / 32, seed, .01f, type);
   }
   MatmulArgs times(const void* x, void* y, int64_t m) const {
     MatmulArgs a{};
     a.x = x, a.x_stride = k, a.w = w, a.scales = w + n * k / 2, a.biases = a.scales + n * k / 32;
     a.w_row_bytes = k / 2, a.tensor_scale = 1, a.bits = 4, a.group_size = 64;
-    a.x_type = a.w_type = a.y_type = DType::bf16;
+    a.x_type = a.w_type = a.y_type = type;
     a.y = y, a.y_stride = n, a.m = m, a.n = n, a.k = k;
     return a;
   }
@@ -54,38 +59,36 @@ struct Layer {
   Weight q, k, v, o, gate, up, down;
   uint8_t *keys, *values;
 
-  Layer(cudaStream_t stream, uint64_t seed)
-      : q(kQ, kWidth, stream, seed),
-        k(kKv, kWidth, stream, seed + 1),
-        v(kKv, kWidth, stream, seed + 2),
-        o(kWidth, kQ, stream, seed + 3),
-        gate(kInner, kWidth, stream, seed + 4),
-        up(kInner, kWidth, stream, seed + 5),
-        down(kWidth, kInner, stream, seed + 6) {
+  Layer(cudaStream_t stream, uint64_t seed, DType type)
+      : q(kQ, kWidth, stream, seed, type),
+        k(kKv, kWidth, stream, seed + 1, type),
+        v(kKv, kWidth, stream, seed + 2, type),
+        o(kWidth, kQ, stream, seed + 3, type),
+        gate(kInner, kWidth, stream, seed + 4, type),
+        up(kInner, kWidth, stream, seed + 5, type),
+        down(kWidth, kInner, stream, seed + 6, type) {
     const int64_t elements = kMostRows * kPagesOfRow * kPageTokens * kKv;
     for (uint8_t** part : {&keys, &values}) {
       *part = device_memory<uint8_t>(elements * 2);
-      fill_uniform<<<1024, 256, 0, stream>>>(reinterpret_cast<__nv_bfloat16*>(*part), elements,
-                                             seed, 1);
+      fill_uniform<<<1024, 256, 0, stream>>>(*part, elements, seed, 1, type);
     }
   }
 };
 
 class StepBench {
  public:
-  StepBench() {
+  explicit StepBench(DType type) : type_(type) {
     check(cudaGetDeviceProperties(&device_, 0), "device");
     check(cudaStreamCreate(&stream_), "stream");
     read_bytes_per_us_ = measure_reading(stream_);
-    for (int64_t i = 0; i < kLayers; ++i) layers_.emplace_back(stream_, 100 * i + 1);
+    for (int64_t i = 0; i < kLayers; ++i) layers_.emplace_back(stream_, 100 * i + 1, type_);
     for (uint16_t** row : {&start_, &residual_[0], &residual_[1], &added_, &normed_, &attended_})
       *row = device_memory<uint16_t>(kMostRows * kWidth);
     inner_ = device_memory<uint16_t>(kMostRows * kInner);
     for (uint16_t** row : {&q_, &k_, &v_}) *row = device_memory<uint16_t>(kMostRows * kQ);
     norm_ = device_memory<uint16_t>(kWidth);
-    fill_uniform<<<64, 256, 0, stream_>>>(reinterpret_cast<__nv_bfloat16*>(norm_), kWidth, 5, 1);
-    fill_uniform<<<64, 256, 0, stream_>>>(reinterpret_cast<__nv_bfloat16*>(start_),
-                                          kMostRows * kWidth, 6, 1);
+    fill_uniform<<<64, 256, 0, stream_>>>(norm_, kWidth, 5, 1, type_);
+    fill_uniform<<<64, 256, 0, stream_>>>(start_, kMostRows * kWidth, 6, 1, type_);
     angles_ = device_memory<float>(kMostRows * kDim);
     fill_angles();
     fill_rows();
@@ -143,11 +146,11 @@ class StepBench {
   NormedSum normed_sum(const uint16_t* a, const uint16_t* b, uint16_t* sum) const {
     NormedSum all;
     AddArgs& add = all.add;
-    add.a = a, add.b = b, add.y = sum, add.type = add.b_type = add.y_type = DType::bf16;
+    add.a = a, add.b = b, add.y = sum, add.type = add.b_type = add.y_type = type_;
     add.rows = m_, add.width = add.a_stride = add.b_stride = add.y_stride = kWidth;
     NormArgs& norm = all.norm;
     norm.x = sum, norm.y = normed_, norm.weight = reinterpret_cast<const uint8_t*>(norm_);
-    norm.x_type = norm.weight_type = norm.y_type = DType::bf16, norm.rows = m_, norm.k = kWidth;
+    norm.x_type = norm.weight_type = norm.y_type = type_, norm.rows = m_, norm.k = kWidth;
     norm.groups = 1, norm.x_stride = norm.y_stride = kWidth, norm.epsilon = 1e-5f;
     return all;
   }
@@ -164,7 +167,7 @@ class StepBench {
   }
   void feed_forward(const NormedSum& x, const Layer& layer) const {
     GluArgs glu{};
-    glu.y = inner_, glu.type = DType::bf16, glu.rows = m_, glu.width = glu.y_stride = kInner;
+    glu.y = inner_, glu.type = type_, glu.rows = m_, glu.width = glu.y_stride = kInner;
     const std::vector<MatmulArgs> both = {layer.gate.times(normed_, nullptr, m_),
                                           layer.up.times(normed_, nullptr, m_)};
     const MatmulArgs down = layer.down.times(inner_, added_, m_);
@@ -177,20 +180,22 @@ class StepBench {
     multiply({down}, nullptr);
   }
   const CudaEntry& products() const {
+    if (type_ == DType::f16)
+      return m_ <= kLoneRows ? qmm_affine_b4_f16_m8n16_sm90 : qmm_affine_b4_f16_m64n64_sm90;
     return m_ <= kLoneRows ? qmm_affine_b4_bf16_m8n16_sm90 : qmm_affine_b4_bf16_m64n64_sm90;
   }
   void multiply(const std::vector<MatmulArgs>& parts, const GluArgs* glu) const {
     passed(products().joined.products(parts.data(), std::ssize(parts), glu, context()), "product");
   }
   RopeArgs turn(const uint16_t* x, int64_t heads) const {
-    return {x,    nullptr,  angles_,      DType::bf16,  m_,   heads,
+    return {x,    nullptr,  angles_,      type_,        m_,   heads,
             kDim, kDim / 2, heads * kDim, heads * kDim, false};
   }
   void attend(const Layer& layer) const {
-    const KvLayer cache{layer.keys, layer.values, DType::bf16, kPageTokens, kKvHeads, kDim, kDim};
-    const KvPutArgs put{k_, v_, kKv, kKv, DType::bf16, rows_, m_, cache};
+    const KvLayer cache{layer.keys, layer.values, type_, kPageTokens, kKvHeads, kDim, kDim};
+    const KvPutArgs put{k_, v_, kKv, kKv, type_, rows_, m_, cache};
     AttnArgs a{};
-    a.y = attended_, a.y_stride = kQ, a.type = DType::bf16, a.seq = rows_, a.rows = m_;
+    a.y = attended_, a.y_stride = kQ, a.type = type_, a.seq = rows_, a.rows = m_;
     a.heads = kHeads, a.cache = cache, a.scale = 0.088388348f;
     passed(attn_full_b16_fany_h64_sm80.joined.attend_turned(turn(q_, kHeads), turn(k_, kKvHeads),
                                                             put, a, context()),
@@ -230,6 +235,7 @@ class StepBench {
   cudaDeviceProp device_{};
   cudaStream_t stream_{};
   double read_bytes_per_us_ = 0;
+  const DType type_;
   int64_t m_ = 1;
   std::vector<Layer> layers_;
   uint16_t *start_, *residual_[2], *added_, *normed_, *attended_, *inner_, *q_, *k_, *v_, *norm_;
@@ -241,15 +247,18 @@ class StepBench {
 }  // namespace
 
 int main(int count, char** arguments) {
-  StepBench bench;
+  const bool halves = count > 1 && std::strcmp(arguments[1], "f16") == 0;
+  StepBench bench(halves ? DType::f16 : DType::bf16);
   std::vector<int64_t> ms;
-  for (int i = 1; i < count; ++i) ms.push_back(std::atoll(arguments[i]));
+  for (int i = halves ? 2 : 1; i < count; ++i) ms.push_back(std::atoll(arguments[i]));
   if (ms.empty()) ms = {1, 2, 4, 8, 16, 32, 64};
   std::printf(
       "{\"device\": \"%s\", \"commit\": \"%s\", \"read_tb_per_s\": %.3f, \"repeats\": %d,\n"
-      " \"command\": \"tools/device/run\", \"layers\": %d, \"position\": %d, \"rows\": [\n",
+      " \"command\": \"tools/device/run\", \"type\": \"%s\", \"layers\": %d, \"position\": %d, "
+      "\"rows\": [\n",
       bench.name(), std::getenv("COMMIT") ? std::getenv("COMMIT") : "unknown",
-      bench.reading() / 1e6, kRepeats, static_cast<int>(kLayers), static_cast<int>(kPosition));
+      bench.reading() / 1e6, kRepeats, halves ? "f16" : "bf16", static_cast<int>(kLayers),
+      static_cast<int>(kPosition));
   for (const int64_t m : ms) {
     if (m < 1 || m > kMostRows) check(cudaErrorInvalidValue, "rows");
     bench.run(m, m == ms.back());

@@ -15,16 +15,16 @@ namespace {
 
 // Widest arithmetic first; the least exact before all, for whoever asked for it. `none` is last: an
 // op whose rows sum nothing has rows of no other order.
-constexpr Order kPreference[] = {Order::int8_groups, Order::avx512_bf16, Order::avx512_i16,
-                                 Order::avx512_f32,  Order::avx2_i16,    Order::avx2_f32,
-                                 Order::neon_i16,    Order::neon_f32,    Order::lanes_f32,
-                                 Order::wgmma_bf16,  Order::mma_k512,    Order::mma_units,
-                                 Order::wgmma_pages, Order::mma_pages,   Order::mma_packed,
-                                 Order::fma_lanes,   Order::cuda_f64,    Order::none};
+constexpr Order kPreference[] = {
+    Order::int8_groups, Order::avx512_bf16,   Order::avx512_i16, Order::avx512_f32,
+    Order::avx2_i16,    Order::avx2_f32,      Order::neon_i16,   Order::neon_f32,
+    Order::lanes_f32,   Order::wgmma_rounded, Order::mma_k512,   Order::mma_pieces,
+    Order::mma_units,   Order::wgmma_pages,   Order::mma_pages,  Order::mma_packed,
+    Order::fma_lanes,   Order::cuda_f64,      Order::none};
 
 /// Orders that only prompt rows have: what they win is lost where rows are few.
 bool is_for_prompts(Order order) {
-  return order == Order::wgmma_bf16 || order == Order::wgmma_pages;
+  return order == Order::wgmma_rounded || order == Order::wgmma_pages;
 }
 
 /// Intel's processors have VDPBF16PS at half the rate of plain fma: there it is not the wider

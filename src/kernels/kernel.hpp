@@ -54,24 +54,26 @@ enum class KernelOp : std::uint8_t {
 enum class Layout : std::uint8_t { mapped };  // rows as in the checkpoint
 /// How k is summed. Kernels that claim one order give equal bytes for equal rows.
 enum class Order : std::uint8_t {
-  none,         // nothing is summed, or the op has one kernel
-  lanes_f32,    // `any`: see its file
-  fma_lanes,    // a warp's lanes, plain fma: cuda/sm80/dense_lanes.cuh
-  avx2_f32,     // 8 float32 lanes
-  avx2_i16,     // 16-bit integers within a group: cpu/avx2/i16_tile.hpp
-  avx512_f32,   // 16 float32 lanes
-  avx512_i16,   // 16-bit integers within a group, groups in turn: cpu/avx512vnni
-  avx512_bf16,  // VDPBF16PS pairs
-  neon_f32,     // 8 float32 lanes with fma: cpu/neon/tile.hpp
-  neon_i16,     // 16-bit integers within a group, groups in turn: cpu/neondot/planes.hpp
-  int8_groups,  // x rounded to 8 bits, groups in turn; --fast-int8 alone: cpu/any/byte_scale.hpp
-  cuda_f64,     // `any` of CUDA: see its file
-  mma_k512,     // tensor cores, chains of 512: cuda/sm80/flat_units.cuh
-  mma_units,    // tensor cores, other formats and types: cuda/sm80/unit_order.cuh
-  wgmma_bf16,   // tensor cores, one chain, weights rounded to bf16: cuda/sm90/prompt_tile.cuh
-  mma_pages,    // tensor cores over chunks of 64 positions: cuda/sm80/attention_tiles.cuh
-  mma_packed,   // tensor cores over packed pages: cuda/sm80/packed_attention.cuh
-  wgmma_pages   // the same as mma_pages, one chunk after the other: cuda/sm90/prompt_attention.cuh
+  none,           // nothing is summed, or the op has one kernel
+  lanes_f32,      // `any`: see its file
+  fma_lanes,      // a warp's lanes, plain fma: cuda/sm80/dense_lanes.cuh
+  avx2_f32,       // 8 float32 lanes
+  avx2_i16,       // 16-bit integers within a group: cpu/avx2/i16_tile.hpp
+  avx512_f32,     // 16 float32 lanes
+  avx512_i16,     // 16-bit integers within a group, groups in turn: cpu/avx512vnni
+  avx512_bf16,    // VDPBF16PS pairs
+  neon_f32,       // 8 float32 lanes with fma: cpu/neon/tile.hpp
+  neon_i16,       // 16-bit integers within a group, groups in turn: cpu/neondot/planes.hpp
+  int8_groups,    // x rounded to 8 bits, groups in turn; --fast-int8 alone: cpu/any/byte_scale.hpp
+  cuda_f64,       // `any` of CUDA: see its file
+  mma_k512,       // tensor cores, chains of 512: cuda/sm80/flat_units.cuh
+  mma_units,      // tensor cores, other formats and types: cuda/sm80/unit_order.cuh
+  mma_pieces,     // the same, x as a sum of bf16: cuda/sm80/x_pieces.cuh
+  wgmma_rounded,  // tensor cores, one chain, weights rounded to the type of x:
+                  // cuda/sm90/prompt_tile.cuh
+  mma_pages,      // tensor cores over chunks of 64 positions: cuda/sm80/attention_tiles.cuh
+  mma_packed,     // tensor cores over packed pages: cuda/sm80/packed_attention.cuh
+  wgmma_pages     // as mma_pages, one chunk after the other: cuda/sm90/prompt_attention.cuh
 };
 /// The axis a Slice counts.
 enum class Unit : std::uint8_t { outputs, rows, row_heads, dot_blocks };

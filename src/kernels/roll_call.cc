@@ -84,8 +84,10 @@ std::string_view to_string(Order order) {
       return "cuda_f64";
     case Order::mma_k512:
       return "mma_k512";
-    case Order::wgmma_bf16:
-      return "wgmma_bf16";
+    case Order::mma_pieces:
+      return "mma_pieces";
+    case Order::wgmma_rounded:
+      return "wgmma_rounded";
     case Order::mma_pages:
       return "mma_pages";
     case Order::mma_units:

@@ -50,7 +50,8 @@ struct LoadedModel {
 std::shared_ptr<const LoadedModel> load_model(const std::string& folder,
                                               const LoadOptions& options);
 
-/// Random 4-bit g64 weights of a known shape. Throws Error: not_found, exhausted.
+/// Random 4-bit g64 weights of a known shape, with scales of f16 where activations are to be of it.
+/// Throws Error: not_found, exhausted.
 std::shared_ptr<const LoadedModel> synthetic_model(const std::string& shape,
                                                    const LoadOptions& options);
 

@@ -1,5 +1,5 @@
 // Random weights of a known shape, in memory: for benches and tests of speed. 4-bit g64 affine
-// everywhere, bf16 norms.
+// everywhere; scales, biases and norms of bf16, or of f16 where activations are.
 #include <algorithm>
 #include <cmath>
 
@@ -57,7 +57,7 @@ class XorShift {
 
 class SyntheticWeights final : public WeightSource {
  public:
-  explicit SyntheticWeights(TensorMap& tensors) : tensors_(tensors) {}
+  SyntheticWeights(TensorMap& tensors, DType type) : tensors_(tensors), type_(type) {}
 
   Matrix matrix(const std::string& name, std::int64_t n, std::int64_t k) override {
     return packed(name, {n}, k);
@@ -93,7 +93,7 @@ class SyntheticWeights final : public WeightSource {
     w.name = name;
     w.packed = true;
     w.spec = spec;
-    w.type = DType::bf16;
+    w.type = type_;
     w.n = rows.back();
     w.k = k;
     w.w = bytes(name + ".weight", DType::u32, with(k / 8));
@@ -123,11 +123,13 @@ class SyntheticWeights final : public WeightSource {
   }
 
   TensorView filled(const std::string& name, Shape shape, float value) {
-    const TensorView view = bytes(name, DType::bf16, std::move(shape));
+    const TensorView view = bytes(name, type_, std::move(shape));
     auto* codes = reinterpret_cast<std::uint16_t*>(const_cast<std::byte*>(view.data));
     const std::int64_t count = count_of(view.shape, name);
-    for (std::int64_t i = 0; i < count; ++i)
-      codes[i] = f32_to_bf16(value * (1 + 0.03f * static_cast<float>(i % 7)));
+    for (std::int64_t i = 0; i < count; ++i) {
+      const float each = value * (1 + 0.03f * static_cast<float>(i % 7));
+      codes[i] = type_ == DType::f16 ? f32_to_f16(each) : f32_to_bf16(each);
+    }
     return view;
   }
 
@@ -136,6 +138,7 @@ class SyntheticWeights final : public WeightSource {
   static constexpr std::int64_t kSlabBytes = std::int64_t{64} << 20, kAlignment = 64;
 
   TensorMap& tensors_;
+  const DType type_;
   XorShift random_;
   std::shared_ptr<LargeBuffer> slab_;
   std::int64_t used_ = 0;
@@ -171,8 +174,9 @@ std::shared_ptr<const LoadedModel> synthetic_model(const std::string& shape,
       fail(ErrorCode::exhausted,
            "{}: its weights take {} bytes; {} are free, of which 90 % may be used", shape, needed,
            free);
-    SyntheticWeights weights(model->tensors);
-    finish_model(*model, find_family(model->config), weights, DType::bf16, options);
+    const DType type = options.act == DType::f16 ? DType::f16 : DType::bf16;
+    SyntheticWeights weights(model->tensors, type);
+    finish_model(*model, find_family(model->config), weights, type, options);
     return model;
   }
   fail(ErrorCode::not_found, "synthetic model \"{}\"; there are {}", shape, known);

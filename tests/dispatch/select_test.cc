@@ -133,21 +133,25 @@ TEST(Order, IsKnownForEveryOrderOfTheRollCall) {
         << row.name << ": order.cc does not list " << to_string(row.fields.order);
 }
 
-TEST(Order, PromptRowsHaveOneOfTheirOwnOnHopperWhateverTheirCount) {
+/// Of x, scales and y.
+class OrderOfPrompts : public testing::TestWithParam<DType> {};
+INSTANTIATE_TEST_SUITE_P(Types, OrderOfPrompts, testing::Values(DType::bf16, DType::f16));
+
+TEST_P(OrderOfPrompts, IsTheirOwnOnHopperWhateverTheirCount) {
   Problem p;
-  p.n = p.k = 4096;
+  p.n = p.k = 4096, p.x_type = p.w_type = GetParam();
   for (const std::int64_t m : {1, 64, 65, 2048}) {
     p.m = m;
     for (const char* name : {"h200", "a100", "server_avx512bf16", "desktop_avx2"}) {
       const Machine& machine = find_machine(name);
-      p.role = Role::decode, p.y_type = DType::bf16;
+      p.role = Role::decode, p.y_type = GetParam();
       const Order order = select(p, machine, {}).order;
-      EXPECT_NE(order, Order::wgmma_bf16) << name << ", m " << m;
+      EXPECT_NE(order, Order::wgmma_rounded) << name << ", m " << m;
       p.role = Role::prompt;
-      EXPECT_EQ(select(p, machine, {}).order, machine.has(Isa::sm90) ? Order::wgmma_bf16 : order)
+      EXPECT_EQ(select(p, machine, {}).order, machine.has(Isa::sm90) ? Order::wgmma_rounded : order)
           << name << ", m " << m;
       p.y_type = DType::f32;  // logits and residuals in float32 keep the order of all rows
-      EXPECT_NE(select(p, machine, {}).order, Order::wgmma_bf16) << name << ", m " << m;
+      EXPECT_NE(select(p, machine, {}).order, Order::wgmma_rounded) << name << ", m " << m;
     }
   }
 }

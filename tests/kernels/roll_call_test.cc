@@ -71,7 +71,7 @@ std::int64_t outputs_for(const Kernel& kernel, const Format& f, std::int64_t n) 
 /// on one side.
 std::int64_t judged_outputs(const Kernel& kernel, const Format& f, std::int64_t n,
                             std::int64_t many) {
-  return outputs_for(kernel, f, kernel.fields.order == Order::wgmma_bf16 ? many : n);
+  return outputs_for(kernel, f, kernel.fields.order == Order::wgmma_rounded ? many : n);
 }
 
 std::int64_t inner_for(const Kernel& kernel, const Format& f, std::int64_t k) {
@@ -253,7 +253,7 @@ TEST_P(EachMatmul, EveryNumberOfFewRowsGivesTheSameBits) {
 TEST_P(EachMatmul, RowsOfManyDoNotKnowHowMany) {
   const std::int64_t least = row().fields.rows.least;
   const bool many =  // tiles grow with m
-      least > kInvariantRows / 2 || row().fields.order == Order::wgmma_bf16;
+      least > kInvariantRows / 2 || row().fields.order == Order::wgmma_rounded;
   if (!many) return;  // RowAloneEqualsRowInCompany
   for (const Format& f : some_formats(row(), 3)) {
     const Operands o = random_operands(row().is.op, f, 2048, outputs_for(row(), f, 2300),

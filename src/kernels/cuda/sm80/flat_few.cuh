@@ -7,17 +7,18 @@
 
 namespace stepless::kernels::sm80 {
 
-/// What flat_few, flat_lone and flat_mid ask of a format of weights; this is 4 bits. Other widths:
-/// flat_formats.cuh.
-template <int kGroup_>
-struct FourBits {
+/// What flat_few, flat_lone and flat_mid ask of a format of weights; this is 4 bits, scales and x
+/// of one type. Other widths: flat_formats.cuh.
+template <int kGroup_, class Type_>
+struct FourBitsOf {
+  using Type = Type_;
   static constexpr int kBits = 4, kGroup = kGroup_;
   static constexpr int kRowBytes = sm80::kRowBytes, kUnitBytes = sm80::kUnitBytes;
   static constexpr int kCodeBytes = kUnitK / 2, kScaleBytes = kUnitK / kGroup * 2;
   static constexpr int kScalesAt = sm80::kScalesAt, kBiasesAt = sm80::kBiasesAt;
-  using Scales = RowScales<kGroup>;
+  using Scales = RowScales<kGroup, Type>;
   using Codes = StepCodes;
-  using Sums = UnitSums<kGroup>;
+  using Sums = UnitSums<kGroup, Type>;
   static __device__ __forceinline__ uint32_t word_at(int t) {
     return Sums::word_at(t, kScalesAt, kBiasesAt);
   }
@@ -38,12 +39,16 @@ struct FourBits {
     return load_codes(row, step, t);
   }
   static __device__ __forceinline__ void to_operand(const Codes& c, int j, uint32_t (&a)[4]) {
-    operand<kCodeOffset>(c, j, a);
+    operand<kCodeOffset, Type>(c, j, a);
   }
   static __device__ __forceinline__ void permute(uint4 p, uint4 q, uint32_t (&b)[8]) {
     permute_x(p, q, b);
   }
 };
+template <int kGroup>
+using FourBits = FourBitsOf<kGroup, Bf16>;
+template <int kGroup>
+using FourBitsOfHalves = FourBitsOf<kGroup, F16>;
 
 struct FewPlan {
   int chain_ways, row_ways;  // warps along k and along rows
@@ -229,7 +234,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 #pragma unroll
                   for (int c = 0; c < kCols; ++c) {
                     const uint32_t* b = xf[c][unit * kSteps + i];
-                    add_product(dot[i][c], j == 0, a, b[2 * j], b[2 * j + 1]);
+                    add_product<typename Format::Type>(dot[i][c], j == 0, a, b[2 * j],
+                                                       b[2 * j + 1]);
                   }
                 }
 #pragma unroll

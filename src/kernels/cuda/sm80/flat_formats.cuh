@@ -8,6 +8,7 @@ namespace stepless::kernels::sm80 {
 
 template <int kBits_, int kGroup_>
 struct WideBits {
+  using Type = Bf16;  // of x and scales
   using Sixteen = SixteenCodes<kBits_>;
   static constexpr int kBits = kBits_, kGroup = kGroup_;
   static constexpr int kCodeBytes = kUnitK * kBits / 8;

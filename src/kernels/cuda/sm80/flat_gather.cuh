@@ -84,7 +84,7 @@ struct Gather {
 #pragma unroll
           for (int c = 0; c < kCols; ++c) {
             const uint32_t(&b)[8] = xf[c][pair + i];
-            add_product(dot[i][c], j == 0, a, b[2 * j], b[2 * j + 1]);
+            add_product<typename Format::Type>(dot[i][c], j == 0, a, b[2 * j], b[2 * j + 1]);
           }
         }
 #pragma unroll

@@ -122,7 +122,7 @@ static cudaError_t launch_few(const FlatCall& call, const CudaContext& context, 
                 geometry.plan);
 }
 
-template <int kTeam, int kWarpCols, int kGroup, int kStages, int kTeams>
+template <int kTeam, int kWarpCols, class Format, int kStages, int kTeams>
 static cudaError_t launch_many(const FlatCall& call, const CudaContext& context) {
   const MatmulArgs& a = call.first();
   const FlatWeights weights = weights_of(call, kPairTiles);
@@ -134,7 +134,7 @@ static cudaError_t launch_many(const FlatCall& call, const CudaContext& context)
   constexpr int kBlocks = kTeam * kWarpCols;
   const int bytes = kPartSteps * kBlocks * 1024 + kPartUnits * kBlocks * 512 +
                     kTeams * kStages * kPairTiles * kUnitBytes;
-  return launch(flat_many<kTeam, kWarpCols, kGroup, kStages, kTeams>, slots * parts,
+  return launch(flat_many<kTeam, kWarpCols, Format, kStages, kTeams>, slots * parts,
                 kTeam * kTeams * 32, bytes, context, weights, static_cast<const uint8_t*>(a.x),
                 a.x_stride * 2, static_cast<int>(a.m), pairs,
                 reinterpret_cast<float4*>(context.workspace + kTicketBytes),

@@ -3,7 +3,7 @@
 // each warp kWarpCols blocks of 8 columns. The parts of a row pair meet in global memory: whoever
 // comes last adds them up, in order.
 #pragma once
-#include "kernels/cuda/sm80/flat_units.cuh"
+#include "kernels/cuda/sm80/flat_few.cuh"
 
 namespace stepless::kernels::sm80 {
 
@@ -20,7 +20,7 @@ static __device__ __forceinline__ void meet_team(int team) {
 
 /// x of the block's part: [step][n8 column block][half][lane] 16 bytes, and its units' sums, [unit]
 /// [block][lane] 16 bytes. A warp takes 8 columns of a unit at a time.
-template <int kBlocks, int kGroup>
+template <int kBlocks, class Format>
 static __device__ __forceinline__ void stage_x(const uint8_t* x, int64_t x_row_bytes, int m, int k0,
                                                int k, uint32_t operands, uint32_t sums, int lane,
                                                int warp, int warps) {
@@ -40,12 +40,12 @@ static __device__ __forceinline__ void stage_x(const uint8_t* x, int64_t x_row_b
     uint32_t b[kSteps][8];
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
-      permute_x(p[i], q[i], b[i]);
+      Format::permute(p[i], q[i], b[i]);
       const uint32_t to = operands + ((unit * kSteps + i) * kBlocks + block) * 1024 + lane * 16;
       store_shared16(to, make_uint4(b[i][0], b[i][1], b[i][2], b[i][3]));
       store_shared16(to + 512, make_uint4(b[i][4], b[i][5], b[i][6], b[i][7]));
     }
-    UnitSums<kGroup>::template of<kCodeOffset>(b).keep(sums + item * 512 + lane * 16);
+    Format::sums_of(b).keep(sums + item * 512 + lane * 16);
   }
 }
 
@@ -123,10 +123,12 @@ static __device__ __forceinline__ void finish_pair(const FlatWeights& w, int pai
   store_pair<kWarpCols>(w, pair, member * kWarpCols * 8, m, lane, acc);
 }
 
-template <int kTeam, int kWarpCols, int kGroup, int kStages, int kTeams>
+/// Format: FourBitsOf.
+template <int kTeam, int kWarpCols, class Format, int kStages, int kTeams>
 __global__ void __launch_bounds__(kTeam* kTeams * 32, 1)
     flat_many(const __grid_constant__ FlatWeights w, const uint8_t* x, int64_t x_row_bytes, int m,
               int pairs, float4* partials, unsigned* tickets) {
+  using Type = typename Format::Type;
   extern __shared__ __align__(128) uint8_t shared[];
   constexpr int kBlocks = kTeam * kWarpCols, kSlotBytes = kPairTiles * kUnitBytes;
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
@@ -147,8 +149,8 @@ __global__ void __launch_bounds__(kTeam* kTeams * 32, 1)
       for (int r = 0; r < kPairTiles / kTeam; ++r) {
         const int tile = member * (kPairTiles / kTeam) + r;
         const TilePlace place = find_tile(w, ahead_pair * kPairTiles + tile);
-        copy_unit<kGroup>(w.one[place.weight], place.tile, part * (kPartK / kUnitK) + ahead_unit,
-                          ring + fill * kSlotBytes + tile * kUnitBytes, lane);
+        Format::copy(w.one[place.weight], place.tile, part * (kPartK / kUnitK) + ahead_unit,
+                     ring + fill * kSlotBytes + tile * kUnitBytes, lane);
       }
       if (++ahead_unit == units) ahead_unit = 0, ahead_pair += kTeams;
     }
@@ -159,12 +161,12 @@ __global__ void __launch_bounds__(kTeam* kTeams * 32, 1)
 #pragma unroll
   for (int i = 0; i < kStages - 1; ++i) copy_next();
   wait_for_inputs();
-  stage_x<kBlocks, kGroup>(x, x_row_bytes, m, k0, w.k, operands, sums, lane, warp, kTeam * kTeams);
+  stage_x<kBlocks, Format>(x, x_row_bytes, m, k0, w.k, operands, sums, lane, warp, kTeam * kTeams);
   __syncthreads();
 
   const uint32_t my_operands = operands + member * kWarpCols * 1024 + lane * 16;
   const uint32_t my_sums = sums + member * kWarpCols * 512 + lane * 16;
-  const uint32_t word = UnitSums<kGroup>::word_at(t, kScalesAt, kBiasesAt);
+  const uint32_t word = Format::word_at(t);
   int slot = 0;
   for (int pair = first; pair < end; pair += kTeams) {
     float acc[kPairTiles][kWarpCols][4], before[kPairTiles][kWarpCols][4];
@@ -179,12 +181,12 @@ __global__ void __launch_bounds__(kTeam* kTeams * 32, 1)
       meet_team<kTeam>(team);
       const uint32_t row = ring + slot * kSlotBytes + g * kRowBytes;
       slot = slot + 1 == kStages ? 0 : slot + 1;
-      RowScales<kGroup> low[kPairTiles], high[kPairTiles];
+      typename Format::Scales low[kPairTiles], high[kPairTiles];
       uint32_t low_word[kPairTiles], high_word[kPairTiles];
 #pragma unroll
       for (int r = 0; r < kPairTiles; ++r) {
-        low[r] = RowScales<kGroup>::load(row + r * kUnitBytes);
-        high[r] = RowScales<kGroup>::load(row + r * kUnitBytes + 8 * kRowBytes);
+        low[r] = Format::Scales::load(row + r * kUnitBytes);
+        high[r] = Format::Scales::load(row + r * kUnitBytes + 8 * kRowBytes);
         low_word[r] = load_shared4(row + word + r * kUnitBytes);
         high_word[r] = load_shared4(row + word + r * kUnitBytes + 8 * kRowBytes);
       }
@@ -199,7 +201,7 @@ __global__ void __launch_bounds__(kTeam* kTeams * 32, 1)
       }
 #pragma unroll
       for (int c = 0; c < kWarpCols; ++c) {
-        const auto s = UnitSums<kGroup>::kept(my_sums + (unit * kBlocks + c) * 512);
+        const auto s = Format::Sums::kept(my_sums + (unit * kBlocks + c) * 512);
 #pragma unroll
         for (int r = 0; r < kPairTiles; ++r) s.add_to(acc[r][c], low_word[r], high_word[r]);
       }
@@ -208,9 +210,9 @@ __global__ void __launch_bounds__(kTeam* kTeams * 32, 1)
         uint32_t a[kPairTiles][4][4];
 #pragma unroll
         for (int r = 0; r < kPairTiles; ++r) {
-          const StepCodes codes = load_codes(row + r * kUnitBytes, i, t);
+          const auto codes = Format::load(row + r * kUnitBytes, i, t);
 #pragma unroll
-          for (int j = 0; j < 4; ++j) operand<kCodeOffset>(codes, j, a[r][j]);
+          for (int j = 0; j < 4; ++j) Format::to_operand(codes, j, a[r][j]);
         }
         const uint32_t block = static_cast<uint32_t>(unit * kSteps + i) * kBlocks;
         // Four chains of four products side by side: one alone waits 33 cycles for each, eight
@@ -228,12 +230,12 @@ __global__ void __launch_bounds__(kTeam* kTeams * 32, 1)
             for (int c = 0; c < kSideBySide; ++c)
 #pragma unroll
               for (int r = 0; r < kPairTiles; ++r)
-                add_product(dot[r][c], h == 0, a[r][2 * h], b[c].x, b[c].y);
+                add_product<Type>(dot[r][c], h == 0, a[r][2 * h], b[c].x, b[c].y);
 #pragma unroll
             for (int c = 0; c < kSideBySide; ++c)
 #pragma unroll
               for (int r = 0; r < kPairTiles; ++r)
-                mma(dot[r][c], dot[r][c], a[r][2 * h + 1], b[c].z, b[c].w);
+                add_product<Type>(dot[r][c], false, a[r][2 * h + 1], b[c].z, b[c].w);
           }
 #pragma unroll
           for (int c = 0; c < kSideBySide; ++c)

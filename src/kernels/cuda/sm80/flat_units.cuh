@@ -5,11 +5,11 @@
 // units of 256 in order. A unit's scales and biases come first, as one more product (UnitSums):
 // they meet the sums of x in their groups. Then its steps of 64, in order: chain = fma(s, sum of
 // x·(16 + q), chain), where the sum is four chained mma from 0. A code q of 4 bits enters as the
-// bf16 value 16 + q (other widths: WideBits); what that is too much, scales take back in the unit's
-// first product. A part is chain 0 + chain 1; y is the sum of its parts in order.
+// value 16 + q of x's type (other widths: WideBits); what that is too much, scales take back in the
+// unit's first product. A part is chain 0 + chain 1; y is the sum of its parts in order.
 #pragma once
 #include "kernels/cuda/any/glu.cuh"
-#include "kernels/cuda/sm80/mma.cuh"
+#include "kernels/cuda/sm80/number_types.cuh"
 
 namespace stepless::kernels::sm80 {
 
@@ -28,17 +28,13 @@ static __device__ __forceinline__ uint32_t load_shared4(uint32_t from) {
   asm volatile("ld.shared.u32 %0,[%1];" : "=r"(v) : "r"(from));
   return v;
 }
-static __device__ __forceinline__ uint32_t bf16x2(float low, float high) {
-  uint32_t v;
-  asm("cvt.rn.bf16x2.f32 %0,%1,%2;" : "=r"(v) : "f"(high), "f"(low));
-  return v;
-}
 /// d += a · b; the first of a sum: d = a · b.
+template <class Type = Bf16>
 static __device__ __forceinline__ void add_product(float (&d)[4], bool first,
                                                    const uint32_t (&a)[4], uint32_t b0,
                                                    uint32_t b1) {
   if (first) d[0] = d[1] = d[2] = d[3] = 0;
-  mma(d, d, a, b0, b1);
+  Type::multiply_add(d, d, a, b0, b1);
 }
 
 struct FlatWeight {
@@ -99,7 +95,7 @@ static __device__ __forceinline__ void copy_unit(const FlatWeight& w, int tile, 
 }
 
 /// Scales of one row's unit, as stored; of a step, as float32.
-template <int kGroup>
+template <int kGroup, class Type = Bf16>
 struct RowScales {
   uint2 s;
   static __device__ __forceinline__ RowScales load(uint32_t row) {
@@ -108,7 +104,7 @@ struct RowScales {
   __device__ __forceinline__ float scale(int step) const {
     const int group = step * kStepK / kGroup;
     const uint32_t pair = group < 2 ? s.x : s.y;
-    return group % 2 == 0 ? low_bf16(pair) : high_bf16(pair);
+    return group % 2 == 0 ? Type::low(pair) : Type::high(pair);
   }
 };
 
@@ -121,22 +117,24 @@ static __device__ __forceinline__ StepCodes load_codes(uint32_t row, int step, i
   const uint32_t at = row + static_cast<uint32_t>(step * (kStepK / 2) + t * 8);
   return {load_shared8(at), load_shared8(at + 8 * kRowBytes)};
 }
-/// Codes i and i + 4 of a word as the bf16 values kOffset + q, 16 or 128. (With 128 one shift in
-/// four is spared; but errors are five times as large, since what sums of x take back is.)
-template <int kOffset>
+/// Codes i and i + 4 of a word as the values kOffset + q: 16, or what leaves them the last bits of
+/// the mantissa. (With that one shift in four is spared; but errors are five times as large, since
+/// what sums of x take back is.)
+template <int kOffset, class Type>
 static __device__ __forceinline__ uint32_t code_pair(uint32_t word, int i) {
-  static_assert(kOffset == 16 || kOffset == 128);
-  constexpr int kPlace = kOffset == 16 ? 3 : 0;  // of a code in the mantissa
+  constexpr bool kIsLast = kOffset == Type::kLastBits;
+  static_assert(kIsLast || kOffset == 16);
+  constexpr int kPlace = kIsLast ? 0 : Type::kPlaceOf16;  // of a code in the mantissa
   const int shift = 4 * i - kPlace;
   return and_or(shift < 0 ? word << -shift : word >> shift, 0x000f000fu << kPlace,
-                kOffset == 16 ? 0x41804180u : 0x43004300u);
+                kIsLast ? Type::kLastBitsTwice : Type::k16Twice);
 }
-template <int kOffset = 128>
+template <int kOffset, class Type>
 static __device__ __forceinline__ void operand(const StepCodes& c, int j, uint32_t (&a)[4]) {
   const uint32_t low = j < 2 ? c.low.x : c.low.y, high = j < 2 ? c.high.x : c.high.y;
   const int i = j % 2 * 2;
-  a[0] = code_pair<kOffset>(low, i), a[1] = code_pair<kOffset>(high, i);
-  a[2] = code_pair<kOffset>(low, i + 1), a[3] = code_pair<kOffset>(high, i + 1);
+  a[0] = code_pair<kOffset, Type>(low, i), a[1] = code_pair<kOffset, Type>(high, i);
+  a[2] = code_pair<kOffset, Type>(low, i + 1), a[3] = code_pair<kOffset, Type>(high, i + 1);
 }
 
 /// 16 consecutive x of a column as B operands: codes j and j + 4 of a word share a register.
@@ -148,11 +146,12 @@ static __device__ __forceinline__ void permute_x(uint4 p, uint4 q, uint32_t (&b)
 }
 
 /// The sum of a step's x in column g.
+template <class Type>
 static __device__ __forceinline__ float step_sum(const uint32_t (&b)[8], int lane) {
-  const uint32_t ones[4] = {0x3F803F80u, 0x3F803F80u, 0x3F803F80u, 0x3F803F80u};
+  const uint32_t ones[4] = {Type::kOnes, Type::kOnes, Type::kOnes, Type::kOnes};
   float sums[4] = {0, 0, 0, 0};  // in columns 2t, 2t + 1
 #pragma unroll
-  for (int j = 0; j < 4; ++j) mma(sums, sums, ones, b[2 * j], b[2 * j + 1]);
+  for (int j = 0; j < 4; ++j) Type::multiply_add(sums, sums, ones, b[2 * j], b[2 * j + 1]);
   const float even = __shfl_sync(~0u, sums[0], lane >> 3);
   const float odd = __shfl_sync(~0u, sums[1], lane >> 3);
   return (lane & 4) == 0 ? even : odd;
@@ -176,14 +175,24 @@ static __device__ __forceinline__ float weighted_sum(const uint32_t (&b)[8], int
   return (lane & 4) == 0 ? even : odd;
 }
 
-/// A unit's sums of x in 8 columns as the B of a product whose A are a row's scales and biases as
-/// they are stored. To scales belongs -kOffset times a group's sum, to biases the sum itself, each
-/// split into three bf16, which hold all of its bits: 4 groups x 2 x 3 are two products of 16,
-/// 2 groups are one.
-template <int kGroup>
+/// Numbers of f16 as the sums of two bf16 each, exactly: {first, second}.
+static __device__ __forceinline__ uint2 split_halves(uint32_t pair) {
+  const auto narrowed = [](uint32_t v) {
+    return __byte_perm(__float_as_uint(F16::low(v)), __float_as_uint(F16::high(v)), 0x7632);
+  };
+  const uint32_t first = pair & 0xfff8fff8u;  // eight bits of a number
+  return {narrowed(first), narrowed(F16::add2(pair, first ^ 0x80008000u))};
+}
+
+/// A unit's sums of x in 8 columns as the B of products whose A are a row's scales and biases. To
+/// scales belongs -kOffset times a group's sum, to biases the sum itself, each split into three
+/// bf16, which hold all of its bits and, unlike f16, any sum. Scales of bf16 enter as they are
+/// stored: 4 groups x 2 x 3 are two products of 16, 2 groups are one. Those of f16 are split in
+/// two, which a product takes side by side, each of the sums' words twice.
+template <int kGroup, class Type = Bf16>
 struct UnitSums {
-  static constexpr int kProducts = kGroup == 64 ? 2 : 1;
   static constexpr int kWords = kGroup == 64 ? 3 : 2;  // the fourth would be zero
+  static constexpr int kProducts = Type::kHalf ? kWords : kWords / 2 + kWords % 2;
   uint32_t b[kWords];
 
   template <int kOffset>
@@ -191,7 +200,7 @@ struct UnitSums {
     const int lane = threadIdx.x & 31;
     float sum[kSteps];
 #pragma unroll
-    for (int i = 0; i < kSteps; ++i) sum[i] = step_sum(x[i], lane);
+    for (int i = 0; i < kSteps; ++i) sum[i] = step_sum<Type>(x[i], lane);
     return of_steps<kOffset>(sum, lane & 3);
   }
   /// Where codes have offsets of their own: a lane of scales has sums of x by their offsets.
@@ -219,7 +228,7 @@ struct UnitSums {
     uint32_t pairs[3];
 #pragma unroll
     for (uint32_t& pair : pairs) {
-      pair = bf16x2(even, odd);
+      pair = Bf16::pair(even, odd);
       even -= low_bf16(pair), odd -= high_bf16(pair);
     }
     if constexpr (kGroup == 64)
@@ -248,11 +257,26 @@ struct UnitSums {
       return {{v.x, v.y}};
     }
   }
-  /// Adds the product to a 16 x 8 tile; A's words of rows g and g + 8.
+  /// A of all products; the words of rows g and g + 8.
+  static __device__ __forceinline__ void to_operand(uint32_t low, uint32_t high, uint32_t (&a)[4]) {
+    if constexpr (Type::kHalf) {
+      const uint2 of_low = split_halves(low), of_high = split_halves(high);
+      a[0] = of_low.x, a[1] = of_high.x, a[2] = of_low.y, a[3] = of_high.y;
+    } else {
+      a[0] = a[2] = low, a[1] = a[3] = high;
+    }
+  }
+  /// Adds the products to a 16 x 8 tile.
   __device__ __forceinline__ void add_to(float (&chain)[4], uint32_t low, uint32_t high) const {
-    const uint32_t a[4] = {low, high, low, high};
-    mma(chain, chain, a, b[0], b[1]);
-    if constexpr (kGroup == 64) mma(chain, chain, a, b[2], 0);
+    uint32_t a[4];
+    to_operand(low, high, a);
+    if constexpr (Type::kHalf) {
+#pragma unroll
+      for (const uint32_t word : b) mma(chain, chain, a, word, word);
+    } else {
+      mma(chain, chain, a, b[0], b[1]);
+      if constexpr (kGroup == 64) mma(chain, chain, a, b[2], 0);
+    }
   }
 };
 

@@ -47,7 +47,7 @@ struct WideRows {
 
 /// What a file exports for one affine width. Rows<group>::launch: of a call, and of the norm its x
 /// is. kTakesNorm: whether a place of a ring has room for rows that are normed.
-template <template <int> class Rows, bool kTakesNorm = true>
+template <template <int> class Rows, bool kTakesNorm = true, class Type = Bf16>
 struct FewEntry {
   static int32_t launch_call(const FlatCall& call, const CudaContext& context,
                              const LoneNorm& norm) {
@@ -62,7 +62,7 @@ struct FewEntry {
                                int64_t count, const GluArgs* glu, const CudaContext& context) {
     const FlatCall call{parts, count, glu};
     LoneNorm made{};
-    if (!norm_of(add, norm, call, made)) return cudaErrorNotSupported;
+    if (!norm_of<Type::kType>(add, norm, call, made)) return cudaErrorNotSupported;
     return launch_call(call, context, made);
   }
   static int32_t launch(const void* args, const CudaContext& context) {

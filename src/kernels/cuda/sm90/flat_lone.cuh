@@ -101,7 +101,7 @@ struct LoneWarp {
   /// each unit a warp's of a row way.
   __device__ __forceinline__ void norm_x(const NormedUnit& unit, uint4 weight) {
     wait_copies<kStages - 1 - kEarly>();
-    unit.add_up(copies.row_way == 0);
+    unit.add_up<typename Kind::Format::Type>(copies.row_way == 0);
     sync_threads(1, plan.ways * plan.row_ways * 32);
     unit.to_operands<typename Kind::Format>(unit.inverse(), weight, xf);
   }

@@ -1,4 +1,5 @@
-// m = 9..64 by warpgroups (wgmma), in the order of sm80/flat_units.cuh and with its bits. A block
+// m = 9..64 by warpgroups (wgmma), in the order of sm80/flat_units.cuh and with its bits; formats
+// whose groups have dots of their own in that of sm80/unit_order.cuh (mid_dots.cuh). A block
 // owns one part of 1024 k, its x in shared memory as operands, and a run of tiles of 64 outputs. x
 // comes as rows or, where the kernel in front made them, as operands, of which a warp awaits only
 // those it multiplies next; gates leave theirs so for the product behind them.
@@ -16,12 +17,28 @@ namespace stepless::kernels::sm90 {
 /// Whether a format's x may come as operands, and its gates leave those of the product behind.
 template <class Format>
 constexpr bool kMeetsOperands = false;
-template <int kGroup>
-constexpr bool kMeetsOperands<FourBits<kGroup>> = true;
+template <int kGroup, class Type>
+constexpr bool kMeetsOperands<FourBitsOf<kGroup, Type>> = true;
 
-/// Shared memory of a block: x of a part, its units' sums, rings, a barrier for each unit of x that
-/// comes as operands, and places in turns for either half of a round's gates. What partners give
-/// each other lies in a unit's place, too (meet_partner()).
+/// What the kernel takes of a format's weights, where a lane's scales that sums of x meet are, and
+/// the bytes of a warp beside its ring.
+template <class Format>
+struct MidKind {
+  using Weights = FlatWeights;
+  static constexpr int kSumBytes = SumBlock<Format::kGroup>::kBytes, kSideBytes = 0;
+  static __device__ __forceinline__ uint32_t word_at(int t) { return Format::word_at(t); }
+};
+template <class Format>
+requires kHasDots<Format>
+struct MidKind<Format> {
+  using Weights = typename Format::Weights;
+  static constexpr int kSumBytes = 0, kSideBytes = Format::kSideBytes;
+  static __device__ __forceinline__ uint32_t word_at(int) { return 0; }
+};
+
+/// Shared memory of a block: x of a part, its units' sums, rings, what warps have beside them, a
+/// barrier for each unit of x that comes as operands, and places in turns for either half of a
+/// round's gates. What partners give each other lies in a unit's place, too (meet_partner()).
 template <int kCols, int kPairs, class Format>
 struct MidRoom {
   static constexpr int kWarps = kPairs * 8, kThreads = kWarps * 32;
@@ -31,14 +48,15 @@ struct MidRoom {
   static constexpr int kBound = kIsSmall && kThreads == 512 ? 640 : kThreads;
   static constexpr bool kInLine = kCols <= 32;  // blocks; with more columns that costs .3 us
   static constexpr int kStepBytes = kCols * 128;
-  static constexpr int kSumBytes = kCols * SumBlock<Format::kGroup>::kBytes / 8;  // of a unit
+  static constexpr int kSumBytes = kCols * MidKind<Format>::kSumBytes / 8;  // of a unit
   static constexpr int kSums = kPartK / kStepK * kStepBytes;
   static constexpr int kRing = kSums + kPartUnits * kSumBytes;
   static constexpr int kBoxBytes = kCols / 4 * 128;
   static constexpr int kPlace =
       MidUnit<Format>::kBytes > kBoxBytes ? MidUnit<Format>::kBytes : kBoxBytes;  // a unit's
   static constexpr int kRingBytes = kMidChainUnits * kPlace;                      // of a warp
-  static constexpr int kBarriers = kRing + kWarps * kRingBytes;
+  static constexpr int kSides = kRing + kWarps * kRingBytes;
+  static constexpr int kBarriers = kSides + kWarps * MidKind<Format>::kSideBytes;
   static constexpr int kGates = kBarriers + 128;
   static constexpr int kPlaces = kCols > 48 ? 1 : 2;
   static constexpr int kBytes = kGates, kBytesWithGates = kGates + 2 * kPlaces * kStepOfEight;
@@ -92,12 +110,13 @@ template <int kCols, int kPairs, class Format, class Sums_>
 struct MidWarp {
   using Room = MidRoom<kCols, kPairs, Format>;
   using Unit = MidUnit<Format>;
+  using Type = typename Format::Type;
   static constexpr int kGroup = Format::kGroup;
-  using XSums = UnitSums<kGroup>;
+  using XBlock = SumBlock<kGroup>;
   static constexpr int kSums = kCols / 2, kHalf = kSums / 2, kVectors = kHalf / 4;
   static constexpr int kTogether = kCols > 32 ? 2 : 1;
 
-  const FlatWeights& w;
+  const typename MidKind<Format>::Weights& w;
   const int m, column0, tiles, part, parts, first, end;  // wide tiles; this pair's: kPairs apart
   const int half, local, pair, warp;                     // which chain, which 16 of 64 outputs
   const uint32_t shared;
@@ -109,11 +128,12 @@ struct MidWarp {
   const int own = units_of(half), others = units_of(1 - half);
   const uint32_t ring = ring_of(warp);
   const uint64_t operand0 = operand_at(shared) + half * (kChainK / kStepK) * Room::kStepBytes / 16;
-  const uint64_t sums0 = operand_in_blocks(shared + Room::kSums, SumBlock<kGroup>::kBytes) +
+  const uint64_t sums0 = XBlock::template operand<Type>(shared + Room::kSums) +
                          half * kMidChainUnits * Room::kSumBytes / 16;
-  const uint32_t word = Format::word_at(t);
+  const uint32_t word = MidKind<Format>::word_at(t);
   MidSource<Format> source;
   int ahead = first, turn = 0;
+  float times = 1;  // what scales of this round's tile are multiplied by
   float chain[kSums];
 
   __device__ __forceinline__ uint32_t ring_of(int which) const {
@@ -152,9 +172,9 @@ struct MidWarp {
     pin(chain);
     begin_products();
     first();
-    Wgmma<kCols, DType::bf16, 0, 0>::add(dot, a[0], operands);
+    Wgmma<kCols, Type::kType, 0, 0>::add(dot, a[0], operands);
 #pragma unroll
-    for (int j = 1; j < 4; ++j) Wgmma<kCols>::add(dot, a[j], operands + j * 2);
+    for (int j = 1; j < 4; ++j) Wgmma<kCols, Type::kType>::add(dot, a[j], operands + j * 2);
     commit_products();
     next();
     wait_products();
@@ -170,14 +190,25 @@ struct MidWarp {
     __syncwarp();
     fetch<1 - kUnit>();
     if (own <= kUnit) return;
+    if constexpr (kHasDots<Format>)
+      Format::template add_unit<kCols, kUnit == 0>(
+          chain, ring + kUnit * Room::kPlace,
+          shared + Room::kSides + warp * MidKind<Format>::kSideBytes,
+          operand0 + static_cast<uint32_t>(kUnit * kSteps * Room::kStepBytes / 16), times);
+    else
+      add_with_sums<kUnit>();
+  }
+  template <int kUnit>
+  __device__ __forceinline__ void add_with_sums() {
     if (kMeetsOperands<Format> && awaits_x)
       wait(shared + Room::kBarriers + (half * kMidChainUnits + kUnit) * 8, 0);
     const uint32_t unit = ring + kUnit * Room::kPlace, row = Unit::scales_of(unit, g);
     const auto low = Format::Scales::load(row);
     const auto high = Format::Scales::load(row + Unit::kRow8Scales);
-    const uint32_t low_word = load_shared4(row + word);
-    const uint32_t high_word = load_shared4(row + word + Unit::kRow8Scales);
-    uint32_t sums_a[4] = {low_word, high_word, low_word, high_word};
+    using XSums = typename Format::Sums;
+    uint32_t sums_a[4];
+    XSums::to_operand(load_shared4(row + word), load_shared4(row + word + Unit::kRow8Scales),
+                      sums_a);
     const uint64_t sums = sums0 + static_cast<uint32_t>(kUnit * Room::kSumBytes / 16);
     uint32_t a[2][4][4];
     const auto decode = [&](int i) {
@@ -201,7 +232,7 @@ struct MidWarp {
               Wgmma<kCols>::add(chain, sums_a, sums);
 #pragma unroll
             for (int j = 1; j < XSums::kProducts; ++j)
-              Wgmma<kCols>::add(chain, sums_a, sums + j * (256 / 16));
+              Wgmma<kCols>::add(chain, sums_a, sums + j * XBlock::template kApart<Type>);
           },
           [&] {
             if (i + 1 < kSteps) decode(i + 1);
@@ -281,14 +312,14 @@ struct MidWarp {
     const uint32_t room = shared + Room::kGates + (half * Room::kPlaces + turn) * kStepOfEight;
     turn = (turn + 1) % Room::kPlaces;
     if (Room::kPlaces == 1) meet_half();
-    put_gated(room, eighth, y);
+    put_gated<Type>(room, eighth, y);
     meet_half();
     if (eighth > 2) return;
     const MidEight to = MidEight::of(next, row0, step / kSteps);
     if (eighth < 2)
       store_half_step(to.operands + step % kSteps * to.step_bytes, room, eighth);
     else
-      store_step_sums(to.sums, room, step % kSteps);
+      store_step_sums<Type>(to.sums, room, step % kSteps);
   }
 
   /// Each block of a tile's adds up its share: of all tiles, so that none has more to do than
@@ -341,6 +372,8 @@ struct MidWarp {
     int rounds = 0;
 #pragma unroll 1
     for (int wide = first; wide < end; wide += kPairs, ++rounds) {
+      if constexpr (kHasDots<Format>)
+        times = Format::times_of(w, min(wide * kMidTiles + local, tiles - 1), lane);
       add_unit<0>();
       add_unit<1>();
       awaits_x = false;
@@ -364,11 +397,11 @@ struct MidWarp {
   }
 };
 
-/// Format: as flat_few has it.
+/// Format: as flat_few has it, or MidDots.
 template <int kCols, int kPairs, class Format, class Sums>
 static __global__ void __launch_bounds__(MidRoom<kCols, kPairs, Format>::kBound, 1)
-    flat_mid(const __grid_constant__ FlatWeights w, const uint8_t* x, int64_t x_row_bytes, int m,
-             const __grid_constant__ MidPlan plan,
+    flat_mid(const __grid_constant__ typename MidKind<Format>::Weights w, const uint8_t* x,
+             int64_t x_row_bytes, int m, const __grid_constant__ MidPlan plan,
              const __grid_constant__ MidX<Format::kGroup> next, float4* sums, unsigned* tickets) {
   using Room = MidRoom<kCols, kPairs, Format>;
   constexpr int kGroup = Format::kGroup;

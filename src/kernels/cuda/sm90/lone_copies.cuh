@@ -1,6 +1,7 @@
 // What flat_lone reads and where it puts it: how rows and k go over blocks and warps, how a block
 // lays out its shared memory, a warp's asynchronous copies.
 #pragma once
+#include "kernels/cuda/sm90/number_codes.cuh"
 #include "kernels/cuda/sm90/output_tile.cuh"
 
 namespace stepless::kernels::sm90 {
@@ -56,12 +57,6 @@ struct LoneTiles {
     return {weight, row, w.one[weight].n - row};
   }
 };
-
-/// Stays in its register: the compiler would rather find it anew in every turn.
-static __device__ __forceinline__ uint32_t kept(uint32_t value) {
-  asm("" : "+r"(value));
-  return value;
-}
 
 /// Which 16 bytes of a unit's codes a lane copies.
 template <class Format>

@@ -100,12 +100,16 @@ struct DotWeights<true> : FlatWeights {
   float tensor_scale[kMostTogether];
 };
 
-/// E4M3, two of them, times the tensor's scale: rounded once.
-static __device__ __forceinline__ float2 e4m3_times(uint32_t pair, float times) {
-  uint32_t halves;
-  asm("cvt.rn.f16x2.e4m3x2 %0,%1;" : "=r"(halves) : "h"(static_cast<uint16_t>(pair)));
-  return make_float2(F16::low(halves) * times, F16::high(halves) * times);
+/// Of a call, as a kernel takes them.
+template <class Weights>
+static Weights weights_as(const FlatCall& call) {
+  Weights weights{};
+  static_cast<FlatWeights&>(weights) = weights_of(call, 1);
+  if constexpr (requires { weights.tensor_scale; })
+    for (int64_t i = 0; i < call.count; ++i) weights.tensor_scale[i] = call.parts[i].tensor_scale;
+  return weights;
 }
+
 static __device__ __forceinline__ uint32_t load_input4(const void* from) {
   uint32_t v;
   asm volatile("ld.global.u32 %0,[%1];" : "=r"(v) : "l"(from) : "memory");
@@ -143,12 +147,45 @@ struct ByDots {
       : w(weights),
         tiles(all),
         codes(kept(ring + Codes::lane_at(lane))),
-        scales(kept(ring + lane / 2 * kRowBytes + kScalesAt + lane % 2 * kScaleBytes)),
-        to(kept(side + lane / 2 * Decoded::kRowBytes + lane % 2 * kScaleBytes * 4)),
+        scales(kept(ring + half_at(lane))),
+        to(kept(side + decoded_at(lane))),
         from(kept(side + lane / 4 * Decoded::kRowBytes)),
         select(Codes::select(lane & 3)) {}
   static __device__ __forceinline__ const uint8_t* scales_of(const FlatWeight& w, int lane) {
     return w.scales + lane / 16 * kScaleBytes;
+  }
+
+  /// Half a row's scales: where a unit has the lane's, and where they are when decoded.
+  using HalfScales = uint32_t[kDots / 2];
+  static __device__ __forceinline__ int half_at(int lane) {
+    return lane / 2 * kRowBytes + kScalesAt + lane % 2 * kScaleBytes;
+  }
+  static __device__ __forceinline__ int decoded_at(int lane) {
+    return lane / 2 * Decoded::kRowBytes + lane % 2 * kScaleBytes * 4;
+  }
+  static __device__ __forceinline__ void load_half(uint32_t from, HalfScales& bytes) {
+    if constexpr (kDots == 4) {
+      const uint2 v = load_shared8(from);
+      bytes[0] = v.x, bytes[1] = v.y;
+    } else {
+      bytes[0] = load_shared4(from);
+    }
+  }
+  static __device__ __forceinline__ void decode_half(const HalfScales& bytes, float times,
+                                                     uint32_t to) {
+#pragma unroll
+    for (int i = 0; i < kDots / 2; ++i) {
+      float four[4];
+      if constexpr (kTensorScale) {
+        const float2 a = e4m3_times(bytes[i], times), b = e4m3_times(bytes[i] >> 16, times);
+        four[0] = a.x, four[1] = a.y, four[2] = b.x, four[3] = b.y;
+      } else {
+        const PowerScales powers{make_uint2(bytes[i], 0)};
+#pragma unroll
+        for (int j = 0; j < 4; ++j) four[j] = powers.scale(j);
+      }
+      store_sums(to + i * 16, four);
+    }
   }
 
   static __device__ __forceinline__ void load_x(const uint8_t* from, int t, uint32_t (&x)[8]) {
@@ -203,32 +240,14 @@ struct ByDots {
   template <int kTogether>
   struct Tile {
     static_assert(kTogether * kDots % 4 == 0);
-    uint32_t bytes[kDots / 2];
+    HalfScales bytes;
     float low[kTogether * kDots], high[kTogether * kDots];
 
     __device__ __forceinline__ void fetch(const ByDots& kind, uint32_t place) {
-      if constexpr (kDots == 4) {
-        const uint2 v = load_shared8(kind.scales + place);
-        bytes[0] = v.x, bytes[1] = v.y;
-      } else {
-        bytes[0] = load_shared4(kind.scales + place);
-      }
+      load_half(kind.scales + place, bytes);
     }
     __device__ __forceinline__ void decode(const ByDots& kind) const {
-#pragma unroll
-      for (int i = 0; i < kDots / 2; ++i) {
-        float four[4];
-        if constexpr (kTensorScale) {
-          const float2 a = e4m3_times(bytes[i], kind.times);
-          const float2 b = e4m3_times(bytes[i] >> 16, kind.times);
-          four[0] = a.x, four[1] = a.y, four[2] = b.x, four[3] = b.y;
-        } else {
-          const PowerScales powers{make_uint2(bytes[i], 0)};
-#pragma unroll
-          for (int j = 0; j < 4; ++j) four[j] = powers.scale(j);
-        }
-        store_sums(kind.to + i * 16, four);
-      }
+      decode_half(bytes, kind.times, kind.to);
     }
     __device__ __forceinline__ void load_words(const ByDots&, uint32_t) {}
     __device__ __forceinline__ void load_scales(const ByDots&, uint32_t) {}
@@ -267,7 +286,8 @@ static __device__ __forceinline__ void multiply_steps(const typename Kind::Codes
     for (int i = 0; i < kTogether; ++i) {
       uint32_t a[4];
       Kind::to_operand(c[i], j, a);
-      add_product(dot[i][j / kProducts], j % kProducts == 0, a, x[i][2 * j], x[i][2 * j + 1]);
+      add_product<typename Kind::Format::Type>(dot[i][j / kProducts], j % kProducts == 0, a,
+                                               x[i][2 * j], x[i][2 * j + 1]);
     }
 }
 

@@ -91,12 +91,12 @@ static LoneGrid fitting_grid(const FlatCall& call, const CudaContext& context, L
 }
 
 /// What x is the norm of, where flat_lone can make it: all of k is a block's, 256 to a warp.
+template <DType type>
 static bool norm_of(const AddArgs& add, const NormArgs& norm, const FlatCall& call,
                     LoneNorm& made) {
   const MatmulArgs& x = call.first();
-  bool can = add.type == DType::bf16 && add.b_type == DType::bf16 && add.y_type == DType::bf16 &&
-             norm.x_type == DType::bf16 && norm.y_type == DType::bf16 &&
-             norm.weight_type == DType::bf16 && norm.groups == 1 && norm.k == x.k &&
+  bool can = add.type == type && add.b_type == type && add.y_type == type && norm.x_type == type &&
+             norm.y_type == type && norm.weight_type == type && norm.groups == 1 && norm.k == x.k &&
              x.k % kUnitK == 0 && x.m <= NormedUnit::kRows && add.rows == x.m;
   can = can && in_sixteens(add.a, add.a_stride) && in_sixteens(add.b, add.b_stride) &&
         in_sixteens(add.y, add.y_stride) && norm.weight != nullptr && in_sixteens(norm.weight, 0);
@@ -134,10 +134,7 @@ struct TeamLaunch {
 
 template <class Kind>
 static typename Kind::Weights lone_weights(const FlatCall& call) {
-  typename Kind::Weights weights{};
-  static_cast<FlatWeights&>(weights) = weights_of(call, 1);
-  if constexpr (Kind::kTensorScale)
-    for (int64_t i = 0; i < call.count; ++i) weights.tensor_scale[i] = call.parts[i].tensor_scale;
+  auto weights = weights_as<typename Kind::Weights>(call);
   for (int64_t i = call.glu != nullptr ? 0 : call.count; i < kMostTogether; ++i)
     weights.end[i] = 0x7fffffff;  // no tile is of weights behind it
   return weights;

@@ -7,7 +7,7 @@
 
 namespace stepless::kernels::sm90 {
 
-/// x = norm(a + b), rows of bf16, k elements each; `sum` keeps a + b. a null: x is there.
+/// x = norm(a + b), rows of x's type, k elements each; `sum` keeps a + b. a null: x is there.
 struct LoneNorm {
   const uint8_t *a, *b, *weight;
   uint8_t* sum;
@@ -17,14 +17,15 @@ struct LoneNorm {
 };
 
 /// A row's eight elements of a lane, 256 to a warp.
+template <class Type>
 static __device__ __forceinline__ float element(const uint4& v, int i) {
   const uint32_t word = i / 2 == 0 ? v.x : i / 2 == 1 ? v.y : i / 2 == 2 ? v.z : v.w;
-  return i % 2 == 0 ? low_bf16(word) : high_bf16(word);
+  return i % 2 == 0 ? Type::low(word) : Type::high(word);
 }
-template <class F>
+template <class Type, class F>
 static __device__ __forceinline__ uint4 eight_of(F value) {
-  return make_uint4(bf16x2(value(0), value(1)), bf16x2(value(2), value(3)),
-                    bf16x2(value(4), value(5)), bf16x2(value(6), value(7)));
+  return make_uint4(Type::pair(value(0), value(1)), Type::pair(value(2), value(3)),
+                    Type::pair(value(4), value(5)), Type::pair(value(6), value(7)));
 }
 
 /// Of so many threads, by a barrier that others do not use.
@@ -72,19 +73,21 @@ struct NormedUnit {
     commit_copies();
   }
   /// a + b, which the block keeps of the rows that fall to it, and its squares.
+  template <class Type>
   __device__ __forceinline__ void add_up(bool keeps) const {
     const int64_t at = unit * (kUnitK * 2) + lane * 16;
 #pragma unroll 1
     for (int r = 0; r < m; ++r) {
       const uint4 a = load_shared16(row(r)), b = load_shared16(spare + r * 512 + lane * 16);
-      const uint4 sums = eight_of([&](int i) { return element(a, i) + element(b, i); });
+      const uint4 sums =
+          eight_of<Type>([&](int i) { return element<Type>(a, i) + element<Type>(b, i); });
       store_shared16(row(r), sums);
       if (keeps && r % gridDim.x == blockIdx.x)
         *reinterpret_cast<uint4*>(norm.sum + r * norm.sum_row_bytes + at) = sums;
       double own = 0;
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
-        const auto value = static_cast<double>(element(sums, i));
+        const auto value = static_cast<double>(element<Type>(sums, i));
         own = fma(value, value, own);
       }
       store_squares(own_squares(r), own);
@@ -117,12 +120,14 @@ struct NormedUnit {
   template <class Format>
   __device__ __forceinline__ void to_operands(float inverse, const uint4& weight,
                                               uint32_t (&b)[kSteps][8]) const {
+    using Type = typename Format::Type;
 #pragma unroll 1
     for (int r = 0; r < m; ++r) {
       const float own = __shfl_sync(~0u, inverse, r);
       const uint4 sums = load_shared16(row(r));
-      store_shared16(row(r), eight_of([&](int i) {
-                       return element(sums, i) * own * (element(weight, i) + norm.weight_offset);
+      store_shared16(row(r), eight_of<Type>([&](int i) {
+                       return element<Type>(sums, i) * own *
+                              (element<Type>(weight, i) + norm.weight_offset);
                      }));
     }
     __syncwarp();

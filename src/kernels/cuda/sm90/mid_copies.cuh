@@ -11,6 +11,12 @@ using namespace sm80;
 constexpr int kMidTiles = 4;  // of 16 outputs, a warpgroup's
 constexpr int kMidChainUnits = kChainK / kUnitK;
 
+/// Whether groups of a format have dots of their own (mid_dots.cuh); else sums of x go with them.
+template <class Format>
+constexpr bool kHasDots = requires {
+  Format::kDots;
+};
+
 /// What is read once in a step is the first to leave the second-level cache, which x, parts and the
 /// machine code of the next kernels come from.
 static __device__ __forceinline__ uint64_t read_once() {
@@ -25,13 +31,13 @@ static __device__ __forceinline__ void copy_once(uint32_t to, const void* from, 
 }
 
 /// How a format's unit lies in a ring: by rows of 256 k, as the format says, scales behind codes;
-/// but of 8 bits, padded rows would leave no room for more than 16 columns. Those lie 256 bytes
-/// apart, where odd ones have the steps of each pair in turns, which spreads the banks as well, and
-/// scales stand between both runs of eight rows.
+/// but of affine 8 bits, padded rows would leave no room for more than 16 columns. Those lie 256
+/// bytes apart, where odd ones have the steps of each pair in turns, which spreads the banks as
+/// well, and scales stand between both runs of eight rows.
 template <class Format>
 struct MidUnit {
   static constexpr int kBits = Format::kBits;
-  static constexpr bool kIsPadded = kBits < 8;
+  static constexpr bool kIsPadded = kBits < 8 || kHasDots<Format>;
   static constexpr int kRow = kIsPadded ? Format::kRowBytes : Format::kCodeBytes;
   static constexpr int kRow8 = 8 * Format::kRowBytes;  // where Format::load() looks for it
   static constexpr int kScales = kIsPadded ? Format::kScalesAt : 8 * kRow;
@@ -120,6 +126,7 @@ struct MidSource {
                     row0 % 8 * Unit::kRow,
                 codes[j] + unit * Format::kCodeBytes, once);
     }
+    if (kHasDots<Format> && lane >= 16) return;  // no biases
     copy_async<kScaleBytes>(to + static_cast<uint32_t>((lane & 15) * Unit::kScaleRow +
                                                        (lane < 16 ? Unit::kScales : Unit::kBiases)),
                             scales + unit * kScaleBytes);
@@ -151,7 +158,7 @@ static __device__ __forceinline__ void fetch_mid(const uint8_t* x, int64_t x_row
   commit_copies();
 }
 
-/// Makes B operands of what this warp has fetched, and its units' sums.
+/// Makes B operands of what this warp has fetched, and its units' sums where the format has them.
 template <int kCols, class Format>
 static __device__ __forceinline__ void stage_mid(uint32_t operands, uint32_t sums, int units,
                                                  int lane, int warp, int warps) {
@@ -166,8 +173,11 @@ static __device__ __forceinline__ void stage_mid(uint32_t operands, uint32_t sum
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
       const uint32_t from = at + i * kBlocks * 1024;
-      Format::permute(load_shared16(from + ((2 * t) ^ g) * 16),
-                      load_shared16(from + ((2 * t + 1) ^ g) * 16), b[i]);
+      if constexpr (kHasDots<Format>)
+        Format::load_x(from, g, t, b[i]);
+      else
+        Format::permute(load_shared16(from + ((2 * t) ^ g) * 16),
+                        load_shared16(from + ((2 * t + 1) ^ g) * 16), b[i]);
     }
     __syncwarp();
 #pragma unroll
@@ -177,10 +187,12 @@ static __device__ __forceinline__ void stage_mid(uint32_t operands, uint32_t sum
       for (int j = 0; j < 8; ++j)
         asm volatile("st.shared.u32 [%0],%1;" ::"r"(to + (j ^ g) * 16), "r"(b[i][j]) : "memory");
     }
-    const uint32_t to = sums + item * Block::kBytes + lane * 4;
-    Block::each(Format::sums_of(b), [&](int at, uint32_t word) {
-      asm volatile("st.shared.u32 [%0],%1;" ::"r"(to + at), "r"(word) : "memory");
-    });
+    if constexpr (!kHasDots<Format>) {
+      const uint32_t to = sums + item * Block::kBytes + lane * 4;
+      Block::each(Format::sums_of(b), [&](int at, uint32_t word) {
+        asm volatile("st.shared.u32 [%0],%1;" ::"r"(to + at), "r"(word) : "memory");
+      });
+    }
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 #include "kernels/cuda/sm80/flat_formats.cuh"
 #include "kernels/cuda/sm90/flat_mid.cuh"
+#include "kernels/cuda/sm90/mid_dots.cuh"
 
 namespace stepless::kernels::sm90 {
 namespace {  // of each file its own
@@ -83,9 +84,9 @@ int32_t launch_as(const FlatCall& call, const MidInputs<Format>& inputs, const M
   plan.x_is_made = inputs.is_made;
   const dim3 blocks = blocks_of<Room::kInLine>(grid, context);
   const std::size_t bytes = makes_next ? Room::kBytesWithGates : Room::kBytes;
-  return launch_grid(kernel, {blocks, Room::kThreads, bytes}, context, weights_of(call, 1),
-                     inputs.x, a.x_stride * 2, static_cast<int>(a.m), plan, inputs.next,
-                     reinterpret_cast<float4*>(sums),
+  return launch_grid(kernel, {blocks, Room::kThreads, bytes}, context,
+                     weights_as<typename MidKind<Format>::Weights>(call), inputs.x, a.x_stride * 2,
+                     static_cast<int>(a.m), plan, inputs.next, reinterpret_cast<float4*>(sums),
                      reinterpret_cast<unsigned*>(context.workspace));
 }
 
@@ -148,16 +149,23 @@ int64_t outputs_of(const FlatCall& call) {
   return n;
 }
 
-/// What a row exports, of groups of 64 and 128.
+template <class Format>
+int32_t launch_rows(const FlatCall& call, const CudaContext& context) {
+  return launch_product<Format>(call, {static_cast<const uint8_t*>(call.first().x), false, {}},
+                                context);
+}
 template <template <int> class Format>
-struct MidRow {
+int32_t launch_groups(const FlatCall& call, const CudaContext& context) {
+  return call.first().group_size == 64 ? launch_rows<Format<64>>(call, context)
+                                       : launch_rows<Format<128>>(call, context);
+}
+
+/// What a row exports.
+template <int32_t (*kLaunch)(const FlatCall&, const CudaContext&)>
+struct MidEntry {
   static int32_t products(const MatmulArgs* parts, int64_t count, const GluArgs* glu,
                           const CudaContext& context) {
-    const FlatCall call{parts, count, glu};
-    const auto* const x = static_cast<const uint8_t*>(call.first().x);
-    return call.first().group_size == 64
-               ? launch_product<Format<64>>(call, {x, false, {}}, context)
-               : launch_product<Format<128>>(call, {x, false, {}}, context);
+    return kLaunch({parts, count, glu}, context);
   }
   static int32_t launch(const void* args, const CudaContext& context) {
     return products(static_cast<const MatmulArgs*>(args), 1, nullptr, context);
@@ -170,6 +178,14 @@ struct MidRow {
   static constexpr CudaEntry entry{
       .launch = launch, .workspace_bytes = workspace_bytes, .joined = {.products = products}};
 };
+
+/// Of groups of 64 and 128.
+template <template <int> class Format>
+using MidRow = MidEntry<launch_groups<Format>>;
+
+/// Of a format whose groups have dots of their own.
+template <class Units>
+using MidDotsRow = MidEntry<launch_rows<MidDots<Units>>>;
 
 /// Rows of affine codes beside 4 bits.
 template <int kBits>

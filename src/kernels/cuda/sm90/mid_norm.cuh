@@ -5,8 +5,8 @@
 
 namespace stepless::kernels::sm90 {
 
-/// Elements of bf16, weights too; a warp has whole units.
-template <int kVectors, int kGroup>
+/// Elements of one type, weights too; a warp has whole units.
+template <int kVectors, class Type, int kGroup>
 static __global__ void __maxnreg__(kVectors == 1 ? 32 : 64)
     norm_as_mid_x(const NormShape shape, const MidX<kGroup> x) {
   __shared__ NormRoom room;
@@ -26,27 +26,27 @@ static __global__ void __maxnreg__(kVectors == 1 ? 32 : 64)
   for (int v = 0; v < kVectors; ++v) {
     const int i = eight_of(v);
     if (i >= eights) break;
-    kept[v].raw = added<DType::bf16>({static_cast<const uint4*>(args.x)[row0 + i]},
+    kept[v].raw = added<Type::kType>({static_cast<const uint4*>(args.x)[row0 + i]},
                                      {static_cast<const uint4*>(shape.b)[row0 + i]});
     static_cast<uint4*>(shape.sum)[row0 + i] = kept[v].raw;
-    add_squares<DType::bf16>(kept[v], squares);
+    add_squares<Type::kType>(kept[v], squares);
   }
   const float inverse = inverse_of(squares, shape, room);
 #pragma unroll
   for (int v = 0; v < kVectors; ++v) {
     if (eight_of(v) >= eights) break;
-    store_as_mid_x(x, row, eight_of(v) * 8 / kUnitK,
-                   normed<DType::bf16>(args, kept[v], weight[v], inverse));
+    store_as_mid_x<Type>(x, row, eight_of(v) * 8 / kUnitK,
+                         normed<Type::kType>(args, kept[v], weight[v], inverse));
   }
 }
 
-template <int kGroup>
+template <class Type, int kGroup>
 static cudaError_t launch_norm_as_mid_x(const NormShape& shape, const MidX<kGroup>& x,
                                         const CudaContext& context) {
   const auto needed = static_cast<unsigned>(shape.norm.k / 8);
   const unsigned threads = needed < kMostNormThreads ? needed : kMostNormThreads;
-  const auto kernel =
-      needed <= threads ? norm_as_mid_x<1, kGroup> : norm_as_mid_x<kMostNormVectors, kGroup>;
+  const auto kernel = needed <= threads ? norm_as_mid_x<1, Type, kGroup>
+                                        : norm_as_mid_x<kMostNormVectors, Type, kGroup>;
   return launch_apart(kernel, static_cast<unsigned>(shape.norm.rows), threads, context, shape, x);
 }
 

@@ -40,27 +40,26 @@ struct MidEight {
 
 /// The sums of a row's unit, of which each lane has eight elements as four words of operands: as
 /// columns of one product there stand its four steps, twice.
-template <int kGroup>
-static __device__ __forceinline__ UnitSums<kGroup> sums_of_row(const uint32_t (&words)[4]) {
+template <int kGroup, class Type>
+static __device__ __forceinline__ UnitSums<kGroup, Type> sums_of_row(const uint32_t (&words)[4]) {
+  using Sums = UnitSums<kGroup, Type>;
   const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
-  const uint32_t ones[4] = {0x3F803F80u, 0x3F803F80u, 0x3F803F80u, 0x3F803F80u};
+  const uint32_t ones[4] = {Type::kOnes, Type::kOnes, Type::kOnes, Type::kOnes};
   float sums[4] = {0, 0, 0, 0};  // of steps 2t, 2t + 1, lanes 2 and 3 as 0 and 1
 #pragma unroll
   for (int j = 0; j < 4; ++j) {
     const int from = g % 4 * 8 + t * 2 + j / 2;
     const uint32_t low = __shfl_sync(~0u, words[j % 2 * 2], from);
     const uint32_t high = __shfl_sync(~0u, words[j % 2 * 2 + 1], from);
-    mma(sums, sums, ones, low, high);
+    Type::multiply_add(sums, sums, ones, low, high);
   }
-  if constexpr (kGroup == 64)
-    return UnitSums<kGroup>::template split<kCodeOffset>(sums[0], sums[1], t);
+  if constexpr (kGroup == 64) return Sums::template split<kCodeOffset>(sums[0], sums[1], t);
   const float own = sums[0] + sums[1], other = __shfl_xor_sync(~0u, own, 1);
-  return UnitSums<kGroup>::template split<kCodeOffset>(t % 2 == 0 ? own : other,
-                                                       t % 2 == 0 ? other : own, t);
+  return Sums::template split<kCodeOffset>(t % 2 == 0 ? own : other, t % 2 == 0 ? other : own, t);
 }
 
 /// Stores a unit of a row, of which each lane has eight elements, and its sums.
-template <int kGroup>
+template <class Type, int kGroup>
 static __device__ __forceinline__ void store_as_mid_x(const MidX<kGroup>& x, int row, int unit,
                                                       uint4 elements) {
   const int lane = threadIdx.x & 31, step = lane >> 3, t = lane / 2 % 4, half = lane & 1;
@@ -69,7 +68,7 @@ static __device__ __forceinline__ void store_as_mid_x(const MidX<kGroup>& x, int
   uint32_t b[8];
   permute_x(elements, elements, b);
   uint32_t v[4] = {b[0], b[1], b[2], b[3]};
-  const UnitSums<kGroup> sums = sums_of_row<kGroup>(v);
+  const auto sums = sums_of_row<kGroup, Type>(v);
   transpose_quad<2>(v, t);
   *reinterpret_cast<uint4*>(to.operands + step * to.step_bytes + r * 128 +
                             ((4 * half + t) ^ r) * 16) = make_uint4(v[0], v[1], v[2], v[3]);

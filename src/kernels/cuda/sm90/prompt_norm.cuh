@@ -22,8 +22,8 @@ struct NormedRow {
   }
 };
 
-/// Elements of bf16, weights too.
-template <int kVectors>
+/// Elements of one type, weights too.
+template <int kVectors, DType type>
 static __global__ void __launch_bounds__(kMostNormThreads, kVectors == 1 ? 3 : 1)
     norm_as_x(const NormShape shape) {
   __shared__ NormRoom room;
@@ -46,21 +46,22 @@ static __global__ void __launch_bounds__(kMostNormThreads, kVectors == 1 ? 3 : 1
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) {
       if (eight_of(v) * 8 >= k) break;
-      now.a[v].raw = added<DType::bf16>(now.a[v], now.b[v]);
+      now.a[v].raw = added<type>(now.a[v], now.b[v]);
       static_cast<uint4*>(shape.sum)[row * args.x_stride / 8 + eight_of(v)] = now.a[v].raw;
-      add_squares<DType::bf16>(now.a[v], squares);
+      add_squares<type>(now.a[v], squares);
     }
     const float inverse = inverse_of(squares, shape, room);
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) {
       if (eight_of(v) * 8 >= k) break;
       store_as_operands(static_cast<uint8_t*>(args.y), k / kStepK, row, eight_of(v),
-                        normed<DType::bf16>(args, now.a[v], weight[v], inverse));
+                        normed<type>(args, now.a[v], weight[v], inverse));
     }
     now = next;
   }
 }
 
+template <DType type>
 static cudaError_t launch_norm_as_x(const NormShape& shape, const CudaContext& context) {
   const NormArgs& args = shape.norm;
   const auto needed = static_cast<unsigned>(args.k / 8);
@@ -69,7 +70,7 @@ static cudaError_t launch_norm_as_x(const NormShape& shape, const CudaContext& c
   const int64_t resident =
       context.multiprocessors * int64_t{one ? 3 * kMostNormThreads / threads : 1};
   const auto blocks = static_cast<unsigned>(args.rows < resident ? args.rows : resident);
-  const auto kernel = one ? norm_as_x<1> : norm_as_x<kMostNormVectors>;
+  const auto kernel = one ? norm_as_x<1, type> : norm_as_x<kMostNormVectors, type>;
   return launch_grid(kernel, {blocks, threads}, context, shape);
 }
 

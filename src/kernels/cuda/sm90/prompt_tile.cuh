@@ -1,9 +1,9 @@
 // Products of many rows (prompts) by warpgroups, in an order of their own.
 //
-// Order wgmma_bf16: a weight is fma(scale, code, bias) rounded once to bf16. Steps of 64 k follow
-// each other from 0 on, in each four products of 16 k (flat_units.cuh says which), all into one
-// float32 sum. Every output is summed alone, by the same instructions whatever tile it lies in: so
-// tiles, and m, change no bit.
+// Order wgmma_rounded: a weight is fma(scale, code, bias) rounded once to x's type. Steps of 64 k
+// follow each other from 0 on, in each four products of 16 k (flat_units.cuh says which), all into
+// one float32 sum. Every output is summed alone, by the same instructions whatever tile it lies in:
+// so tiles, and m, change no bit.
 //
 // A block is a warpgroup that brings x and packed weights to rings in shared memory, and two that
 // each multiply 64 outputs by kCols rows of x: weights become A operands in registers, a batch
@@ -13,6 +13,7 @@
 // memory (21 % slower; in slabs of n 45 %).
 #pragma once
 #include "kernels/cuda/sm90/prompt_line.cuh"
+#include "kernels/cuda/sm90/prompt_weights.cuh"
 #include "kernels/cuda/sm90/prompt_x.cuh"
 
 namespace stepless::kernels::sm90 {
@@ -23,19 +24,20 @@ constexpr int kStorePitch = 64 * 2 + 16;
 
 /// What a block computes at once, and its shared memory. `batch`: products of 16 k that the tensor
 /// cores get at once.
-template <int cols, int x_stages, int unit_stages, int batch>
+template <class Weights_, int cols, int x_stages, int batch>
 struct PromptShape {
+  using Weights = Weights_;
   static constexpr int kCols = cols, kBatch = batch;
-  static constexpr int kXStages = x_stages, kUnitStages = unit_stages;
+  static constexpr int kXStages = x_stages, kStages = Weights::stages(cols);
   static constexpr int kOutputs = 64 * kMakers;
   static constexpr int kSums = cols / 2;  // of a thread
   static constexpr int kOperandBytes = 32;
-  static constexpr int kXBytes = cols * kStepK * 2, kWeightBytes = kOutputs * kRowBytes;
+  static constexpr int kXBytes = cols * kStepK * 2, kWeightBytes = kOutputs * Weights::kPitch;
   static constexpr int kStoreBytes = kStoreCols * kStorePitch;
   static constexpr int kWeights = kXStages * kXBytes;
-  static constexpr int kStore = kWeights + kUnitStages * kWeightBytes;
+  static constexpr int kStore = kWeights + kStages * kWeightBytes;
   static constexpr int kBarriers = kStore + kMakers * kStoreBytes;
-  static constexpr int kBytes = kBarriers + 2 * (kXStages + kUnitStages) * 8;
+  static constexpr int kBytes = kBarriers + 2 * (kXStages + kStages) * 8;
 };
 
 /// A place in a ring of stages, each with a barrier that says it is full and one that it is empty.
@@ -65,6 +67,7 @@ struct PromptArgs {
   int band;         // tiles of rows at a time
   float4* left;     // sums that blocks leave
   unsigned* flags;  // whether they are there, one for each warpgroup
+  float tensor_scale[kMostTogether];
 };
 
 /// The 64 outputs of a block's tile that one maker has: where they begin in which weight. Of a gate
@@ -82,7 +85,7 @@ static __device__ __forceinline__ MakerOutputs outputs_of(const FlatWeights& w, 
 template <class Shape>
 struct PromptRings {
   Ring<Shape::kXStages> x;
-  Ring<Shape::kUnitStages> units;
+  Ring<Shape::kStages> weights;
   static __device__ PromptRings at(uint32_t shared) {
     const uint32_t barriers = shared + Shape::kBarriers;
     return {{barriers}, {barriers + 2 * Shape::kXStages * 8}};
@@ -92,9 +95,9 @@ struct PromptRings {
       make_barrier(x.barriers + i * 8, 1);
       make_barrier(x.barriers + (Shape::kXStages + i) * 8, 4 * kMakers);
     }
-    for (int i = 0; i < Shape::kUnitStages; ++i) {
-      make_barrier(units.barriers + i * 8, 32 * kWeightWarps);
-      make_barrier(units.barriers + (Shape::kUnitStages + i) * 8, 128 * kMakers);
+    for (int i = 0; i < Shape::kStages; ++i) {
+      make_barrier(weights.barriers + i * 8, 32 * kWeightWarps);
+      make_barrier(weights.barriers + (Shape::kStages + i) * 8, 128 * kMakers);
     }
     publish_barriers();
   }
@@ -123,71 +126,35 @@ static __device__ void bring_x(const PromptArgs& a, uint32_t shared) {
   }
 }
 
-/// kWeightWarps warps, each for one maker: packed weights. Rows beyond n are the last one again:
-/// what they give is not stored.
-template <class Shape, int kGroup>
+/// kWeightWarps warps, each for one maker: weights.
+template <class Shape>
 static __device__ void bring_weights(const PromptArgs& a, uint32_t shared, int warp) {
-  constexpr int kScaleBytes = kUnitK / kGroup * 2, kRows = Shape::kOutputs / kWeightWarps;
+  using Weights = typename Shape::Weights;
+  constexpr int kParts = kSteps / Weights::kStageSteps;  // of a unit
   static_assert(kWeightWarps == kMakers);
-  auto ring = PromptRings<Shape>::at(shared).units;
+  auto ring = PromptRings<Shape>::at(shared).weights;
   const int lane = threadIdx.x % 32;
-  const int64_t row_bytes = a.w.k / 2, row_scales = a.w.k / kGroup * 2;
   Piece piece;
   for (int i = 0; find_piece(a.line, blockIdx.x, i, piece); ++i) {
     const MakerOutputs mine =
         outputs_of(a.w, place_of(a.line, piece.tile, a.band).output_tile, warp);
-    const FlatWeight& w = a.w.one[mine.weight];
-    const int row0 = mine.first, last = w.n - 1;
-    for (int u = piece.unit; u < piece.unit + piece.units; ++u, ring.advance()) {
+    const int end = (piece.unit + piece.units) * kParts;
+    for (int stage = piece.unit * kParts; stage < end; ++stage, ring.advance()) {
       ring.wait_empty();
-      const uint32_t to = shared + Shape::kWeights + ring.stage * Shape::kWeightBytes +
-                          static_cast<uint32_t>(warp * kRows * kRowBytes);
-      const uint8_t* const codes = w.codes + u * (kUnitK / 2) + lane % 8 * 16;
-#pragma unroll 8
-      for (int r = lane / 8; r < kRows; r += 4)
-        copy_async<16>(to + static_cast<uint32_t>(r * kRowBytes + lane % 8 * 16),
-                       codes + min(row0 + r, last) * row_bytes);
-#pragma unroll
-      for (int r = lane; r < kRows; r += 32) {
-        const int64_t at = min(row0 + r, last) * row_scales + u * kScaleBytes;
-        copy_async<kScaleBytes>(to + static_cast<uint32_t>(r * kRowBytes + kScalesAt),
-                                w.scales + at);
-        copy_async<kScaleBytes>(to + static_cast<uint32_t>(r * kRowBytes + kBiasesAt),
-                                w.biases + at);
-      }
+      Weights::copy(a.w.one[mine.weight], mine.first, stage,
+                    shared + Shape::kWeights + ring.stage * Shape::kWeightBytes +
+                        static_cast<uint32_t>(warp * 64 * Weights::kPitch),
+                    lane);
       arrive_after_copies(ring.full());
     }
   }
 }
 
-/// The codes, scales and biases of a lane's two rows in a step.
-struct StepWeights {
-  StepCodes codes;
-  uint32_t s[2], b[2];  // twice the same bf16
-};
-template <int kGroup>
-static __device__ __forceinline__ StepWeights load_weights(uint32_t row, int step, int t) {
-  const int group = step * kStepK / kGroup * 2;
-  StepWeights w;
-  w.codes = load_codes(row, step, t);
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    w.s[i] = load_shared_twice(row + i * 8 * kRowBytes + kScalesAt + group);
-    w.b[i] = load_shared_twice(row + i * 8 * kRowBytes + kBiasesAt + group);
-  }
-  return w;
-}
-/// The A operand j of a step: fma(scale, code, bias), rounded once.
-static __device__ __forceinline__ void decode(const StepWeights& w, int j, uint32_t (&a)[4]) {
-  operand(w.codes, j, a);
-#pragma unroll
-  for (int i = 0; i < 4; ++i)
-    a[i] = fma_bf16x2(w.s[i % 2], add_bf16x2(a[i], 0xC300C300u), w.b[i % 2]);
-}
-
 /// One of the warpgroups that multiply.
-template <class Shape, int kGroup>
+template <class Shape>
 struct PromptMaker {
+  using Weights = typename Shape::Weights;
+  using Type = typename Weights::Type;
   static constexpr int kSums = Shape::kSums, kBatch = Shape::kBatch;
   static constexpr int kStepBatches = 4 / kBatch, kBatches = kStepBatches * kSteps;  // of a unit
   using Operands = uint32_t[2][kBatch][4];
@@ -198,7 +165,8 @@ struct PromptMaker {
   const int maker = static_cast<int>(threadIdx.x) / 128 - 1;
   PromptRings<Shape> rings = PromptRings<Shape>::at(shared);
   float sums[kSums];
-  StepWeights weights;
+  Weights weights;
+  float times = 1;  // the tensor's scale
 
   __device__ __forceinline__ void sync() const {
     asm volatile("bar.sync %0,128;" ::"r"(1 + maker) : "memory");
@@ -209,14 +177,14 @@ struct PromptMaker {
   }
   /// Starts the loads of a step's weights.
   __device__ __forceinline__ void load(int step) {
-    const uint32_t unit = shared + Shape::kWeights + rings.units.stage * Shape::kWeightBytes +
-                          ((maker * 4 + warp) * kTileRows + lane / 4) * kRowBytes;
-    weights = load_weights<kGroup>(unit, step, lane % 4);
+    const uint32_t row = shared + Shape::kWeights + rings.weights.stage * Shape::kWeightBytes +
+                         ((maker * 4 + warp) * kTileRows + lane / 4) * Weights::kPitch;
+    weights = Weights::load(row, step, lane % 4, times);
   }
 
   __device__ __forceinline__ void make_operands(int batch, uint32_t (&to)[kBatch][4]) const {
 #pragma unroll
-    for (int j = 0; j < kBatch; ++j) decode(weights, batch * kBatch % 4 + j, to[j]);
+    for (int j = 0; j < kBatch; ++j) weights.decode(batch * kBatch % 4 + j, to[j]);
   }
   __device__ __forceinline__ void multiply(int batch, const uint32_t (&by)[kBatch][4]) {
     if (batch % kStepBatches == 0) rings.x.wait_full();
@@ -224,19 +192,19 @@ struct PromptMaker {
     begin_products();
 #pragma unroll
     for (int j = 0; j < kBatch; ++j)
-      Wgmma<Shape::kCols>::add(sums, by[j],
-                               x + (batch * kBatch % 4 + j) * (Shape::kOperandBytes / 16));
+      Wgmma<Shape::kCols, Type::kType>::add(
+          sums, by[j], x + (batch * kBatch % 4 + j) * (Shape::kOperandBytes / 16));
     commit_products();
   }
   /// Weights of the step behind the one that `batch` ends.
   __device__ __forceinline__ void load_next(int batch, bool more) {
     const int step = batch / kStepBatches + 1;
-    if (step < kSteps) return load(step);
-    arrive(rings.units.empty());  // each thread for what it has loaded itself
-    rings.units.advance();
-    if (!more) return;
-    rings.units.wait_full();
-    load(0);
+    if (step % Weights::kStageSteps != 0) return load(step);
+    arrive(rings.weights.empty());  // each thread for what it has loaded itself
+    rings.weights.advance();
+    if (step == kSteps && !more) return;
+    rings.weights.wait_full();
+    load(step % kSteps);
   }
 
   /// Makes a batch's operands while the tensor cores are at the batch before.
@@ -257,7 +225,7 @@ struct PromptMaker {
   __device__ __forceinline__ void add(int units) {
     Operands operands;
     pin(sums);
-    rings.units.wait_full();
+    rings.weights.wait_full();
     load(0);
     make_operands(0, operands[0]);
     multiply(0, operands[0]);
@@ -308,15 +276,15 @@ struct PromptMaker {
   __device__ __forceinline__ uint32_t room_of(int which) const {
     return shared + Shape::kStore + which * Shape::kStoreBytes;
   }
-  /// kStoreCols rows of the sums in bf16, to this maker's room.
+  /// kStoreCols rows of the sums in their type, to this maker's room.
   __device__ __forceinline__ void narrow(int part) const {
 #pragma unroll
     for (int i = 0; i < kStoreCols / 8; i += 2) {
       const float* const d = sums + part * kStoreCols / 2 + 4 * i;
       store_transposed(room_of(maker) + (8 * i + lane / 16 * 8 + lane % 8) * kStorePitch +
                            (warp * 16 + lane / 8 % 2 * 8) * 2,
-                       bf16x2(d[0], d[1]), bf16x2(d[2], d[3]), bf16x2(d[4], d[5]),
-                       bf16x2(d[6], d[7]));
+                       Type::pair(d[0], d[1]), Type::pair(d[2], d[3]), Type::pair(d[4], d[5]),
+                       Type::pair(d[6], d[7]));
     }
   }
   /// Eight neighbours of a row of y, as far as they are below n.
@@ -337,12 +305,12 @@ struct PromptMaker {
     float gate[8], up[8];
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      gate[i] = i % 2 == 0 ? low_bf16(g[i / 2]) : high_bf16(g[i / 2]);
-      up[i] = i % 2 == 0 ? low_bf16(u[i / 2]) : high_bf16(u[i / 2]);
+      gate[i] = i % 2 == 0 ? Type::low(g[i / 2]) : Type::high(g[i / 2]);
+      up[i] = i % 2 == 0 ? Type::low(u[i / 2]) : Type::high(u[i / 2]);
     }
     gate_all(glu, gate, up);
-    return make_uint4(bf16x2(up[0], up[1]), bf16x2(up[2], up[3]), bf16x2(up[4], up[5]),
-                      bf16x2(up[6], up[7]));
+    return make_uint4(Type::pair(up[0], up[1]), Type::pair(up[2], up[3]), Type::pair(up[4], up[5]),
+                      Type::pair(up[6], up[7]));
   }
 
   static constexpr int kChunks = 8;  // of 8 outputs in a row
@@ -394,6 +362,10 @@ struct PromptMaker {
     wait_for_inputs();
     Piece piece;
     for (int i = 0; find_piece(a.line, blockIdx.x, i, piece); ++i) {
+      if constexpr (Weights::kTensorScale)
+        times =
+            a.tensor_scale[outputs_of(a.w, place_of(a.line, piece.tile, a.band).output_tile, maker)
+                               .weight];
       if (piece.goes_on) {
         take_sums();
       } else {
@@ -409,7 +381,7 @@ struct PromptMaker {
   }
 };
 
-template <class Shape, int kGroup>
+template <class Shape>
 static __global__ void __launch_bounds__(kPromptThreads, 1)
     prompt_product(const __grid_constant__ PromptArgs a) {
   extern __shared__ __align__(1024) uint8_t dynamic[];
@@ -426,11 +398,11 @@ static __global__ void __launch_bounds__(kPromptThreads, 1)
         bring_x<Shape>(a, shared);
       }
     } else if (warp <= kWeightWarps) {
-      bring_weights<Shape, kGroup>(a, shared, warp - 1);
+      bring_weights<Shape>(a, shared, warp - 1);
     }
   } else {
     take_registers<232>();
-    PromptMaker<Shape, kGroup>{a, shared}.run();
+    PromptMaker<Shape>{a, shared}.run();
   }
 }
 

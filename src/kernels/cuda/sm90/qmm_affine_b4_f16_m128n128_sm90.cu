@@ -1,11 +1,11 @@
-// 4-bit codes, x and scales in f16, for m from 33 on, in the order and with the bits of the unit
+// y = x · wᵀ for m from 65 on, x and scales in f16, in the order and with the bits of the flat
 // kernels.
 #include "kernels/cuda/sm90/wide_launch.cuh"
 
 namespace stepless::kernels {
 namespace {
 
-using Row = sm90::WideRow<sm90::AffineKinds<sm80::F16, 4>>;
+using Row = sm90::WideRow<sm90::FlatKinds<sm80::FourBitsOfHalves>>;
 
 }  // namespace
 

@@ -142,18 +142,27 @@ static __device__ __forceinline__ uint64_t operand_in_blocks(uint32_t shared, ui
          static_cast<uint64_t>(columns8 >> 4) << 32;
 }
 
-/// A unit's sums of x in 8 columns (UnitSums) as b of products by warpgroups: for each product two
-/// blocks of 8 k, where lane (g, t) has word t of column g; operand_in_blocks() with kBytes.
+/// A unit's sums of x in 8 columns (UnitSums) as b of products by warpgroups: blocks of 8 k, where
+/// lane (g, t) has word t of column g.
 template <int kGroup>
 struct SumBlock {
-  static constexpr int kBytes = sm80::UnitSums<kGroup>::kProducts * 256;
+  static constexpr int kBytes = kGroup == 64 ? 512 : 256;
   /// Calls store(bytes, word) for all words of this lane, zeros included.
-  template <class Store>
-  static __device__ __forceinline__ void each(const sm80::UnitSums<kGroup>& sums, Store store) {
+  template <class Sums, class Store>
+  static __device__ __forceinline__ void each(const Sums& sums, Store store) {
 #pragma unroll
     for (int i = 0; i < kBytes / 128; ++i)
       store(i * 128, i < sums.kWords ? sums.b[i < sums.kWords ? i : 0] : 0u);
   }
+  /// The descriptor of the first product's b; the next ones' lie kApart further each. Scales of f16
+  /// meet a block twice: what is "8 k further" is the same again.
+  template <class Type>
+  static __device__ __forceinline__ uint64_t operand(uint32_t shared) {
+    const uint64_t next8 = uint64_t{128 >> 4} << 16;
+    return operand_in_blocks(shared, kBytes) - (Type::kHalf ? next8 : 0);
+  }
+  template <class Type>
+  static constexpr int kApart = (Type::kHalf ? 128 : 256) >> 4;
 };
 
 /// The descriptor of b where it is (k, n), n side by side: 64 columns have 128 bytes, chunk c of

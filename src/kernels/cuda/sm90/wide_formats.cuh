@@ -44,7 +44,8 @@ struct FlatWide {
   using Sums = typename Format::Sums;
   using Block = SumBlock<Format::kGroup>;
   struct Call {};
-  static constexpr DType kType = DType::bf16;
+  using Type = typename Format::Type;
+  static constexpr DType kType = Type::kType;
   static constexpr int kDots = 1;
   static constexpr bool kWholeUnits = true;  // k is a multiple of 256
   static constexpr bool kLoadsSums = false;
@@ -92,8 +93,7 @@ struct FlatWide {
     __device__ __forceinline__ Unit(const FlatWide&, uint32_t row)
         : low(Format::Scales::load(row)), high(Format::Scales::load(row + 8 * Format::kRowBytes)) {
       const uint32_t word = row + Format::word_at(threadIdx.x % 4);
-      sums_a[0] = sums_a[2] = load_shared4(word);
-      sums_a[1] = sums_a[3] = load_shared4(word + 8 * Format::kRowBytes);
+      Sums::to_operand(load_shared4(word), load_shared4(word + 8 * Format::kRowBytes), sums_a);
     }
   };
   __device__ __forceinline__ FlatWide(const Call&, int, bool, int) {}
@@ -103,10 +103,10 @@ struct FlatWide {
   template <int n>
   __device__ __forceinline__ void begin(float (&chain)[n / 2], const Unit& unit,
                                         uint32_t front) const {
-    const uint64_t sums = operand_in_blocks(front, Block::kBytes);
+    const uint64_t sums = Block::template operand<Type>(front);
 #pragma unroll
     for (int j = 0; j < Sums::kProducts; ++j)
-      Wgmma<n>::add(chain, unit.sums_a, sums + j * (256 / 16));
+      Wgmma<n>::add(chain, unit.sums_a, sums + j * Block::template kApart<Type>);
   }
   template <int n>
   __device__ __forceinline__ void fold(float (&chain)[n], const float (&dot)[n], const Unit& unit,

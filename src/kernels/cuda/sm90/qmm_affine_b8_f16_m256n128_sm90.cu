@@ -1,0 +1,8 @@
+// y = x · wᵀ in f16, codes of 8 bits, for prompts, in an order of its own (prompt_tile.cuh).
+#include "kernels/cuda/sm90/prompt_row.cuh"
+
+namespace stepless::kernels {
+
+STEPLESS_CUDA_KERNEL(qmm_affine_b8_f16_m256n128_sm90) = sm90::PromptAffine<8, sm80::F16>::entry;
+
+}  // namespace stepless::kernels

@@ -132,10 +132,11 @@ double read_rate(const Machine& machine) {
 
 double best_rate(const Problem& p, const Machine& machine, Precision precision) {
   // bf16 x is one bf16 plane, f16 two; float32 would take three and lose to plain fma (kernels.md,
-  // CPU 2).
+  // CPU 2). GPUs multiply f16 as fast as bf16.
   double rate = machine.f32_gflops;
   if (p.x_type == DType::bf16) rate = std::max(rate, machine.bf16_gflops);
-  if (p.x_type == DType::f16) rate = std::max(rate, machine.bf16_gflops / 2);
+  if (p.x_type == DType::f16)
+    rate = std::max(rate, machine.bf16_gflops / (machine.has(Isa::sm80) ? 1 : 2));
   if (p.x_type == DType::f32 && machine.has(Isa::sm80))
     rate = std::max(rate, machine.bf16_gflops / 3);  // a float32 is three bf16
   // Codes are integers, and 16 bits hold what either x is rounded to; E4M3 needs more.
@@ -173,8 +174,9 @@ double kernel_rate(const Kernel& kernel, const Problem& p, const Machine& machin
     else
       rate = std::max(rate, 2 * machine.int16_gops);
   }
+  const int pieces = kernel.fields.order == Order::mma_pieces ? 2 : 1;  // of f16
   if (kernel.is.isa >= Isa::sm80)
-    rate = std::max(rate, machine.bf16_gflops / (p.x_type == DType::f32 ? 3 : 1));
+    rate = std::max(rate, machine.bf16_gflops / (p.x_type == DType::f32 ? 3 : pieces));
   return 1e3 * rate * machine.threads;
 }
 

@@ -62,6 +62,11 @@ inline std::vector<QuantSpec> every_spec() {
   return specs;
 }
 
+inline Problem of_prompt(Problem problem) {
+  problem.role = Role::prompt;
+  return problem;
+}
+
 inline void add_packed(std::vector<Problem>& problems) {
   const QuantSpec standard;
   for (const KernelOp op : {KernelOp::qmm, KernelOp::qmmn, KernelOp::embed})
@@ -79,10 +84,12 @@ inline void add_packed(std::vector<Problem>& problems) {
     Problem logits = packed_problem(KernelOp::qmm, standard, x, x, {151936, 1024});
     logits.y_type = DType::f32;  // a model's head
     if (x != DType::f32) problems.push_back(logits);
-    Problem prompt = packed_problem(KernelOp::qmm, standard, x, x, {4096, 4096});
-    prompt.role = Role::prompt;
-    problems.push_back(prompt);
   }
+  for (const QuantSpec& spec : every_spec())
+    for (const DType x : {DType::f16, DType::bf16})
+      problems.push_back(of_prompt(packed_problem(KernelOp::qmm, spec, x, x, {4096, 4096})));
+  problems.push_back(
+      of_prompt(packed_problem(KernelOp::qmm, standard, DType::f32, DType::f32, {4096, 4096})));
   // Groups of 32 that no row in steps of 64 takes.
   problems.push_back(
       packed_problem(KernelOp::qmm, {Mode::affine, 4, 32}, DType::bf16, DType::bf16, {4096, 4000}));
@@ -101,6 +108,8 @@ inline std::vector<Problem> route_problems() {
       for (const DType w : kFloats) problems.push_back(dense_problem(op, x, w, {4096, 4096}));
   for (const Size& size : {Size{5, 33}, Size{151936, 1024}})
     for (const DType x : kFloats) problems.push_back(dense_problem(KernelOp::mm, x, x, size));
+  for (const DType x : kFloats)
+    problems.push_back(of_prompt(dense_problem(KernelOp::mm, x, x, {4096, 4096})));
   for (const DType type : {DType::f32, DType::f16, DType::bf16, DType::complex64})
     for (const std::int64_t k : {4096, 50'000'000})
       problems.push_back(row_problem(KernelOp::dot, type, 1, k));

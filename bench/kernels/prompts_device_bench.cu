@@ -9,8 +9,7 @@
 
 #include "bench/kernels/formats.cuh"
 
-#define EACH_AFFINE(F) \
-  F(1, bf16) F(2, bf16) F(3, bf16) F(4, bf16) F(5, bf16) F(6, bf16) F(8, bf16) F(4, f16) F(8, f16)
+#define EACH_AFFINE(F) F(1, bf16) F(2, bf16) F(3, bf16) F(4, bf16) F(8, bf16) F(4, f16) F(8, f16)
 #define EACH_DOTS(F) F(mxfp4, 4, 32) F(nvfp4, 4, 16) F(mxfp8, 8, 32)
 #define EACH_DENSE(F) F(bf16) F(f16)
 #define DECLARE_AFFINE(bits, type) \

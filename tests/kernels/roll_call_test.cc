@@ -21,6 +21,8 @@ std::vector<Format> formats_of(const Kernel& kernel) {
   std::vector<Format> formats;
   for (Format f : all_formats(kernel.is.op)) {
     if (kernel.fields.y_types == kTypeF32) f.y_type = DType::f32;
+    if (kernel.fields.y_types == kTypeF16) f.y_type = DType::f16;
+    if (kernel.fields.y_types == kTypeBf16) f.y_type = DType::bf16;
     if (accepts(kernel, f)) formats.push_back(f);
   }
   return formats;
@@ -66,6 +68,8 @@ Counts inner_counts(const Kernel& kernel, const Format& f) {
 std::int64_t outputs_for(const Kernel& kernel, const Format& f, std::int64_t n) {
   return multiples({n}, n_step(kernel, f), 1).front();
 }
+
+constexpr std::int64_t kManyOutputs = 4096;
 
 /// An order that rounds weights meets the bound on many outputs: of a few, by chance, all may lie
 /// on one side.
@@ -114,8 +118,9 @@ TEST_P(EachMatmul, EveryFormatMeetsTheBound) {
   for (std::size_t i = 0; i < formats.size(); ++i) {
     const Counts ms = row_counts(row()), ns = output_counts(row(), formats[i]),
                  ks = inner_counts(row(), formats[i]);
-    const Operands o = random_operands(row().is.op, formats[i], ms[i % ms.size()],
-                                       ns[i / 2 % ns.size()], ks[i / 3 % ks.size()], i);
+    const std::int64_t n = judged_outputs(row(), formats[i], ns[i / 2 % ns.size()], kManyOutputs);
+    const Operands o =
+        random_operands(row().is.op, formats[i], ms[i % ms.size()], n, ks[i / 3 % ks.size()], i);
     SCOPED_TRACE(where(o));
     const Bytes y = run_matmul(row(), o, Slices::whole, Placement::flush);
     EXPECT_LE(share_of_allowance(row(), o, y), 1);
@@ -333,7 +338,7 @@ TEST_P(EachMatmul, NonFiniteRowsStayAlone) {
 
 TEST_P(EachMatmul, SmallAndLargeRowsMeetTheBound) {
   for (const Format& f : some_formats(row(), 5)) {
-    Operands o = random_operands(row().is.op, f, 6, judged_outputs(row(), f, 17, 4096),
+    Operands o = random_operands(row().is.op, f, 6, judged_outputs(row(), f, 17, kManyOutputs),
                                  inner_for(row(), f, 128), 21);
     SCOPED_TRACE(where(o));
     const double scales[] = {1, 1e-4, 1e3, 1e-4, 1e3, 1};

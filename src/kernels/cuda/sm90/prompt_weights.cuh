@@ -79,7 +79,8 @@ struct PromptFourBits {
   }
 };
 
-/// Other widths up to 6 bits, likewise.
+/// 1 to 3 bits, likewise. (5 and 6 bits, rounded to bf16, pass the contract's bound by 6 % with
+/// scales as quantize() makes them.)
 template <int kBits, int kGroup>
 struct PromptBits {
   using Type = Bf16;

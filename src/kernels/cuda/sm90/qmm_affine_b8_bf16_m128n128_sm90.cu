@@ -1,10 +1,10 @@
-// 8-bit codes, x and scales in bf16, for m from 33 on, in the order and with the bits of flat_few.
+// 8-bit codes of bf16 for m from 33 on, in the order and with the bits of the flat kernels.
 #include "kernels/cuda/sm90/wide_launch.cuh"
 
 namespace stepless::kernels {
 namespace {
 
-using Row = sm90::WideRow<sm90::FlatKinds<sm90::EightBits>>;
+using Row = sm90::WideRow<sm90::FlatKinds<sm90::WideWidth<8>::Of>>;
 
 }  // namespace
 

@@ -106,8 +106,11 @@ struct KindIs {
   using type = Kind;
 };
 
-template <int kGroup>
-using EightBits = WideBits<8, kGroup>;
+template <int kBits>
+struct WideWidth {
+  template <int kGroup>
+  using Of = WideBits<kBits, kGroup>;
+};
 
 /// Affine codes in the order mma_k512.
 template <template <int> class Format>

@@ -1,8 +1,0 @@
-// y = x · wᵀ in bf16, codes of 6 bits, for prompts, in an order of its own (prompt_tile.cuh).
-#include "kernels/cuda/sm90/prompt_row.cuh"
-
-namespace stepless::kernels {
-
-STEPLESS_CUDA_KERNEL(qmm_affine_b6_bf16_m256n128_sm90) = sm90::PromptAffine<6, sm80::Bf16>::entry;
-
-}  // namespace stepless::kernels

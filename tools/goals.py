@@ -76,8 +76,8 @@ def prompt_rows(results):
 
 def prompt_format_rows(results):
     """Other formats' prompts: what 4 bits are asked for."""
-    for row, name in (("affine_b4_f16", "4 bits of f16"), ("affine_b3_bf16", "3 bits"), ("affine_b8_bf16", "8 bits"), ("mxfp4", "mxfp4"), ("nvfp4", "nvfp4"), ("mxfp8", "mxfp8"),
-                      ("dense_bf16", "dense bf16")):
+    for row, name in (("affine_b4_f16", "4 bits of f16"), ("affine_b3_bf16", "3 bits"), ("affine_b8_bf16", "8 bits"),
+                      ("mxfp4", "mxfp4"), ("nvfp4", "nvfp4"), ("mxfp8", "mxfp8"), ("dense_bf16", "dense bf16")):
         rate = results.peer("PyTorch", what="mm", n=13824, k=5120, m=2048)
         yield (f"13824 x 5120, {name}, m = 2048, TFLOP/s", [None, None, 2 * 13824 * 5120 * 2048 / 1e6 / rate], 790, 680,
                results.prompts[row]["2048"][1], True)

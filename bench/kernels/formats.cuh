@@ -3,6 +3,8 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <vector>
+
 #include "bench/kernels/device_bench.cuh"
 
 namespace stepless::bench {
@@ -83,6 +85,28 @@ struct ProblemOf {
     a.w_row_bytes = int64_t{k} / 8 * row.bits;
     a.x_type = row.type, a.w_type = row.scales, a.y_type = type;
     return a;
+  }
+};
+
+/// What the benches of products print and launch by.
+struct FormatBench {
+  cudaStream_t stream;
+  kernels::CudaContext context;
+  int faults = 0;
+  bool is_first = true;  // of a list
+
+  /// In front of an element of a list.
+  void separate() { std::printf(is_first ? "\n" : ",\n"), is_first = false; }
+
+  template <class T = float>
+  std::vector<T> result(const Memory& y, int64_t count) const {
+    std::vector<T> all(static_cast<std::size_t>(count));
+    check(cudaStreamSynchronize(stream), "stream");
+    check(cudaMemcpy(all.data(), y.get(), all.size() * sizeof(T), cudaMemcpyDeviceToHost), "y");
+    return all;
+  }
+  void multiply(const kernels::CudaEntry& entry, const kernels::MatmulArgs& a) const {
+    check(static_cast<cudaError_t>(entry.launch(&a, context)), "product");
   }
 };
 

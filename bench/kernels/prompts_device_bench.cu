@@ -67,25 +67,7 @@ float number(uint16_t bits, DType type) {
   return __half2float(half);
 }
 
-struct Bench {
-  cudaStream_t stream;
-  CudaContext context;
-  int faults = 0;
-  bool is_first = true;  // of a list
-
-  /// In front of an element of a list.
-  void separate() { std::printf(is_first ? "\n" : ",\n"), is_first = false; }
-
-  template <class T>
-  std::vector<T> result(const Memory& y, int64_t count) const {
-    std::vector<T> all(static_cast<std::size_t>(count));
-    check(cudaStreamSynchronize(stream), "stream");
-    check(cudaMemcpy(all.data(), y.get(), all.size() * sizeof(T), cudaMemcpyDeviceToHost), "y");
-    return all;
-  }
-  void multiply(const kernels::CudaEntry& entry, const MatmulArgs& a) const {
-    check(static_cast<cudaError_t>(entry.launch(&a, context)), "product");
-  }
+struct Bench : FormatBench {
   double check_row(const Row& row, int group, int n, int k);
   void time_row(const Row& row, int group, int n, int k);
 };

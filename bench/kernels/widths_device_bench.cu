@@ -147,25 +147,9 @@ const Row kEach[] = {EACH_MID(FLAT_AND_MID) FLAT_AND_MID_OF(4, f16) SM90(
                          EACH_UNIT(MIXED, fany) EACH_MID(PIECES)};
 using Problem = ProblemOf<Row>;
 
-struct Bench {
-  cudaStream_t stream;
-  CudaContext context;
+struct Bench : FormatBench {
   double read_bytes_per_us;
-  int faults = 0;
-  bool is_first = true;  // of a list
 
-  /// In front of an element of a list.
-  void separate() { std::printf(is_first ? "\n" : ",\n"), is_first = false; }
-
-  std::vector<float> result(const Memory& y, int64_t count) const {
-    std::vector<float> all(static_cast<std::size_t>(count));
-    check(cudaStreamSynchronize(stream), "stream");
-    check(cudaMemcpy(all.data(), y.get(), count * 4, cudaMemcpyDeviceToHost), "y");
-    return all;
-  }
-  void multiply(const kernels::CudaEntry& entry, const MatmulArgs& a) const {
-    check(static_cast<cudaError_t>(entry.launch(&a, context)), "qmm");
-  }
   double check_row(const Row& row, int group, int n, int k);
   void check_joined(const Row& row, int group, int n, int k);
   void time_row(const Row& row, int group, int n, int k);

@@ -127,6 +127,13 @@ inline bool is_in_eights(const NormShape& shape) {
   return aligned && one_type && args.k % 8 == 0 && args.k <= kMost;
 }
 
+/// Whether the norm, in eights, is the x of a product and of its type.
+inline bool is_x_of(const NormShape& shape, const MatmulArgs& product, DType type) {
+  const NormArgs& args = shape.norm;
+  return args.y == product.x && args.groups == 1 && args.rows == product.m && args.k == product.k &&
+         args.x_type == type && is_in_eights(shape);
+}
+
 /// Shared memory that nobody uses. Few rows behind a product would crowd on the multiprocessors
 /// that it leaves free, which took a layer of 3 billion weights 39.4 us at eight rows on an
 /// H200, 50.3 / 61.9 / 85.4 at 16 / 32 / 48; with no more than three to each it takes 38.4, 48.9

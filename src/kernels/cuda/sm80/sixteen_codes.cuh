@@ -203,10 +203,18 @@ struct SixteenCodes<6> : HalvesOfSixteen<3, 1 << 6> {
   }
 };
 
-/// Codes i and i + 8 as -q, which scales take back (WideBits::Scales): their bytes behind 0xC3 are
-/// the bf16 value v = -128 - q or, from 128 on, -2 q; so -q = v / 2 + max(v / 2 + 128, 0), all of
-/// it exact. q itself would take one more instruction, as operands of a sum have no signs of their
-/// own.
+/// Bytes i and i + 2 as bf16, -q: behind 0xC3 they are the value v = -128 - q or, from 128 on, -2
+/// q; so -q = v / 2 + max(v / 2 + 128, 0), all of it exact. q itself would take one more
+/// instruction, as operands of a sum have no signs of their own.
+static __device__ __forceinline__ uint32_t minus_bytes(uint32_t four, int i) {
+  const uint32_t v = __byte_perm(four, 0xC3C3C3C3u, i % 2 == 0 ? 0x4240u : 0x4341u);
+  constexpr uint32_t kHalf = 0x3F003F00u, k128 = 0x43004300u;
+  uint32_t more;
+  asm("fma.rn.relu.bf16x2 %0,%1,%2,%3;" : "=r"(more) : "r"(v), "r"(kHalf), "r"(k128));
+  return Bf16::fma2(v, kHalf, more);
+}
+
+/// Codes i and i + 8 as -q, which scales take back (WideBits::Scales).
 template <>
 struct SixteenCodes<8> : HalvesOfSixteen<4, 0> {
   static __device__ __forceinline__ uint32_t lane_at(int t) {
@@ -220,12 +228,7 @@ struct SixteenCodes<8> : HalvesOfSixteen<4, 0> {
   static __device__ __forceinline__ uint32_t pair(const Words& words) {
     // Bytes of codes 2j, 2j + 1 and those 8 further: one permutation for two pairs.
     constexpr uint32_t kFour = kI % 4 < 2 ? 0x5410 : 0x7632;
-    const uint32_t four = __byte_perm(words[kI / 4], words[kI / 4 + 2], kFour);
-    const uint32_t v = __byte_perm(four, 0xC3C3C3C3u, kI % 2 == 0 ? 0x4240u : 0x4341u);
-    constexpr uint32_t kHalf = 0x3F003F00u, k128 = 0x43004300u;
-    uint32_t more;
-    asm("fma.rn.relu.bf16x2 %0,%1,%2,%3;" : "=r"(more) : "r"(v), "r"(kHalf), "r"(k128));
-    return Bf16::fma2(v, kHalf, more);
+    return minus_bytes(__byte_perm(words[kI / 4], words[kI / 4 + 2], kFour), kI);
   }
 };
 

@@ -39,10 +39,8 @@ struct MidFourBits {
                                const MidX<kGroup>& x, const CudaContext& context) {
     NormShape shape{norm, add.b, add.y};
     shape.norm.x = add.a;
-    const MatmulArgs& product = call.first();
-    const bool fits = norm.y == product.x && norm.groups == 1 && norm.rows == product.m &&
-                      norm.k == product.k && norm.x_type == Type::kType && is_in_eights(shape);
-    return fits ? launch_norm_as_mid_x<Type>(shape, x, context) : cudaErrorNotSupported;
+    return is_x_of(shape, call.first(), Type::kType) ? launch_norm_as_mid_x<Type>(shape, x, context)
+                                                     : cudaErrorNotSupported;
   }
 
   template <int kGroup>

@@ -188,7 +188,7 @@ struct PackedDecoder {
     for (int i = 0; i < kFactors; ++i) {
       if (32 * i >= counts) continue;
       const uint32_t two = value_factors<bits>(all[i].x, all[i].y);
-      const uint32_t last = fma_f16x2(low_halves(two, two), 0x3c003c00u, high_halves(two, two));
+      const uint32_t last = F16::fma2(low_halves(two, two), 0x3c003c00u, high_halves(two, two));
       may_be = may_be || not_finite<DType::f16>(two) || not_finite<DType::f16>(last);
       store_factor(1, i, two);
     }
@@ -251,7 +251,7 @@ struct PackedDecoder {
       if constexpr (may_be) {
         uint32_t marks = 0;
 #pragma unroll
-        for (uint32_t& w : v) marks = fma_f16x2(w, 0, marks);
+        for (uint32_t& w : v) marks = F16::fma2(w, 0, marks);
         if (is_marked(marks)) {
           wild = true;
 #pragma unroll

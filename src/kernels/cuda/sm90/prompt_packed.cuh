@@ -145,7 +145,7 @@ static __device__ __forceinline__ uint32_t offset_codes(uint2 words, int i) {
 /// The same codes less 8, of 4 bits, or 128.
 template <int bits>
 static __device__ __forceinline__ uint32_t centered_codes(uint2 words, int i) {
-  return add_f16x2(offset_codes<bits, 0x64006400u>(words, i),
+  return F16::add2(offset_codes<bits, 0x64006400u>(words, i),
                    bits == 4 ? 0xe408e408u : 0xe480e480u);
 }
 
@@ -158,9 +158,9 @@ static __device__ __forceinline__ void decode_values(uint2 words, uint32_t facto
   for (int i = 0; i < 4; ++i) {
     // Codes / 2^bits: scales may be small.
     const uint32_t code = bits == 4
-                              ? add_f16x2(offset_codes<bits, 0x54005400u>(words, i), 0xd400d400u)
-                              : add_f16x2(offset_codes<bits, 0x44004400u>(words, i), 0xc400c400u);
-    to[i] = fma_f16x2(scale, code, bias);
+                              ? F16::add2(offset_codes<bits, 0x54005400u>(words, i), 0xd400d400u)
+                              : F16::add2(offset_codes<bits, 0x44004400u>(words, i), 0xc400c400u);
+    to[i] = F16::fma2(scale, code, bias);
   }
 }
 template <int bits>

@@ -118,8 +118,7 @@ struct PromptRow {
                                const CudaContext& context) {
     NormShape shape{norm, add.b, add.y};
     shape.norm.x = add.a;
-    const bool fits = norm.y == product.x && norm.groups == 1 && norm.rows == product.m &&
-                      norm.k == product.k && norm.x_type == Type::kType && is_in_eights(shape) &&
+    const bool fits = is_x_of(shape, product, Type::kType) &&
                       can_be_operands(norm.y, norm.rows, norm.k, norm.y_stride);
     if (!fits) return cudaErrorNotSupported;
     return launch_norm_as_x<Type::kType>(shape, context);

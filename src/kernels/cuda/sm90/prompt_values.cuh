@@ -19,7 +19,7 @@ static __device__ __forceinline__ uint32_t scaled_bf16(uint32_t pair) {
   return product;
 }
 
-/// Wild values of f16 mark what is fma_f16x2(value, 0, marks) with NaN, which all others leave 0.
+/// Wild values of f16 mark what is F16::fma2(value, 0, marks) with NaN, which all others leave 0.
 static __device__ __forceinline__ bool is_marked(uint32_t marks) {
   return (marks & 0x7fff7fffu) != 0;
 }
@@ -41,7 +41,7 @@ static __device__ __forceinline__ void make_plain(uint4 (&v)[n], bool& wild) {
         *w = scaled_bf16(*w);
         *w = narrowed<DType::f16>(low_bf16(*w), high_bf16(*w));
       }
-      marks[i] = fma_f16x2(*w, 0, marks[i]);
+      marks[i] = F16::fma2(*w, 0, marks[i]);
     }
     any |= marks[i];
   }

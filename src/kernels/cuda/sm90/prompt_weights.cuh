@@ -2,6 +2,7 @@
 // in shared memory, and how a lane's 16 of a row's step become operands of x's type, each weight
 // rounded once to it. x stands so that weights i and i + 4 of eight share a register (permute_x()).
 #pragma once
+#include "kernels/cuda/sm80/sixteen_codes.cuh"
 #include "kernels/cuda/sm90/number_codes.cuh"
 
 namespace stepless::kernels::sm90 {
@@ -79,7 +80,7 @@ struct PromptFourBits {
   }
 };
 
-/// 1 to 3 bits, likewise. (5 and 6 bits, rounded to bf16, pass the contract's bound by 6 % with
+/// 1 to 3 bits, likewise. (5 and 6 bits, rounded to bf16, exceed the contract's bound by 6 % with
 /// scales as quantize() makes them.)
 template <int kBits, int kGroup>
 struct PromptBits {
@@ -169,15 +170,11 @@ struct PromptEightBits {
       for (uint32_t& s : w.scales.s) s ^= 0x80008000u;
     return w;
   }
-  /// Codes i and i + 4 of eight: as q behind 1024 in f16, in bf16 as -q (SixteenCodes<8>).
+  /// Codes i and i + 4 of eight: in f16 as q, behind 1024, in bf16 as -q.
   static __device__ __forceinline__ uint32_t pair(uint32_t four, int i) {
-    const uint32_t v =
-        __byte_perm(four, Type::kHalf ? 0x64646464u : 0xC3C3C3C3u, i % 2 == 0 ? 0x4240u : 0x4341u);
-    if constexpr (Type::kHalf) return Type::add2(v, Type::kLastBitsTwice | 0x80008000u);
-    constexpr uint32_t kHalf = 0x3F003F00u, k128 = 0x43004300u;
-    uint32_t more;
-    asm("fma.rn.relu.bf16x2 %0,%1,%2,%3;" : "=r"(more) : "r"(v), "r"(kHalf), "r"(k128));
-    return Bf16::fma2(v, kHalf, more);
+    if constexpr (!Type::kHalf) return minus_bytes(four, i);
+    return Type::add2(__byte_perm(four, 0x64646464u, i == 0 ? 0x4240u : 0x4341u),
+                      Type::kLastBitsTwice | 0x80008000u);
   }
   __device__ __forceinline__ void decode(int j, uint32_t (&a)[4]) const {
 #pragma unroll

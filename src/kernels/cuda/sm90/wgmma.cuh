@@ -300,19 +300,9 @@ static __device__ __forceinline__ uint32_t load_shared_twice(uint32_t from) {
                : "r"(from));
   return v;
 }
-static __device__ __forceinline__ uint32_t add_f16x2(uint32_t a, uint32_t b) {
-  uint32_t v;
-  asm("add.rn.f16x2 %0,%1,%2;" : "=r"(v) : "r"(a), "r"(b));
-  return v;
-}
 static __device__ __forceinline__ uint32_t mul_f16x2(uint32_t a, uint32_t b) {
   uint32_t v;
   asm("mul.rn.f16x2 %0,%1,%2;" : "=r"(v) : "r"(a), "r"(b));
-  return v;
-}
-static __device__ __forceinline__ uint32_t fma_f16x2(uint32_t a, uint32_t b, uint32_t c) {
-  uint32_t v;
-  asm("fma.rn.f16x2 %0,%1,%2,%3;" : "=r"(v) : "r"(a), "r"(b), "r"(c));
   return v;
 }
 /// What a * b, rounded to `product`, has lost: exactly.

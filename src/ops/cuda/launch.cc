@@ -11,7 +11,7 @@ namespace stepless {
 namespace {
 
 bool has_tickets(KernelOp op) {
-  return op == KernelOp::qmm || op == KernelOp::qmmn || op == KernelOp::attn;
+  return op == KernelOp::qmm || op == KernelOp::qmmn || op == KernelOp::mm || op == KernelOp::attn;
 }
 
 void make_room(DeviceRoom& room, const Kernel& kernel, const void* args) {

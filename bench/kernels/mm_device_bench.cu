@@ -1,7 +1,7 @@
-// Products with dense bf16 weights on one GPU: a head, which no cache holds, and a router, cold by
-// rotation; the read ceiling beside it. Before a time is printed the row's bits must be those of
-// each row alone, also when x is written late by the kernel before, and near those of the portable
-// row. Built and run by tools/device/run.
+// Products with dense bf16 weights on one GPU: layers, a head, which no cache holds, and a router,
+// cold by rotation; the read ceiling beside it. Before a time is printed the row's bits must be
+// those of each row alone by mm_bf16_m64n16_sm80, also when x is written late by the kernel before,
+// and near those of the portable row. Built and run by tools/device/run.
 #include <cuda_bf16.h>
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 #include "bench/kernels/device_bench.cuh"
 
 namespace stepless::kernels {
-extern const CudaEntry mm_bf16_m64n16_sm80, mm_fany_m8n1_cuda;
+extern const CudaEntry mm_bf16_m64n128_sm90, mm_bf16_m64n16_sm80, mm_fany_m8n1_cuda;
 }
 
 namespace {
@@ -18,15 +18,19 @@ using namespace stepless::bench;  // NOLINT: a program of one file
 using stepless::DType, stepless::kernels::MatmulArgs;
 namespace kernels = stepless::kernels;
 
+constexpr int64_t kWorkspaceBytes = 64 << 20;
 constexpr int kMostRows = 130, kCheckedRows = 1000;  // of x; outputs that are checked
 
 struct Bench {
   cudaStream_t stream;
+  uint8_t* workspace;
   int multiprocessors;
   double reading;
 
   void multiply(const kernels::CudaEntry& entry, const MatmulArgs& a) const {
-    const CudaContext context{stream, nullptr, multiprocessors, true};
+    if (entry.workspace_bytes != nullptr && entry.workspace_bytes(&a) > kWorkspaceBytes)
+      check(cudaErrorMemoryAllocation, "workspace");
+    const CudaContext context{stream, workspace, multiprocessors, true};
     check(static_cast<cudaError_t>(entry.launch(&a, context)), "mm");
   }
   std::vector<float> floats(const uint8_t* y, int64_t count) const {
@@ -84,7 +88,7 @@ int Bench::run(const char* name, int n, int k, bool last) const {
           copy_late<<<32, 256, 0, stream>>>(reinterpret_cast<uint32_t*>(x),
                                             reinterpret_cast<uint32_t*>(late_x), x_bytes / 4);
         }
-        multiply(kernels::mm_bf16_m64n16_sm80, all);
+        multiply(kernels::mm_bf16_m64n128_sm90, all);
         for (int row = 0; row < m; ++row) {
           const std::vector<float> got = floats(y + (int64_t{row} * n + first) * 4, checked);
           unequal += !std::equal(got.begin(), got.end(), alone.begin() + row * checked);
@@ -95,11 +99,11 @@ int Bench::run(const char* name, int n, int k, bool last) const {
       "  {\"name\": \"%s\", \"n\": %d, \"k\": %d, \"unequal_rows\": %d, \"relative_error\": %.2e, "
       "\"rows\": [\n",
       name, n, k, unequal, worst);
-  for (const int m : {1, 8, 16, 32, 64}) {
+  for (const int m : {1, 3, 8, 16, 32, 64}) {
     const Times t = time_graph(stream, std::max(copies, 4), [&](int i) {
       MatmulArgs one = a;
       one.m = m, one.w += i % copies * bytes;
-      multiply(kernels::mm_bf16_m64n16_sm80, one);
+      multiply(kernels::mm_bf16_m64n128_sm90, one);
     });
     const double floor = static_cast<double>(bytes + m * (2ll * k + 4ll * n)) / reading;
     std::printf(
@@ -119,14 +123,19 @@ int main() {
   cudaDeviceProp device;
   check(cudaGetDeviceProperties(&device, 0), "device");
   check(cudaStreamCreate(&bench.stream), "stream");
+  check(cudaMalloc(&bench.workspace, kWorkspaceBytes), "workspace");
+  check(cudaMemset(bench.workspace, 0, kWorkspaceBytes), "workspace");
   bench.multiprocessors = device.multiProcessorCount;
   bench.reading = measure_reading(bench.stream);
   std::printf(
       "{\"device\": \"%s\", \"commit\": \"%s\", \"read_tb_per_s\": %.3f, \"repeats\": %d,\n"
-      " \"command\": \"tools/device/run\", \"kernel\": \"mm_bf16_m64n16_sm80\", \"shapes\": [\n",
+      " \"command\": \"tools/device/run\", \"kernel\": \"mm_bf16_m64n128_sm90\", \"shapes\": [\n",
       device.name, std::getenv("COMMIT") ? std::getenv("COMMIT") : "unknown", bench.reading / 1e6,
       kRepeats);
-  int wrong = bench.run("llama-3.2-3b head", 128256, 3072, false);
+  int wrong = bench.run("llama-2-13b up", 13824, 5120, false);
+  wrong += bench.run("llama-2-13b down", 5120, 13824, false);
+  wrong += bench.run("llama-3.2-3b head", 128256, 3072, false);
+  wrong += bench.run("4096 of 4096", 4096, 4096, false);
   wrong += bench.run("4096 of 4104", 4096, 4104, false);
   wrong += bench.run("odd", 1001, 712, false);
   wrong += bench.run("router of 128 experts", 128, 2048, true);

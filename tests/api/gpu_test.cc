@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "stepless/convert.hpp"
 #include "stepless/plan.hpp"
 #include "tests/api/engine_case.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/support/throws.hpp"
 
 namespace stepless::test {
@@ -25,6 +27,19 @@ class OnGpu : public ::testing::Test {
     if (gpus().empty()) GTEST_SKIP() << why_no_gpu_here();
   }
 };
+
+/// The same answers alone, together, and with prompts cut anywhere.
+void expect_answers_however_cut(const Model& model, const std::vector<Request>& requests) {
+  const std::vector<Answer> alone = run_alone(model, requests);
+  for (const std::int64_t rows : {0, 50, 100}) {
+    EngineOptions cut;
+    cut.context = 512;
+    cut.sequences = static_cast<std::int64_t>(requests.size());
+    cut.prefill_rows = rows;
+    Engine engine(model, cut);
+    EXPECT_EQ(run_batch(engine, requests), alone) << rows << " prompt rows a step";
+  }
+}
 
 // In float32 nothing but the last bits differs: no token does, whatever draws it.
 TEST_F(OnGpu, WritesWhatTheCpuWrites) {
@@ -112,14 +127,24 @@ TEST_F(OnGpu, PromptsAloneAsInABatchHoweverCut) {
   const Model model = Model::synthetic("qwen3-0.6b", options);
   std::vector<Request> requests = mixed_requests(34);
   for (Request& request : requests) request.stop.clear();  // there is no text to stop at
-  const std::vector<Answer> alone = run_alone(model, requests);
-  for (const std::int64_t rows : {0, 50, 100}) {
-    EngineOptions cut;
-    cut.context = 512;
-    cut.sequences = static_cast<std::int64_t>(requests.size());
-    cut.prefill_rows = rows;
-    Engine engine(model, cut);
-    EXPECT_EQ(run_batch(engine, requests), alone) << rows << " prompt rows a step";
+  expect_answers_however_cut(model, requests);
+}
+
+/// Weights that are not packed have rows of their own, whose blocks wait for each other by flags in
+/// a workspace: it is no one else's.
+TEST_F(OnGpu, DenseWeightsAloneAsInABatchHoweverCut) {
+  for (const char* act : {"bfloat16", "float16"}) {
+    SCOPED_TRACE(act);
+    ConvertOptions floats;
+    floats.source = models_dir() + "/tale-4bit";
+    floats.target = scratch_dir("dense") + "/" + act;
+    floats.dequantize = true;
+    floats.dtype = act;
+    convert(floats);
+    ModelOptions options;
+    options.device = "cuda:0";
+    options.act_dtype = act;
+    expect_answers_however_cut(Model::open(floats.target, options), mixed_requests(34));
   }
 }
 

@@ -108,10 +108,10 @@ class JoinedProducts : public Joined, public ::testing::WithParamInterface<const
   /// The row's formats whose x, scales and y have one type of 16 bits.
   std::vector<Format> formats() const {
     std::vector<Format> some;
-    for (Format f : all_formats(KernelOp::qmm)) {
-      if (f.x_type == DType::f32) continue;
+    for (Format f : all_formats(GetParam()->is.op)) {
+      if (f.x_type == DType::f32 || (!f.packed && f.y_type != f.x_type)) continue;
       f.y_type = f.x_type;
-      if (f.spec.mode == Mode::affine && f.w_type != f.x_type) continue;
+      if ((!f.packed || f.spec.mode == Mode::affine) && f.w_type != f.x_type) continue;
       if (accepts(*GetParam(), f)) some.push_back(f);
     }
     return some;
@@ -150,6 +150,20 @@ TEST_P(JoinedProducts, PartsEqualSeparateLaunches) {
   });
 }
 
+/// More tiles than a GPU has blocks, of every weight a part of one.
+TEST_P(JoinedProducts, ManyTilesEqualSeparateLaunches) {
+  const Format format = formats().front();
+  for (const std::int64_t m : {8, 17, 64, 130}) {
+    if (m < GetParam()->fields.rows.least || m > GetParam()->fields.rows.most) continue;
+    SCOPED_TRACE(m);
+    const Products together = products(format, m, 768, fitting({9000, 40, 8450}));
+    run(together, nullptr);
+    const Products apart = run_apart(together);
+    for (std::size_t i = 0; i < together.parts.size(); ++i)
+      EXPECT_EQ(y_of(together.parts[i]), y_of(apart.parts[i])) << "part " << i;
+  }
+}
+
 /// Few launches with an edge on every side, for compute-sanitizer.
 TEST_P(JoinedProducts, AnEdgeOnEverySide) {
   const Format format = formats().front();
@@ -184,7 +198,7 @@ TEST_P(JoinedProducts, GateEqualsSeparateLaunches) {
 
 std::vector<const Kernel*> rows_that_join_products() {
   std::vector<const Kernel*> rows;
-  for (const Kernel* row : built_rows({KernelOp::qmm}))
+  for (const Kernel* row : built_rows({KernelOp::qmm, KernelOp::mm}))
     if (row->device != nullptr && row->device->joined.products != nullptr) rows.push_back(row);
   return rows;
 }

@@ -417,15 +417,17 @@ TEST_P(EachMatmul, RowsOfOneOrderGiveEqualBytes) {
 }
 
 // On a GPU few rows have instances for 16, 32, 48 and 64 of them, the widest where outputs are
-// many, and sums that meet in several ways.
+// many, and sums that meet in several ways: others where dense weights have a tile for each block.
 TEST_P(EachMatmul, RowsOfOneOrderGiveEqualBytesOfManyOutputs) {
   const RowRange range = row().fields.rows;
   if (row().is.isa < Isa::cuda || range.most > kInvariantRows) return;
   for (const Kernel* other : earlier_rows_of_its_order(row()))
     for (const Format& f : formats_of(row())) {
       if (!accepts(*other, f)) continue;
-      for (const std::int64_t k : {1000, 5000}) {
-        const Operands o = random_operands(row().is.op, f, range.most, outputs_for(row(), f, 2600),
+      std::vector<std::pair<std::int64_t, std::int64_t>> shapes = {{2600, 1000}, {2600, 5000}};
+      if (!f.packed) shapes.emplace_back(17500, 1300);
+      for (const auto& [n, k] : shapes) {
+        const Operands o = random_operands(row().is.op, f, range.most, outputs_for(row(), f, n),
                                            inner_for_both(row(), *other, f, k), 43);
         const Bytes theirs = run_matmul(*other, o);
         for (const std::int64_t m : {9, 16, 17, 32, 33, 48, 49, 64}) {

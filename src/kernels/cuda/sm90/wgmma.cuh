@@ -9,7 +9,8 @@ using std::uint32_t;
 
 // The accumulators of a product by a warpgroup, as its instruction names them and as asm takes
 // them.
-#define STEPLESS_NAMES_8 "%0,%1,%2,%3,%4,%5,%6,%7"
+#define STEPLESS_NAMES_4 "%0,%1,%2,%3"
+#define STEPLESS_NAMES_8 STEPLESS_NAMES_4 ",%4,%5,%6,%7"
 #define STEPLESS_NAMES_16 STEPLESS_NAMES_8 ",%8,%9,%10,%11,%12,%13,%14,%15"
 #define STEPLESS_NAMES_24 STEPLESS_NAMES_16 ",%16,%17,%18,%19,%20,%21,%22,%23"
 #define STEPLESS_NAMES_32 STEPLESS_NAMES_24 ",%24,%25,%26,%27,%28,%29,%30,%31"
@@ -23,9 +24,8 @@ using std::uint32_t;
   ",%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95"             \
   ",%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111" \
   ",%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127"
-#define STEPLESS_D8(i)                                                                        \
-  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
-      "+f"(d[i + 6]), "+f"(d[i + 7])
+#define STEPLESS_D4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define STEPLESS_D8(i) STEPLESS_D4(i), STEPLESS_D4(i + 4)
 #define STEPLESS_D16(i) STEPLESS_D8(i), STEPLESS_D8(i + 8)
 #define STEPLESS_D24(i) STEPLESS_D16(i), STEPLESS_D8(i + 16)
 #define STEPLESS_D32(i) STEPLESS_D16(i), STEPLESS_D16(i + 16)
@@ -86,8 +86,14 @@ struct Wgmma {
 /// The same with a in shared memory, as operand_at() has b.
 template <int n, DType type, int kAdds>
 static __device__ __forceinline__ void add_shared(float (&d)[n / 2], uint64_t a, uint64_t b) {
-  static_assert(n == 64 || n == 128);
-  if constexpr (n == 64) {
+  static_assert(n == 8 || n == 16 || n == 32 || n == 64 || n == 128);
+  if constexpr (n == 8) {
+    STEPLESS_WGMMA_SHARED_OF(8, STEPLESS_NAMES_4, "%4,%5,%6,1,1,0,0", STEPLESS_D4(0));
+  } else if constexpr (n == 16) {
+    STEPLESS_WGMMA_SHARED_OF(16, STEPLESS_NAMES_8, "%8,%9,%10,1,1,0,0", STEPLESS_D8(0));
+  } else if constexpr (n == 32) {
+    STEPLESS_WGMMA_SHARED_OF(32, STEPLESS_NAMES_16, "%16,%17,%18,1,1,0,0", STEPLESS_D16(0));
+  } else if constexpr (n == 64) {
     STEPLESS_WGMMA_SHARED_OF(64, STEPLESS_NAMES_32, "%32,%33,%34,1,1,0,0", STEPLESS_D32(0));
   } else {
     STEPLESS_WGMMA_SHARED_OF(128, STEPLESS_NAMES_64, "%64,%65,%66,1,1,0,0", STEPLESS_D64(0));
@@ -103,12 +109,14 @@ static __device__ __forceinline__ void add_shared(float (&d)[n / 2], uint64_t a,
 #undef STEPLESS_D24
 #undef STEPLESS_D16
 #undef STEPLESS_D8
+#undef STEPLESS_D4
 #undef STEPLESS_NAMES_128
 #undef STEPLESS_NAMES_64
 #undef STEPLESS_NAMES_32
 #undef STEPLESS_NAMES_24
 #undef STEPLESS_NAMES_16
 #undef STEPLESS_NAMES_8
+#undef STEPLESS_NAMES_4
 
 /// What lane (g, t) makes of row g's step: 16 of its elements as operands; zeros from row m on.
 static __device__ __forceinline__ void load_operands(const uint8_t* row, int step, int t,
